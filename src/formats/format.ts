@@ -1,0 +1,44 @@
+import type { ShaderSource } from '../gpu/shader-source.ts';
+
+/** Element types of the arrays that make up a stored weight, as safetensors names them. */
+export type ElementType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U64' | 'U32' | 'U16' | 'U8' | 'BOOL';
+
+/** One array of a format's device layout. Rows follow each other without padding; the whole is padded to 4 bytes. */
+export interface FormatArray {
+  /** `data` for dense formats; `codes`, `scales`, `zeros` for block formats. */
+  readonly name: string;
+  readonly type: ElementType;
+  /** Elements that one row of `k` weights takes in this array. */
+  readonly elementsPerRow: (k: number) => number;
+}
+
+/** The arrays of one weight on the host, by name, each exactly as the device holds it. */
+export type HostArrays = Record<string, Uint8Array>;
+
+/** How one container stores this format. `decode(encode(x))` equals `x` byte for byte. */
+export interface Codec {
+  /** Bytes that one row of `k` weights takes in the container. */
+  bytesPerRow(k: number): number;
+  encode(arrays: HostArrays, rows: number, k: number): Uint8Array;
+  decode(bytes: Uint8Array, rows: number, k: number): HostArrays;
+}
+
+/** One way of storing weights: device layout, WGSL, CPU reference, codecs. */
+export interface Format {
+  /** As users write it: `q4_0`, `int4-g64-asym`, `f16`. */
+  readonly name: string;
+  readonly kind: 'dense' | 'block';
+  /** Weights that share a scale; 1 for dense formats. A row must be a multiple of it. */
+  readonly block: number;
+  readonly arrays: readonly FormatArray[];
+  /** Declares bind group 1 in the order of `arrays` and the functions that generic kernels call. */
+  readonly shader: ShaderSource;
+  /** Values for the `override`s of `shader`. */
+  readonly constants: Readonly<Record<string, number>>;
+  /** In plain loops: the definition that the GPU is held to, code by code and scale by scale. */
+  readonly reference: {
+    quantize(weights: Float32Array, rows: number, k: number): HostArrays;
+    dequantize(arrays: HostArrays, rows: number, k: number): Float32Array;
+  };
+  readonly codecs: { readonly ggml?: Codec };
+}
