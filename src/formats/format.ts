@@ -1,7 +1,20 @@
 import type { ShaderSource } from '../gpu/shader-source.ts';
 
 /** Element types of the arrays that make up a stored weight, as safetensors names them. */
-export type ElementType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U64' | 'U32' | 'U16' | 'U8' | 'BOOL';
+export type ElementType =
+  | 'F64'
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'I64'
+  | 'I32'
+  | 'I16'
+  | 'I8'
+  | 'U64'
+  | 'U32'
+  | 'U16'
+  | 'U8'
+  | 'BOOL';
 
 /** One array of a format's device layout. Rows follow each other without padding; the whole is padded to 4 bytes. */
 export interface FormatArray {

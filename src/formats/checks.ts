@@ -1,0 +1,42 @@
+import { ArgumentError, FormatError, NonFiniteError } from '../errors.ts';
+import type { Format } from './format.ts';
+
+/** Block sizes worth naming when the one wanted does not fit. */
+const BLOCK_SIZES = [32, 64, 128];
+
+/** Throws `FormatError` unless rows of `k` weights consist of whole blocks of `format`. */
+export function checkRow(format: Pick<Format, 'name' | 'block'>, k: number, tensorName: string): void {
+  if (k % format.block === 0) return;
+  const fitting = BLOCK_SIZES.filter((size) => k % size === 0);
+  const advice =
+    fitting.length > 0
+      ? `Block sizes that divide it: ${fitting.join(', ')}. Choose such a format (int4-g${fitting.at(-1)}, say), or keep this tensor dense (f16).`
+      : `No block size (${BLOCK_SIZES.join(', ')}) divides it: keep this tensor dense (f16).`;
+  throw new FormatError(
+    `Tensor "${tensorName}" cannot be stored as ${format.name}: its rows have ${k} weights, which is no multiple of the block size ${format.block}. ${advice}`,
+  );
+}
+
+/** Throws unless `weights` holds `rows` rows of `k` finite values. */
+export function checkWeights(weights: Float32Array, rows: number, k: number): void {
+  if (weights.length !== rows * k) {
+    throw new ArgumentError(`Expected ${rows} x ${k} = ${rows * k} weights, got ${weights.length}.`);
+  }
+  const bad = weights.findIndex((w) => !Number.isFinite(w));
+  if (bad >= 0) throw nonFinite(bad, k, `is ${weights[bad]}`);
+}
+
+/** The error for a weight that no format can hold, at `index` of a matrix with `k` columns. */
+export function nonFinite(index: number, k: number, what = 'is NaN or infinite', tensorName?: string): NonFiniteError {
+  const where = `row ${Math.floor(index / k)}, column ${index % k}`;
+  const tensor = tensorName === undefined ? '' : ` of tensor "${tensorName}"`;
+  return new NonFiniteError(
+    `The weight at ${where}${tensor} ${what}; only finite weights can be compressed. Repair the checkpoint, or leave the tensor out.`,
+  );
+}
+
+/** Throws unless a container's bytes have exactly the length that the codec reads. */
+export function checkBytes(bytes: Uint8Array, wanted: number, what: string): void {
+  if (bytes.length === wanted) return;
+  throw new FormatError(`${what}: expected ${wanted} bytes, got ${bytes.length}.`);
+}

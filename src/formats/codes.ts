@@ -1,0 +1,18 @@
+/**
+ * The code array of block formats. Eight-bit: byte i of a row is weight i. Four-bit: each 32-bit word holds eight
+ * consecutive weights, weight b (0..3) in the low nibble of byte b and weight 4 + b in its high nibble, so that a
+ * kernel gets two vec4s with one mask and one shift.
+ */
+
+/** Index of the byte that holds the four-bit code of weight `i`, counted over whole rows. */
+const nibbleByte = (i: number): number => (i >>> 3) * 4 + (i & 3);
+
+/** The four-bit code of weight `i`. */
+export function readNibble(codes: Uint8Array, i: number): number {
+  return (codes[nibbleByte(i)]! >>> (i & 4)) & 15;
+}
+
+/** Stores the four-bit code of weight `i` in an array that is still zero there. */
+export function writeNibble(codes: Uint8Array, i: number, code: number): void {
+  codes[nibbleByte(i)]! |= code << (i & 4);
+}

@@ -1,0 +1,66 @@
+import { ArgumentError } from '../errors.ts';
+import type { ElementType, Format, FormatArray, HostArrays } from './format.ts';
+
+const BYTES: Readonly<Record<ElementType, number>> = {
+  F64: 8,
+  I64: 8,
+  U64: 8,
+  F32: 4,
+  I32: 4,
+  U32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+};
+
+/** Bytes of one element. */
+export function elementBytes(type: ElementType): number {
+  return BYTES[type];
+}
+
+/** Bytes that `rows` rows of `k` weights take in one array of a device layout, before padding. */
+export function contentBytes(array: FormatArray, rows: number, k: number): number {
+  return rows * array.elementsPerRow(k) * BYTES[array.type];
+}
+
+/** The same, padded to whole 32-bit words: the size of the device buffer. */
+export function arrayBytes(array: FormatArray, rows: number, k: number): number {
+  return Math.ceil(contentBytes(array, rows, k) / 4) * 4;
+}
+
+/** Bytes that a weight takes on the device, all its arrays together. */
+export function formatBytes(format: Format, rows: number, k: number): number {
+  return format.arrays.reduce((sum, array) => sum + arrayBytes(array, rows, k), 0);
+}
+
+/** Zeroed arrays of the right sizes. */
+export function allocateArrays(arrays: readonly FormatArray[], rows: number, k: number): HostArrays {
+  return Object.fromEntries(arrays.map((array) => [array.name, new Uint8Array(arrayBytes(array, rows, k))]));
+}
+
+/** One array of a weight, after checking that it is there and has the size that the layout gives it. */
+export function takeArray(host: HostArrays, array: FormatArray, rows: number, k: number): Uint8Array {
+  const bytes = host[array.name];
+  const wanted = arrayBytes(array, rows, k);
+  if (bytes?.length !== wanted) {
+    throw new ArgumentError(
+      `Array "${array.name}" of a ${rows} x ${k} weight has ${bytes?.length ?? 'no'} bytes; the layout takes ${wanted}.`,
+    );
+  }
+  return bytes;
+}
+
+/** Little-endian 16-bit element `index`. */
+export function readU16(bytes: Uint8Array, index: number): number {
+  return bytes[2 * index]! | (bytes[2 * index + 1]! << 8);
+}
+
+/** Stores the little-endian 16-bit element `index`. */
+export function writeU16(bytes: Uint8Array, index: number, value: number): void {
+  bytes[2 * index] = value;
+  bytes[2 * index + 1] = value >>> 8;
+}

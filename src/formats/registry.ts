@@ -1,0 +1,43 @@
+import { closest } from 'fastest-levenshtein';
+import { FormatError } from '../errors.ts';
+import { bf16, f16, f32 } from './dense.ts';
+import type { Format } from './format.ts';
+import { q4_0, q8_0 } from './ggml.ts';
+import { integerGroups } from './integer-groups.ts';
+
+export { checkRow } from './checks.ts';
+
+const GROUPS = [32, 64, 128];
+
+/** Every format there is: tests, benches, the command line's help and the demo walk this list. */
+export const formats: readonly Format[] = [
+  f32,
+  f16,
+  bf16,
+  q8_0,
+  q4_0,
+  ...([8, 4] as const).flatMap((bits) =>
+    [false, true].flatMap((asymmetric) => GROUPS.map((group) => integerGroups(bits, group, asymmetric))),
+  ),
+];
+
+/** Short names, with the format that each stands for. */
+export const formatAliases: Readonly<Record<string, string>> = {
+  int8: 'int8-g32',
+  int4: 'int4-g32',
+  'int8-asym': 'int8-g32-asym',
+  'int4-asym': 'int4-g32-asym',
+};
+
+const byName = new Map(formats.map((format) => [format.name, format]));
+for (const [alias, name] of Object.entries(formatAliases)) byName.set(alias, byName.get(name)!);
+
+/** The format that users call `name`, or one of its aliases. Throws `FormatError` with the nearest name. */
+export function formatByName(name: string): Format {
+  const format = byName.get(name);
+  if (format) return format;
+  const names = [...byName.keys()];
+  throw new FormatError(
+    `There is no format "${name}". Did you mean "${closest(name.toLowerCase(), names)}"? Known: ${names.join(', ')}.`,
+  );
+}

@@ -1,0 +1,273 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { CompressaError, FormatError, NonFiniteError } from '../../../src/errors.ts';
+import { f16BitsToF32 } from '../../../src/formats/float16.ts';
+import { arrayBytes, readU16 } from '../../../src/formats/layout.ts';
+import { checkRow, formatByName, formats } from '../../../src/formats/registry.ts';
+
+const blockFormats = formats.filter((format) => format.kind === 'block');
+
+/** Rows of whole blocks with magnitudes of one random scale, some weights zero. */
+const matrix = (block: number, exponent = { min: -12, max: 12 }) =>
+  fc
+    .record({
+      rows: fc.integer({ min: 1, max: 3 }),
+      blocks: fc.integer({ min: 1, max: 3 }),
+      exponent: fc.integer(exponent),
+    })
+    .chain(({ rows, blocks, exponent }) => {
+      const k = blocks * block;
+      const weight = fc.oneof(
+        { weight: 8, arbitrary: fc.integer({ min: -(2 ** 20), max: 2 ** 20 }).map((i) => i * 2 ** (exponent - 20)) },
+        { weight: 1, arbitrary: fc.constantFrom(0, -0, 2 ** exponent, -(2 ** exponent)) },
+      );
+      const weights = fc.array(weight, { minLength: rows * k, maxLength: rows * k });
+      return weights.map((values) => ({ rows, k, weights: Float32Array.from(values) }));
+    });
+
+const roundTrip = (name: string, weights: ArrayLike<number>, rows = 1): number[] => {
+  const { reference } = formatByName(name);
+  const k = weights.length / rows;
+  return [...reference.dequantize(reference.quantize(Float32Array.from(weights), rows, k), rows, k)];
+};
+
+const filled = (block: number, ...head: number[]): Float32Array => {
+  const weights = new Float32Array(block);
+  weights.set(head);
+  return weights;
+};
+
+/** Largest |w − decoded| that the rule of each format allows in a block. */
+function allowedError(name: string, block: Float32Array, scale: number): number {
+  const step = Math.abs(scale);
+  const bits = name.startsWith('int8') || name === 'q8_0' ? 8 : 4;
+  const half = 2 ** (bits - 1);
+  // The stored scale is off by half a unit of f16, which counts as often as the largest |code − zero|.
+  const scaleError = Math.max(step * 2 ** -11, 2 ** -25) * (1 + 2 ** -10);
+  if (name === 'q8_0') return step / 2 + 127 * scaleError;
+  if (name.endsWith('-asym')) return step / 2 + (2 ** bits - 1) * scaleError;
+  // The weight opposite to the one that sets the scale may need the code 2^bits: it is clipped by up to one step.
+  const opposite = step === 0 || block.some((w) => w / scale > half - 1);
+  return (opposite ? step : step / 2) + half * scaleError;
+}
+
+describe.each(blockFormats.map((format) => [format.name, format] as const))('%s', (name, format) => {
+  const scalesOf = (weights: Float32Array, rows: number, k: number): number[] => {
+    const { scales } = format.reference.quantize(weights, rows, k);
+    return Array.from({ length: (rows * k) / format.block }, (_, i) => f16BitsToF32(readU16(scales!, i)));
+  };
+
+  test('decodes within the error that its rule allows', () => {
+    fc.assert(
+      fc.property(matrix(format.block), ({ rows, k, weights }) => {
+        const decoded = roundTrip(name, weights, rows);
+        for (const [b, scale] of scalesOf(weights, rows, k).entries()) {
+          const block = weights.subarray(b * format.block, (b + 1) * format.block);
+          const allowed = allowedError(name, block, scale);
+          for (const [i, w] of block.entries()) {
+            expect(Math.abs(w - decoded[b * format.block + i]!)).toBeLessThanOrEqual(allowed);
+          }
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('arrays have the sizes that the layout states', () => {
+    const arrays = format.reference.quantize(new Float32Array(3 * format.block), 3, format.block);
+    const sizes = format.arrays.map((array) => [array.name, arrayBytes(array, 3, format.block)]);
+    expect(Object.entries(arrays).map(([array, bytes]) => [array, bytes.length])).toEqual(sizes);
+    expect(sizes.every(([, size]) => Number(size) % 4 === 0)).toBe(true);
+  });
+
+  test('zeros, negative zeros and weights below the smallest scale decode to zero', () => {
+    for (const w of [0, -0, 1e-45, -1e-40, 2 ** -126, 2 ** -33, -(2 ** -33)]) {
+      const decoded = roundTrip(name, new Float32Array(format.block).fill(w));
+      expect(decoded.every((value) => value === 0)).toBe(true);
+    }
+  });
+
+  test('a single weight keeps its value to the precision of its f16 scale, whatever its sign', () => {
+    for (const w of [1, -1, 0.3, -0.3, 1234.5]) {
+      const decoded = roundTrip(name, filled(format.block, 0, w));
+      expect(Math.abs(decoded[1]! - w)).toBeLessThanOrEqual(Math.abs(w) * 2 ** -11);
+      expect(decoded.filter((value) => value !== 0)).toHaveLength(1);
+    }
+  });
+
+  test('huge finite weights saturate: nothing decodes to infinity or to the other sign', () => {
+    for (const w of [1e7, 3.4e38]) {
+      for (const weights of [filled(format.block, w, -w), filled(format.block, -w, w, 1), filled(format.block, w)]) {
+        const decoded = roundTrip(name, weights);
+        expect(decoded.every(Number.isFinite)).toBe(true);
+        expect(decoded.filter((value, i) => value * weights[i]! < 0)).toEqual([]);
+      }
+    }
+  });
+
+  test('names row and column of a weight that is not finite', () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const weights = new Float32Array(2 * format.block);
+      weights[format.block + 5] = bad;
+      const quantize = () => format.reference.quantize(weights, 2, format.block);
+      expect(quantize).toThrow(NonFiniteError);
+      expect(quantize).toThrow('row 1, column 5');
+    }
+  });
+
+  test('refuses a row that is no multiple of its block, and says what would fit', () => {
+    expect(() => checkRow(format, format.block * 7, 'w')).not.toThrow();
+    expect(() => checkRow(format, format.block + 1, 'blk.0.q')).toThrow(FormatError);
+    expect(() => checkRow(format, format.block + 1, 'blk.0.q')).toThrow(/"blk\.0\.q".*No block size/);
+  });
+
+  test('refuses arrays of the wrong size', () => {
+    const arrays = format.reference.quantize(new Float32Array(format.block), 1, format.block);
+    expect(() => format.reference.dequantize({ ...arrays, scales: new Uint8Array(1) }, 1, format.block)).toThrow(
+      CompressaError,
+    );
+  });
+});
+
+describe('weights on the grid come back exactly', () => {
+  test.each([
+    ['q8_0', Array.from({ length: 32 }, (_, i) => (i - 5) * 0.25).with(0, -31.75)],
+    ['q4_0', Array.from({ length: 32 }, (_, i) => ((i % 16) - 8) * 0.5)],
+    ['q4_0', Array.from({ length: 32 }, (_, i) => (8 - (i % 16)) * 0.5)],
+    ['int4-g32', Array.from({ length: 32 }, (_, i) => ((i % 16) - 8) * 0.5)],
+    ['int4-g32', Array.from({ length: 32 }, (_, i) => (8 - (i % 16)) * 0.5)],
+    ['int8-g64', Array.from({ length: 64 }, (_, i) => (i - 32) * 4)],
+    ['int8-g128', Array.from({ length: 128 }, (_, i) => (i - 128) * 0.125)],
+    ['int4-g32-asym', Array.from({ length: 32 }, (_, i) => ((i % 16) - 3) * 0.5)],
+    ['int4-g64-asym', Array.from({ length: 64 }, (_, i) => (i % 16) * -0.5)],
+    ['int8-g128-asym', Array.from({ length: 128 }, (_, i) => (((i * 255) / 127) | 0) * 0.5)],
+  ])('%s', (name, weights) => {
+    expect(roundTrip(name, weights).map((w) => w + 0)).toEqual(weights.map((w) => w + 0));
+  });
+});
+
+describe('codes by hand', () => {
+  const codesOf = (name: string, block: number, ...head: number[]) =>
+    formatByName(name).reference.quantize(filled(block, ...head), 1, block);
+
+  test('q8_0: halves away from zero', () => {
+    // d = 1, codes are the weights rounded.
+    const { codes, scales } = codesOf('q8_0', 32, 127, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 0.49999997);
+    expect([...new Int8Array(codes!.buffer, 0, 8)]).toEqual([127, 1, -1, 2, -2, 3, -3, 0]);
+    expect(readU16(scales!, 0)).toBe(0x3c00);
+  });
+
+  test('q4_0: first weight of largest magnitude gives scale and sign; halves go up; layout of the nibbles', () => {
+    // d = 8 / -8 = -1: code = trunc(8.5 - w).
+    const { codes, scales } = codesOf('q4_0', 32, 8, -8, 0.5, -0.5, 1.5, -1.5, 7, -7);
+    expect(f16BitsToF32(readU16(scales!, 0))).toBe(-1);
+    // Weights 0..7 have codes 0, 15 (16 is clipped), 8, 9, 7, 10, 1, 15; byte b holds weight b low and 4 + b high.
+    expect([...codes!.subarray(0, 4)]).toEqual([0 | (7 << 4), 15 | (10 << 4), 8 | (1 << 4), 9 | (15 << 4)]);
+    const flipped = codesOf('q4_0', 32, -8, 8);
+    expect(f16BitsToF32(readU16(flipped.scales!, 0))).toBe(1);
+  });
+
+  test('q4_0: the scale of a block of zeros is ggml’s negative zero', () => {
+    expect(readU16(codesOf('q4_0', 32).scales!, 0)).toBe(0x8000);
+  });
+
+  test('int4: halves to even, signed scale', () => {
+    const { codes, scales } = codesOf('int4-g32', 32, -8, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 9 - 1.5);
+    expect(f16BitsToF32(readU16(scales!, 0))).toBe(1);
+    expect([...codes!.subarray(0, 4)]).toEqual([0 | (8 << 4), 8 | (6 << 4), 10 | (6 << 4), 10 | (15 << 4)]);
+  });
+
+  test('int8: codes stored signed', () => {
+    const { codes } = codesOf('int8-g32', 32, -128, 127.4, 0.5, 1.5, -1.5);
+    expect([...new Int8Array(codes!.buffer, 0, 5)]).toEqual([-128, 127, 0, 2, -2]);
+  });
+
+  test('asymmetric: zero point inside the codes, zero itself exact', () => {
+    const { codes, scales, zeros } = codesOf('int4-g32-asym', 32, -3, 12, 0, 4.5, 5.5);
+    expect([f16BitsToF32(readU16(scales!, 0)), zeros![0]]).toEqual([1, 3]);
+    expect([...codes!.subarray(0, 4).map((byte) => byte & 15)]).toEqual([0, 15, 3, 7]);
+    expect(codes![0]! >>> 4).toBe(9);
+    const positive = codesOf('int8-g32-asym', 32, ...Array.from({ length: 32 }, (_, i) => 1 + i));
+    expect(positive.zeros![0]).toBe(0);
+  });
+});
+
+describe('dense formats', () => {
+  test('f32 is exact; f16 and bf16 saturate and round', () => {
+    const weights = [1, -2.5, 1e-45, 65520, -1e30, 3.4e38, 1 + 2 ** -11];
+    expect(roundTrip('f32', weights)).toEqual([...Float32Array.from(weights)]);
+    expect(roundTrip('f16', weights)).toEqual([1, -2.5, 0, 65504, -65504, 65504, 1]);
+    expect(roundTrip('bf16', weights)[5]).toBe((2 - 2 ** -7) * 2 ** 127);
+  });
+
+  test('odd lengths are padded to whole words', () => {
+    for (const name of ['f16', 'bf16']) {
+      const { data } = formatByName(name).reference.quantize(Float32Array.of(1, 2, 3), 1, 3);
+      expect(data).toHaveLength(8);
+    }
+  });
+
+  test('names a weight that is not finite', () => {
+    for (const name of ['f32', 'f16', 'bf16']) {
+      expect(() => formatByName(name).reference.quantize(Float32Array.of(0, Number.NaN), 1, 2)).toThrow('column 1');
+    }
+  });
+});
+
+const withCodec = formats.filter((format) => format.codecs.ggml);
+describe.each(withCodec.map((format) => [format.name, format] as const))('ggml codec of %s', (_name, format) => {
+  const codec = format.codecs.ggml!;
+
+  test('bytes and arrays survive both ways', () => {
+    fc.assert(
+      fc.property(matrix(format.block), ({ rows, k, weights }) => {
+        const arrays = format.reference.quantize(weights, rows, k);
+        const bytes = codec.encode(arrays, rows, k);
+        expect(bytes).toHaveLength(rows * codec.bytesPerRow(k));
+        expect(codec.decode(bytes, rows, k)).toEqual(arrays);
+      }),
+      { numRuns: 30 },
+    );
+    const k = 3 * format.block;
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: codec.bytesPerRow(k), maxLength: codec.bytesPerRow(k) }), (bytes) => {
+        expect(codec.encode(codec.decode(bytes, 1, k), 1, k)).toEqual(bytes);
+      }),
+    );
+  });
+
+  test('refuses bytes of another length', () => {
+    expect(() => codec.decode(new Uint8Array(codec.bytesPerRow(format.block) + 1), 1, format.block)).toThrow(
+      FormatError,
+    );
+  });
+});
+
+test('ggml q4_0 puts weight j and j + 16 in byte j, q8_0 keeps order; both put d first', () => {
+  const ramp = Float32Array.from({ length: 32 }, (_, i) => (i < 16 ? i - 8 : 0)).with(0, -8);
+  const q4 = formatByName('q4_0');
+  const bytes = q4.codecs.ggml!.encode(q4.reference.quantize(ramp, 1, 32), 1, 32);
+  expect([...bytes]).toEqual([0x00, 0x3c, ...Array.from({ length: 16 }, (_, j) => j | (8 << 4))]);
+  const q8 = formatByName('q8_0');
+  const wide = Float32Array.from({ length: 32 }, (_, i) => i - 16).with(31, 127);
+  const stored = q8.codecs.ggml!.encode(q8.reference.quantize(wide, 1, 32), 1, 32);
+  expect([...stored]).toEqual([0x00, 0x3c, ...Array.from(wide, (w) => w & 255)]);
+});
+
+describe('registry', () => {
+  test('names are unique, aliases resolve', () => {
+    expect(new Set(formats.map((format) => format.name)).size).toBe(formats.length);
+    expect(formatByName('int8').name).toBe('int8-g32');
+    expect(formatByName('int4').name).toBe('int4-g32');
+    for (const format of formats) expect(formatByName(format.name)).toBe(format);
+  });
+
+  test('an unknown name gets the nearest one and the list', () => {
+    expect(() => formatByName('Q4-0')).toThrow(FormatError);
+    expect(() => formatByName('Q4-0')).toThrow(/Did you mean "q4_0"\?.*int4-g128-asym/);
+  });
+
+  test('an ill-fitting row is told which blocks fit', () => {
+    expect(() => checkRow(formatByName('int4-g128'), 192, 'w')).toThrow(/32, 64\. Choose .*int4-g64/);
+  });
+});
