@@ -1,0 +1,58 @@
+import { FormatError, NonFiniteError } from '../errors.ts';
+import { f16BitsToF32, f32ToF16Bits } from '../formats/float16.ts';
+import type { ElementType } from '../formats/format.ts';
+import { ELEMENT_BYTES } from './element-type.ts';
+
+/**
+ * The values of little-endian elements as f32: exact for F32, F16 and BF16, rounded to nearest for F64.
+ * @throws FormatError for types that hold no real numbers, or bytes that are no whole number of elements.
+ */
+export function decodeToF32(bytes: Uint8Array, type: ElementType): Float32Array<ArrayBuffer> {
+  if (bytes.byteLength % ELEMENT_BYTES[type] !== 0) {
+    throw new FormatError(`${bytes.byteLength} bytes are no whole number of ${type} elements.`);
+  }
+  // A copy: a view's offset need not be a multiple of the element size. Every host of WebGPU is little-endian.
+  const buffer = bytes.slice().buffer;
+  switch (type) {
+    case 'F32':
+      return new Float32Array(buffer);
+    case 'F64':
+      return Float32Array.from(new Float64Array(buffer));
+    case 'F16': {
+      const bits = new Uint16Array(buffer);
+      const out = new Float32Array(bits.length);
+      for (let i = 0; i < bits.length; i++) out[i] = f16BitsToF32(bits[i]!);
+      return out;
+    }
+    case 'BF16': {
+      const bits = new Uint16Array(buffer);
+      const out = new Uint32Array(bits.length);
+      for (let i = 0; i < bits.length; i++) out[i] = bits[i]! << 16;
+      return new Float32Array(out.buffer);
+    }
+    default:
+      throw new FormatError(
+        `Elements of type ${type} are no real numbers; only F64, F32, F16 and BF16 tensors are weights.`,
+      );
+  }
+}
+
+/**
+ * F16 bytes of `values`, rounded to nearest, ties to even; NaN and infinities stay what they are.
+ * @param name of the tensor, for messages
+ * @throws NonFiniteError where a finite value would become infinite (65520 and above).
+ */
+export function encodeF16(values: Float32Array, name = 'The tensor'): Uint8Array<ArrayBuffer> {
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const x = values[i]!;
+    const code = f32ToF16Bits(x);
+    if ((code & 0x7fff) === 0x7c00 && Number.isFinite(x)) {
+      throw new NonFiniteError(
+        `${name}: ${x} at index ${i} is too large for F16 (at most 65504). Keep this tensor in F32 or BF16.`,
+      );
+    }
+    bits[i] = code;
+  }
+  return new Uint8Array(bits.buffer);
+}

@@ -1,0 +1,49 @@
+// Writes the published JSON schemas: `npx tsx tools/schemas.ts`; with `--check`, only says whether they are current.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema';
+import type { GenericSchema } from 'valibot';
+import { WeightNodeSchema, WeightTreeSchema } from '../src/files/weight-tree-schema.ts';
+
+interface PublishedSchema {
+  readonly schema: GenericSchema;
+  /** Schemas that refer to themselves, by the name of their definition. */
+  readonly definitions?: ConversionConfig['definitions'];
+  readonly title: string;
+}
+
+/** One line a schema: `<key>.schema.json`. */
+const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
+  'weight-tree': {
+    schema: WeightTreeSchema,
+    definitions: { weight: WeightNodeSchema },
+    title: 'The weight tree in __metadata__.compressa of a safetensors file, version 1',
+  },
+};
+
+const FOLDER = join(import.meta.dirname, '../schemas');
+
+/** The text of each published schema, by its file name. */
+export function renderSchemas(): Map<string, string> {
+  return new Map(
+    Object.entries(SCHEMAS).map(([name, { schema, definitions, title }]) => {
+      const { $schema, ...body } = toJsonSchema(schema, { typeMode: 'input', ...(definitions && { definitions }) });
+      return [`${name}.schema.json`, `${JSON.stringify({ $schema, title, ...body }, null, 2)}\n`];
+    }),
+  );
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const check = process.argv.includes('--check');
+  for (const [name, text] of renderSchemas()) {
+    const path = join(FOLDER, name);
+    if (existsSync(path) && readFileSync(path, 'utf8') === text) continue;
+    if (check) {
+      console.error(`schemas/${name} is not current; run: npx tsx tools/schemas.ts`);
+      process.exitCode = 1;
+      continue;
+    }
+    mkdirSync(FOLDER, { recursive: true });
+    writeFileSync(path, text);
+  }
+}
