@@ -14,8 +14,20 @@ export interface Rotary {
 /** One operation. Every operation works on all tokens of a batch row by row, except attention. */
 export type Operation =
   | { readonly op: 'embedding'; readonly weight: WeightName; readonly out: ValueName }
-  | { readonly op: 'rms-norm'; readonly x: ValueName; readonly weight: WeightName; readonly epsilon: number; readonly out: ValueName }
-  | { readonly op: 'linear'; readonly x: ValueName; readonly weight: WeightName; readonly bias?: WeightName; readonly out: ValueName }
+  | {
+      readonly op: 'rms-norm';
+      readonly x: ValueName;
+      readonly weight: WeightName;
+      readonly epsilon: number;
+      readonly out: ValueName;
+    }
+  | {
+      readonly op: 'linear';
+      readonly x: ValueName;
+      readonly weight: WeightName;
+      readonly bias?: WeightName;
+      readonly out: ValueName;
+    }
   | { readonly op: 'rotary'; readonly x: ValueName; readonly rotary: Rotary; readonly out: ValueName }
   | {
       readonly op: 'attention';
