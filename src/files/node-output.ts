@@ -94,7 +94,8 @@ async function moveIntoPlace(path: string, target: string, partial: string, opti
     await rename(previous, target);
     throw error;
   }
-  await removeModelFolder(previous);
+  // The new model is in place: what can't be removed now, the next run removes.
+  await removeModelFolder(previous).catch(() => undefined);
 }
 
 /** Ends what a run that was killed while replacing `target` left undone. */
