@@ -1,0 +1,37 @@
+// f32 division rounded to nearest, ties to even. WGSL's own may be off by 2.5 units in the last place, which is too
+// much where one rounding decides a code.
+
+// Bits of a / b for the bits of two positive normal numbers. Subnormal quotients become 0, overflow the largest finite.
+// The quotient's 25 bits (24 and a guard bit) are estimated in floating point and corrected by the exact remainder,
+// which fits 32 bits because everything but its low word cancels.
+fn divide_bits(a: u32, b: u32) -> u32 {
+  let ma = (a & 0x7fffffu) | 0x800000u;
+  let mb = (b & 0x7fffffu) | 0x800000u;
+  let less = select(0u, 1u, ma < mb);
+  let exponent = i32(a >> 23u) - i32(b >> 23u) + 127 - i32(less);
+  var quotient = u32(f32(ma) / f32(mb) * f32(0x1000000u << less));
+  var rest = bitcast<i32>((ma << (24u + less)) - quotient * mb);
+  let divisor = bitcast<i32>(mb);
+  // The estimate is off by a few units at most; the bound only keeps a broken device from hanging.
+  for (var i = 0; i < 16 && rest < 0; i++) {
+    rest += divisor;
+    quotient--;
+  }
+  for (var i = 0; i < 16 && rest >= divisor; i++) {
+    rest -= divisor;
+    quotient++;
+  }
+  let mantissa = quotient >> 1u;
+  let up = (quotient & 1u) & (select(0u, 1u, rest != 0) | (mantissa & 1u));
+  // A carry out of the mantissa lands in the exponent, as it should.
+  let bits = (u32(max(exponent, 1)) << 23u) + (mantissa - 0x800000u) + up;
+  return select(select(bits, 0x7f7fffffu, exponent > 254), 0u, exponent < 1);
+}
+
+// a / b for a and b as above, or of either sign, or a zero or subnormal (which gives 0).
+fn divide(a: f32, b: f32) -> f32 {
+  let x = bitcast<u32>(a);
+  let y = bitcast<u32>(b);
+  if ((x & 0x7fffffffu) < 0x800000u) { return 0.0; }
+  return bitcast<f32>(((x ^ y) & 0x80000000u) | divide_bits(x & 0x7fffffffu, y & 0x7fffffffu));
+}

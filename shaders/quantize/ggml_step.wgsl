@@ -1,0 +1,13 @@
+// The step d of ggml's legacy types and its reciprocal (src/formats/ggml.ts states the rules).
+// #include "../common/divide.wgsl"
+// #include "../common/float16.wgsl"
+
+// Bits of |d|, saturated where its f16 would be infinite.
+fn saturated_step(d: u32) -> u32 {
+  return select(d, 0x477fe000u, d >= 0x477ff000u);
+}
+
+// 1 / |d| rounded to f32; 0 where |d| is below 2^-124 and the block counts as zero.
+fn inverse_step(d: u32) -> f32 {
+  return select(bitcast<f32>(divide_bits(0x3f800000u, d)), 0.0, d < 0x01800000u);
+}

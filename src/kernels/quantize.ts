@@ -1,0 +1,185 @@
+import intAsymmetric from '../../shaders/quantize/int_asymmetric.wgsl';
+import intSymmetric from '../../shaders/quantize/int_symmetric.wgsl';
+import q4Shader from '../../shaders/quantize/q4_0.wgsl';
+import q8Shader from '../../shaders/quantize/q8_0.wgsl';
+import toBf16 from '../../shaders/quantize/to_bf16.wgsl';
+import toF16 from '../../shaders/quantize/to_f16.wgsl';
+import toF32 from '../../shaders/quantize/to_f32.wgsl';
+import { ArgumentError } from '../errors.ts';
+import { checkRow, nonFinite } from '../formats/checks.ts';
+import type { Format } from '../formats/format.ts';
+import { arrayBytes, formatBytes } from '../formats/layout.ts';
+import { type Binding, type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
+import type { ShaderSource } from '../gpu/shader-source.ts';
+
+const WORKGROUP = 64;
+
+/** Kernels index weights with 32 bits, and the report of a bad weight keeps one value for "none". */
+const MAX_WEIGHTS = 2 ** 32 - 4;
+
+/** How a format is made from dense weights. */
+interface Quantizer {
+  readonly source: ShaderSource;
+  readonly constants: Readonly<Record<string, number>>;
+  /** Weights that one thread owns: enough blocks that it writes whole words. */
+  readonly weightsPerThread: number;
+}
+
+const DENSE: Readonly<Record<string, ShaderSource>> = { f32: toF32, f16: toF16, bf16: toBf16 };
+
+function quantizerOf(format: Format): Quantizer {
+  const dense = DENSE[format.name];
+  if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
+  if (format.name === 'q8_0') return { source: q8Shader, constants: {}, weightsPerThread: 2 * format.block };
+  if (format.name === 'q4_0') return { source: q4Shader, constants: {}, weightsPerThread: 2 * format.block };
+  const constants = { ...format.constants, BITS: format.arrays[0]!.elementsPerRow(8) };
+  return format.arrays.length === 3
+    ? { source: intAsymmetric, constants, weightsPerThread: 4 * format.block }
+    : { source: intSymmetric, constants, weightsPerThread: 2 * format.block };
+}
+
+/** The arrays of a weight on the device, in the order of `format.arrays`. */
+export type DeviceArrays = readonly BufferView[];
+
+export interface QuantizeArguments {
+  /** Format of `from`: dense. */
+  readonly source: Format;
+  /** The dense matrix, row-major, without padding between rows. */
+  readonly from: BufferView;
+  readonly format: Format;
+  /** Receives the arrays of `format`, each of at least `arrayBytes(array, rows, k)` bytes. */
+  readonly to: DeviceArrays;
+  readonly rows: number;
+  readonly k: number;
+  /**
+   * Four bytes, zero before the first step that shares them: receives the complement of the index (row · k + column) of
+   * the first weight that is NaN or infinite, and stays zero where there is none. What the other arrays hold is then
+   * undefined. Read it with `throwIfNonFinite`.
+   */
+  readonly bad: BufferView;
+  /** Names the tensor in labels and errors. */
+  readonly name?: string;
+}
+
+/**
+ * Converts a dense matrix to `format` (dense to dense too). Codes, scales and zeros equal `format.reference.quantize` bit
+ * for bit on every device.
+ * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit.
+ */
+export function quantizeStep(args: QuantizeArguments): Step {
+  const { source, from, format, to, rows, k, bad, name = 'weight' } = args;
+  if (source.kind !== 'dense') throw new ArgumentError(`Only dense weights can be quantized, not ${source.name}.`);
+  checkRow(format, k, name);
+  const quantizer = quantizerOf(format);
+  return convertStep({
+    label: `quantize ${name} to ${format.name}`,
+    quantizer,
+    source,
+    from: [from],
+    format,
+    to,
+    rows,
+    k,
+    bad,
+  });
+}
+
+export interface DequantizeArguments {
+  readonly format: Format;
+  /** The arrays of `format`, in its order. */
+  readonly from: DeviceArrays;
+  /** What to expand to: `f32` (exact), `f16` or `bf16` (rounded to nearest, ties to even; saturated). */
+  readonly target: Format;
+  readonly to: BufferView;
+  readonly rows: number;
+  readonly k: number;
+  /** As in `QuantizeArguments`: a scale that is NaN or infinite, say from a damaged file, shows here. */
+  readonly bad: BufferView;
+  readonly name?: string;
+}
+
+/**
+ * Expands a weight of any format to a dense matrix, row-major.
+ * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit.
+ */
+export function dequantizeStep(args: DequantizeArguments): Step {
+  const { format, from, target, to, rows, k, bad, name = 'weight' } = args;
+  if (target.kind !== 'dense') throw new ArgumentError(`Weights are expanded to a dense format, not ${target.name}.`);
+  checkRow(format, k, name);
+  const label = `dequantize ${name} to ${target.name}`;
+  return convertStep({
+    label,
+    quantizer: quantizerOf(target),
+    source: format,
+    from,
+    format: target,
+    to: [to],
+    rows,
+    k,
+    bad,
+  });
+}
+
+function convertStep(args: {
+  label: string;
+  quantizer: Quantizer;
+  source: Format;
+  from: DeviceArrays;
+  format: Format;
+  to: DeviceArrays;
+  rows: number;
+  k: number;
+  bad: BufferView;
+}): Step {
+  const { label, quantizer, source, from, format, to, rows, k, bad } = args;
+  const count = rows * k;
+  if (!Number.isInteger(count) || count < 1 || count > MAX_WEIGHTS) {
+    throw new ArgumentError(`${label}: ${rows} x ${k} weights; one step takes 1 to ${MAX_WEIGHTS}.`);
+  }
+  return {
+    label,
+    kernel: {
+      source: quantizer.source,
+      format: source.shader,
+      constants: { ...source.constants, ...quantizer.constants, WORKGROUP },
+    },
+    bindings: [...bindArrays(label, format, to, rows, k, readWrite), readWrite({ ...bad, size: 4 })],
+    weight: bindArrays(label, source, from, rows, k, read),
+    params: packParams(count),
+    grid: grid1d(Math.ceil(count / quantizer.weightsPerThread / WORKGROUP)),
+    bytes: formatBytes(source, rows, k) + formatBytes(format, rows, k),
+  };
+}
+
+/** Bindings of exactly the size of each array, so that no kernel can reach what lies beyond in a pooled buffer. */
+function bindArrays(
+  label: string,
+  format: Format,
+  views: DeviceArrays,
+  rows: number,
+  k: number,
+  bind: (view: BufferView) => Binding,
+): Binding[] {
+  if (views.length !== format.arrays.length) {
+    const names = format.arrays.map((array) => array.name).join(', ');
+    throw new ArgumentError(
+      `${label}: ${format.name} takes ${format.arrays.length} buffers (${names}), got ${views.length}.`,
+    );
+  }
+  return format.arrays.map((array, i) => {
+    const { buffer, offset = 0, size = buffer.size - offset } = views[i]!;
+    const wanted = arrayBytes(array, rows, k);
+    if (size < wanted) {
+      throw new ArgumentError(`${label}: "${array.name}" needs ${wanted} bytes, its buffer has ${size}.`);
+    }
+    return bind({ buffer, offset, size: wanted });
+  });
+}
+
+/**
+ * Reads the word that `bad` of a step holds, as brought back to the host.
+ * @throws NonFiniteError naming tensor, row and column.
+ */
+export function throwIfNonFinite(bad: number, k: number, name: string): void {
+  if (bad !== 0) throw nonFinite(~bad >>> 0, k, 'is NaN or infinite', name);
+}

@@ -1,0 +1,325 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ArgumentError, FormatError, NonFiniteError } from '../../src/errors.ts';
+import { f16BitsToF32 } from '../../src/formats/float16.ts';
+import type { Format, HostArrays } from '../../src/formats/format.ts';
+import { arrayBytes } from '../../src/formats/layout.ts';
+import { formatByName, formats } from '../../src/formats/registry.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { type BufferView, readWrite, type Step } from '../../src/gpu/kernel.ts';
+import { dequantizeStep, quantizeStep, throwIfNonFinite } from '../../src/kernels/quantize.ts';
+import divideProbe from './divide_probe.wgsl';
+import { openTestGpu } from './open-test-gpu.ts';
+
+const SHAPES = 200;
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu?.close());
+
+const buffers: GPUBuffer[] = [];
+/** A buffer of exactly the contents; what lies behind in a pooled buffer is poisoned, so that tests see who reads it. */
+function uploaded(bytes: Uint8Array): BufferView {
+  const buffer = gpu.memory.allocate(bytes.length);
+  buffers.push(buffer);
+  const whole = new Uint8Array(buffer.size).fill(0xff);
+  whole.set(bytes);
+  gpu.upload(buffer, whole);
+  return { buffer };
+}
+function releaseBuffers(): void {
+  for (const buffer of buffers.splice(0)) gpu.memory.release(buffer);
+}
+
+async function readArrays(format: Format, views: readonly BufferView[], rows: number, k: number): Promise<HostArrays> {
+  const arrays: HostArrays = {};
+  for (const [i, array] of format.arrays.entries()) {
+    arrays[array.name] = await gpu.readBack(views[i]!.buffer, 0, arrayBytes(array, rows, k));
+  }
+  return arrays;
+}
+
+interface Case {
+  readonly rows: number;
+  readonly k: number;
+  readonly weights: Float32Array;
+}
+
+/** Small, fast, seeded: the numbers of a case depend on nothing else. */
+function generator(seed: number): () => number {
+  let state = (seed * 2654435761) >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+const gaussian = (next: () => number) => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+
+/** Kinds of weights, from ordinary ones to those made to sit on every edge of the rules. */
+const DISTRIBUTIONS: readonly ((next: () => number) => () => number)[] = [
+  (next) => () => gaussian(next) * 0.05,
+  (next) => {
+    const scale = 2 ** (next() * 60 - 30);
+    return () => gaussian(next) * scale;
+  },
+  // f16 values: equal magnitudes of both signs, exact ties.
+  (next) => () => f16BitsToF32(Math.floor(next() * 0x10000) & 0xbfff),
+  // Multiples of a half step.
+  (next) => {
+    const step = 2 ** Math.floor(next() * 20 - 10) * (1 + Math.floor(next() * 8) / 8);
+    return () => (Math.floor(next() * 33) - 16) * step * 0.5;
+  },
+  (next) => {
+    const step = 2 ** Math.floor(next() * 8 - 4);
+    return () => (Math.floor(next() * 511) - 255) * step * 0.5;
+  },
+  // One outlier among small weights.
+  (next) => () => gaussian(next) * (next() < 0.02 ? 100 : 0.01),
+  (next) => () => (next() < 0.9 ? 0 : -gaussian(next)),
+  (next) => () => -Math.abs(gaussian(next)),
+  (next) => {
+    const constant = gaussian(next);
+    return () => constant;
+  },
+  () => () => 0,
+  () => () => -0,
+  // Any finite bits: subnormals, huge values, all exponents in one block.
+  (next) => () => anyFinite(next),
+  // All around one exponent, from far below f32's normal range to the top.
+  (next) => {
+    const exponent = Math.floor(next() * 275) - 149;
+    return () => Math.fround((next() * 2 - 1) * 2 ** exponent);
+  },
+  // Around the ends of what an f16 scale can hold.
+  (next) => {
+    const edges = [2 ** -25, 2 ** -24, 2 ** -14, 65504, 65520];
+    const edge = edges[Math.floor(next() * edges.length)]! * [8, 15, 127, 128, 255][Math.floor(next() * 5)]!;
+    return () => Math.fround(edge * (next() < 0.5 ? 1 : -1) * (1 + (next() - 0.5) * 2 ** -(next() * 24)));
+  },
+];
+
+const word = new Uint32Array(1);
+const float = new Float32Array(word.buffer);
+function anyFinite(next: () => number): number {
+  word[0] = Math.floor(next() * 2 ** 32);
+  return Number.isFinite(float[0]) ? float[0]! : 0;
+}
+
+/** `SHAPES` random shapes with rows of whole blocks; each row draws from a distribution of its own. */
+function cases(block: number, seed: number, odd = false): Case[] {
+  const next = generator(seed);
+  return Array.from({ length: SHAPES }, () => {
+    const rows = 1 + Math.floor(next() ** 3 * 40);
+    const k = odd ? 1 + Math.floor(next() * 200) : block * (1 + Math.floor(next() ** 2 * 8));
+    const weights = new Float32Array(rows * k);
+    for (let row = 0; row < rows; row++) {
+      const draw = DISTRIBUTIONS[Math.floor(next() * DISTRIBUTIONS.length)]!(next);
+      for (let i = 0; i < k; i++) weights[row * k + i] = draw();
+    }
+    return { rows, k, weights };
+  });
+}
+
+/** Quantizes on the GPU; also says what `bad` held. */
+async function quantizeOnGpu(source: Format, data: Uint8Array, format: Format, rows: number, k: number) {
+  const to = format.arrays.map((array) => uploaded(new Uint8Array(arrayBytes(array, rows, k)).fill(0xa5)));
+  const bad = uploaded(new Uint8Array(4));
+  await gpu.scheduler.run([quantizeStep({ source, from: uploaded(data), format, to, rows, k, bad })]);
+  const arrays = await readArrays(format, to, rows, k);
+  const flag = new Uint32Array((await gpu.readBack(bad.buffer, 0, 4)).buffer)[0]!;
+  releaseBuffers();
+  return { arrays, flag };
+}
+
+async function dequantizeOnGpu(format: Format, arrays: HostArrays, target: Format, rows: number, k: number) {
+  const to = uploaded(new Uint8Array(arrayBytes(target.arrays[0]!, rows, k)).fill(0xa5));
+  const bad = uploaded(new Uint8Array(4));
+  const from = format.arrays.map((array) => uploaded(arrays[array.name]!));
+  await gpu.scheduler.run([dequantizeStep({ format, from, target, to, rows, k, bad })]);
+  const result = await readArrays(target, [to], rows, k);
+  const flag = new Uint32Array((await gpu.readBack(bad.buffer, 0, 4)).buffer)[0]!;
+  releaseBuffers();
+  return { data: result.data!, flag };
+}
+
+/** The first difference between two sets of arrays, or undefined. */
+function difference(actual: HostArrays, wanted: HostArrays): string | undefined {
+  for (const [name, bytes] of Object.entries(wanted)) {
+    const other = actual[name];
+    if (other?.length !== bytes.length) return `${name}: ${other?.length} bytes instead of ${bytes.length}`;
+    const at = bytes.findIndex((byte, i) => other[i] !== byte);
+    if (at >= 0) return `${name}[${at}] is ${other[at]} instead of ${bytes[at]}`;
+  }
+  return undefined;
+}
+
+const named = formats.map((format, i) => [format.name, format, i] as const);
+const f32 = formatByName('f32');
+
+describe.each(named)('%s', (_name, format, i) => {
+  const dense = format.kind === 'dense';
+
+  test(`quantizing equals the reference bit for bit, ${SHAPES} shapes`, async () => {
+    const differences: string[] = [];
+    for (const { rows, k, weights } of cases(format.block, 1 + i, dense)) {
+      const wanted = format.reference.quantize(weights, rows, k);
+      const { arrays, flag } = await quantizeOnGpu(f32, new Uint8Array(weights.buffer), format, rows, k);
+      const found = difference(arrays, wanted) ?? (flag ? `flag ${flag}` : undefined);
+      if (found) differences.push(`${rows} x ${k}: ${found}`);
+    }
+    expect(differences).toEqual([]);
+  });
+
+  test('quantizing from f16 and bf16 equals the reference', async () => {
+    for (const source of [formatByName('f16'), formatByName('bf16')]) {
+      for (const { rows, k, weights } of cases(format.block, 100 + i, dense).slice(0, 20)) {
+        const stored = source.reference.quantize(weights, rows, k);
+        const wanted = format.reference.quantize(source.reference.dequantize(stored, rows, k), rows, k);
+        const { arrays } = await quantizeOnGpu(source, stored.data!, format, rows, k);
+        expect(difference(arrays, wanted)).toBeUndefined();
+      }
+    }
+  });
+
+  test(`dequantizing equals the reference, ${SHAPES} shapes`, async () => {
+    const differences: string[] = [];
+    for (const { rows, k, weights } of cases(format.block, 200 + i, dense)) {
+      const arrays = format.reference.quantize(weights, rows, k);
+      const wanted = format.reference.dequantize(arrays, rows, k);
+      const { data } = await dequantizeOnGpu(format, arrays, f32, rows, k);
+      const actual = new Float32Array(data.buffer);
+      // Exact: a product of 11 and at most 9 bits. Only the sign of zero is the device's own.
+      const at = wanted.findIndex((w, j) => w !== actual[j]);
+      if (at >= 0) differences.push(`${rows} x ${k}, weight ${at}: ${actual[at]} instead of ${wanted[at]}`);
+    }
+    expect(differences).toEqual([]);
+  });
+
+  test('dequantizing to f16 and bf16 rounds the exact value once', async () => {
+    for (const target of [formatByName('f16'), formatByName('bf16')]) {
+      for (const { rows, k, weights } of cases(format.block, 300 + i, dense).slice(0, 20)) {
+        const arrays = format.reference.quantize(weights, rows, k);
+        const exact = format.reference.dequantize(arrays, rows, k);
+        const wanted = target.reference.dequantize(target.reference.quantize(exact, rows, k), rows, k);
+        const { data } = await dequantizeOnGpu(format, arrays, target, rows, k);
+        const actual = target.reference.dequantize({ data }, rows, k);
+        expect(wanted.findIndex((w, j) => w !== actual[j])).toBe(-1);
+      }
+    }
+  });
+
+  test('the first weight that is not finite is reported by its index', async () => {
+    const k = 2 * format.block * (dense ? 37 : 1);
+    const rows = 5;
+    for (const [at, value] of [
+      [k + 3, Number.NaN],
+      [4 * k, Number.POSITIVE_INFINITY],
+      [rows * k - 1, Number.NEGATIVE_INFINITY],
+      [0, -Number.NaN],
+    ] as const) {
+      const weights = new Float32Array(rows * k).fill(0.5);
+      weights[at] = value;
+      weights[rows * k - 1] = value;
+      const { flag } = await quantizeOnGpu(f32, new Uint8Array(weights.buffer), format, rows, k);
+      expect(~flag >>> 0).toBe(at);
+      expect(() => throwIfNonFinite(flag, k, 'blk.3.q')).toThrow(NonFiniteError);
+      expect(() => throwIfNonFinite(flag, k, 'blk.3.q')).toThrow(
+        `row ${Math.floor(at / k)}, column ${at % k} of tensor "blk.3.q"`,
+      );
+    }
+    expect(() => throwIfNonFinite(0, k, 'w')).not.toThrow();
+  });
+});
+
+test('division is correctly rounded', async () => {
+  const next = generator(7);
+  const count = 1 << 18;
+  const a = new Float32Array(count);
+  const b = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    a[i] = i % 3 === 0 ? Math.floor(next() * 4096) - 2048 : anyFinite(next);
+    b[i] = i % 2 === 0 ? [127, 255, 15, 7, 3][i % 5]! : anyFinite(next);
+    if (Math.abs(b[i]!) < 2 ** -126) b[i] = 3;
+  }
+  const quotients = uploaded(new Uint8Array(4 * count));
+  const step: Step = {
+    label: 'divide',
+    kernel: { source: divideProbe },
+    bindings: [
+      readWrite(uploaded(new Uint8Array(a.buffer))),
+      readWrite(uploaded(new Uint8Array(b.buffer))),
+      readWrite(quotients),
+    ],
+    grid: [count / 64, 1, 1],
+  };
+  await gpu.scheduler.run([step]);
+  const actual = new Float32Array((await gpu.readBack(quotients.buffer, 0, 4 * count)).buffer);
+  releaseBuffers();
+  const wrong: number[][] = [];
+  for (let i = 0; i < count; i++) {
+    const exact = Math.fround(a[i]! / b[i]!);
+    const subnormal = Math.abs(exact) < 2 ** -126 || Math.abs(a[i]!) < 2 ** -126;
+    const wanted = subnormal ? 0 : Number.isFinite(exact) ? exact : Math.sign(exact) * (2 - 2 ** -23) * 2 ** 127;
+    // A quotient that rounds up to the smallest normal may come out as 0: it is documented as flushed.
+    const atEdge = Math.abs(exact) === 2 ** -126 && actual[i] === 0;
+    if (actual[i] !== wanted && !atEdge) wrong.push([a[i]!, b[i]!, actual[i]!, wanted]);
+  }
+  expect(wrong.slice(0, 5)).toEqual([]);
+});
+
+describe('bad input', () => {
+  const view = (size: number): BufferView => ({ buffer: { size } as GPUBuffer });
+  const arguments_ = (k: number) => ({
+    source: f32,
+    from: view(4 * k),
+    format: formatByName('int4-g128'),
+    to: [view(k / 2), view(Math.ceil(k / 256) * 4)],
+    rows: 1,
+    k,
+    bad: view(4),
+    name: 'blk.0.q',
+  });
+
+  test('a row that is no multiple of the block', () => {
+    expect(() => quantizeStep(arguments_(192))).toThrow(FormatError);
+    expect(() => quantizeStep(arguments_(256))).not.toThrow();
+  });
+
+  test('buffers that are too small, missing or not dense', () => {
+    const good = arguments_(256);
+    expect(() => quantizeStep({ ...good, from: view(1020) })).toThrow(/"data" needs 1024 bytes, its buffer has 1020/);
+    expect(() => quantizeStep({ ...good, to: good.to.slice(1) })).toThrow(/takes 2 buffers \(codes, scales\), got 1/);
+    expect(() => quantizeStep({ ...good, source: formatByName('q8_0') })).toThrow(ArgumentError);
+    expect(() => quantizeStep({ ...good, rows: 0 })).toThrow(ArgumentError);
+    expect(() => quantizeStep({ ...good, rows: 2 ** 30 })).toThrow(ArgumentError);
+  });
+});
+
+test('what a hostile file may hold for codes and scales is decoded like the reference, infinite scales are reported', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...formats.filter((f) => f.kind === 'block')),
+      fc.integer(),
+      async (format, seed) => {
+        const next = generator(seed);
+        const k = 2 * format.block;
+        const arrays: HostArrays = {};
+        for (const array of format.arrays) {
+          arrays[array.name] = Uint8Array.from({ length: arrayBytes(array, 3, k) }, () => next() * 256);
+        }
+        const wanted = format.reference.dequantize(arrays, 3, k);
+        const { data, flag } = await dequantizeOnGpu(format, arrays, f32, 3, k);
+        const actual = new Float32Array(data.buffer);
+        const bad = wanted.findIndex((w) => !Number.isFinite(w));
+        if (bad < 0) expect([flag, wanted.findIndex((w, i) => w !== actual[i])]).toEqual([0, -1]);
+        else expect(flag).not.toBe(0);
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
