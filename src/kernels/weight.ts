@@ -1,0 +1,150 @@
+import { ArgumentError, OutOfMemoryError } from '../errors.ts';
+import { ELEMENT_BYTES } from '../files/element-type.ts';
+import type { Format, FormatArray, HostArrays } from '../formats/format.ts';
+import { formatByName } from '../formats/registry.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { type Binding, type BufferView, read } from '../gpu/kernel.ts';
+
+/** Consecutive rows of a weight whose arrays each fit one binding. */
+export interface WeightPart {
+  readonly rowStart: number;
+  readonly rows: number;
+  /** In the order of `format.arrays`. */
+  readonly arrays: readonly BufferView[];
+}
+
+/** A matrix [rows, k] on the GPU, stored in one format. Nested representations join this union later. */
+export interface Weight {
+  readonly kind: 'dense' | 'quantized';
+  readonly format: Format;
+  readonly rows: number;
+  readonly k: number;
+  readonly parts: readonly WeightPart[];
+  readonly byteLength: number;
+  release(): void;
+}
+
+/** Row counts of parts are multiples of this, so that every array of every part starts on a whole word of the file. */
+const ROW_MULTIPLE = 8;
+
+export const wordBytes = (bytes: number) => Math.ceil(bytes / 4) * 4;
+
+/** Bytes that `rows` rows of `k` weights take in one array. */
+export function arrayBytes(array: FormatArray, rows: number, k: number): number {
+  return rows * array.elementsPerRow(k) * ELEMENT_BYTES[array.type];
+}
+
+/** Bytes of a weight on the device, before anything is allocated. */
+export function weightBytes(format: Format, rows: number, k: number): number {
+  return format.arrays.reduce((sum, array) => sum + wordBytes(arrayBytes(array, rows, k)), 0);
+}
+
+/** Most rows that fit one binding of the device in every array. */
+export function rowsPerPart(format: Format, k: number, limit: number): number {
+  const perRow = Math.max(...format.arrays.map((array) => arrayBytes(array, ROW_MULTIPLE, k)));
+  const rows = Math.floor(limit / perRow) * ROW_MULTIPLE;
+  if (rows === 0)
+    throw new OutOfMemoryError(`A row of ${k} weights in ${format.name} does not fit a binding of ${limit} bytes.`);
+  return rows;
+}
+
+/**
+ * Room for a weight on the GPU, split over several buffers by rows where the binding limit asks for it.
+ * @throws OutOfMemoryError
+ */
+export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number, label: string): Weight {
+  const most = rowsPerPart(format, k, gpu.limits.maxStorageBufferBindingSize);
+  const parts: WeightPart[] = [];
+  for (let rowStart = 0; rowStart < rows; rowStart += most) {
+    const partRows = Math.min(most, rows - rowStart);
+    const arrays = format.arrays.map((array) => {
+      const size = Math.max(4, wordBytes(arrayBytes(array, partRows, k)));
+      return { buffer: gpu.memory.allocate(size, `${label}.${array.name}`), size };
+    });
+    parts.push({ rowStart, rows: partRows, arrays });
+  }
+  return {
+    kind: format.kind === 'dense' ? 'dense' : 'quantized',
+    format,
+    rows,
+    k,
+    parts,
+    byteLength: weightBytes(format, rows, k),
+    release: () => {
+      for (const part of parts) for (const view of part.arrays) gpu.memory.release(view.buffer);
+    },
+  };
+}
+
+/** Uploads arrays in the device layout. */
+export function uploadWeight(
+  gpu: Gpu,
+  format: Format,
+  rows: number,
+  k: number,
+  arrays: HostArrays,
+  label: string,
+): Weight {
+  const weight = allocateWeight(gpu, format, rows, k, label);
+  for (const part of weight.parts) {
+    for (const [i, array] of format.arrays.entries()) {
+      const bytes = arrays[array.name];
+      if (!bytes) throw new ArgumentError(`${label} lacks the array "${array.name}" of ${format.name}.`);
+      const start = arrayBytes(array, part.rowStart, k);
+      const length = arrayBytes(array, part.rows, k);
+      gpu.upload(part.arrays[i]!.buffer, padToWord(bytes.subarray(start, start + length)));
+    }
+  }
+  return weight;
+}
+
+/** Reads a weight back in the device layout, parts joined. */
+export async function readWeight(gpu: Gpu, weight: Weight): Promise<HostArrays> {
+  const arrays: HostArrays = {};
+  for (const [i, array] of weight.format.arrays.entries()) {
+    const whole = new Uint8Array(wordBytes(arrayBytes(array, weight.rows, weight.k)));
+    for (const part of weight.parts) {
+      const view = part.arrays[i]!;
+      const bytes = await gpu.readBack(
+        view.buffer,
+        view.offset ?? 0,
+        wordBytes(arrayBytes(array, part.rows, weight.k)),
+      );
+      whole.set(bytes, arrayBytes(array, part.rowStart, weight.k));
+    }
+    arrays[array.name] = whole;
+  }
+  return arrays;
+}
+
+/** Bind group 1 of a part. */
+export function weightBindings(part: WeightPart): Binding[] {
+  return part.arrays.map(read);
+}
+
+/** A dense f32 matrix that the caller already has in a buffer: no copy is made, and release leaves it alone. */
+export function wrapDense(buffer: GPUBuffer, rows: number, k: number, type: 'f32' | 'f16' = 'f32', offset = 0): Weight {
+  const format = formatByName(type);
+  const size = wordBytes(arrayBytes(format.arrays[0]!, rows, k));
+  if (offset + size > buffer.size) {
+    throw new ArgumentError(
+      `A ${rows}x${k} ${type} matrix needs ${size} bytes at ${offset}; the buffer has ${buffer.size}.`,
+    );
+  }
+  return {
+    kind: 'dense',
+    format,
+    rows,
+    k,
+    byteLength: size,
+    parts: [{ rowStart: 0, rows, arrays: [{ buffer, offset, size }] }],
+    release: () => {},
+  };
+}
+
+function padToWord(bytes: Uint8Array): Uint8Array {
+  if (bytes.byteLength % 4 === 0) return bytes;
+  const padded = new Uint8Array(wordBytes(bytes.byteLength));
+  padded.set(bytes);
+  return padded;
+}

@@ -1,0 +1,113 @@
+import type { Gpu } from '../gpu/gpu.ts';
+import type { Step } from '../gpu/kernel.ts';
+import { encodeTimed } from './scheduler.ts';
+
+export interface StepTime {
+  readonly label: string;
+  readonly kernel: string;
+  readonly milliseconds: number;
+  readonly bytes: number;
+  readonly operations: number;
+}
+
+/** Steps timed by one set of timestamp queries. */
+const CHUNK = 256;
+
+type Encode =
+  Parameters<typeof encodeTimed> extends [infer E, infer P, unknown] ? (encoder: E, prepared: P) => void : never;
+
+/** Collects the time of each step: by timestamps where the device has them, else by waiting after each. */
+export class Profile {
+  readonly times: StepTime[] = [];
+  readonly #gpu: Gpu;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+  }
+
+  /** Called by the scheduler. */
+  async run(
+    steps: readonly Step[],
+    submit: (steps: readonly Step[], encode: Encode) => Promise<void>,
+    check: () => void,
+  ): Promise<void> {
+    if (!this.#gpu.features.has('timestamp-query')) return this.#runByWaiting(steps, submit, check);
+    for (let at = 0; at < steps.length; at += CHUNK) {
+      check();
+      await this.#runChunk(steps.slice(at, at + CHUNK), submit);
+    }
+  }
+
+  async #runChunk(
+    steps: readonly Step[],
+    submit: (steps: readonly Step[], encode: Encode) => Promise<void>,
+  ): Promise<void> {
+    const gpu = this.#gpu;
+    const querySet = gpu.device.createQuerySet({ type: 'timestamp', count: 2 * steps.length });
+    const resolved = gpu.device.createBuffer({ size: 16 * steps.length, usage: 0x200 | 0x04 }); // QUERY_RESOLVE | COPY_SRC
+    try {
+      await submit(steps, (encoder, prepared) => {
+        encodeTimed(encoder, prepared, querySet);
+        encoder.resolveQuerySet(querySet, 0, 2 * steps.length, resolved, 0);
+      });
+      const stamps = new BigUint64Array((await gpu.readBack(resolved)).buffer);
+      for (const [i, step] of steps.entries()) this.#add(step, Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6);
+    } finally {
+      querySet.destroy();
+      resolved.destroy();
+    }
+  }
+
+  async #runByWaiting(
+    steps: readonly Step[],
+    submit: (steps: readonly Step[], encode: Encode) => Promise<void>,
+    check: () => void,
+  ): Promise<void> {
+    await this.#gpu.idle();
+    for (const step of steps) {
+      check();
+      const start = performance.now();
+      await submit([step], (encoder, prepared) => {
+        const pass = encoder.beginComputePass();
+        for (const { pipeline, groups } of prepared) {
+          pass.setPipeline(pipeline);
+          for (const [i, group] of groups.entries()) pass.setBindGroup(i, group);
+          pass.dispatchWorkgroups(...step.grid);
+        }
+        pass.end();
+      });
+      await this.#gpu.idle();
+      this.#add(step, performance.now() - start);
+    }
+  }
+
+  #add(step: Step, milliseconds: number): void {
+    this.times.push({
+      label: step.label,
+      kernel: step.kernel.source.name,
+      milliseconds,
+      bytes: step.bytes ?? 0,
+      operations: step.operations ?? 0,
+    });
+  }
+
+  /** Total time by kernel, longest first, as text. */
+  table(): string {
+    const byKernel = new Map<string, { count: number; milliseconds: number; bytes: number; operations: number }>();
+    for (const time of this.times) {
+      const sum = byKernel.get(time.kernel) ?? { count: 0, milliseconds: 0, bytes: 0, operations: 0 };
+      sum.count++;
+      sum.milliseconds += time.milliseconds;
+      sum.bytes += time.bytes;
+      sum.operations += time.operations;
+      byKernel.set(time.kernel, sum);
+    }
+    const rows = [...byKernel].sort((a, b) => b[1].milliseconds - a[1].milliseconds);
+    const head = `${'kernel'.padEnd(36)} ${'steps'.padStart(6)} ${'ms'.padStart(10)} ${'GB/s'.padStart(8)} ${'Gop/s'.padStart(8)}`;
+    const body = rows.map(
+      ([kernel, sum]) =>
+        `${kernel.padEnd(36)} ${String(sum.count).padStart(6)} ${sum.milliseconds.toFixed(3).padStart(10)} ${(sum.bytes / sum.milliseconds / 1e6).toFixed(1).padStart(8)} ${(sum.operations / sum.milliseconds / 1e6).toFixed(1).padStart(8)}`,
+    );
+    return [head, ...body].join('\n');
+  }
+}

@@ -1,0 +1,210 @@
+import { CancelledError, DeviceLostError } from '../errors.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import type { Binding, Step } from '../gpu/kernel.ts';
+import { Profile } from './profile.ts';
+
+export interface RunOptions {
+  readonly signal?: AbortSignal;
+  /** Called as the GPU finishes batches. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Time every step by itself: slow, and never a measure of throughput. */
+  readonly profile?: Profile;
+  /** What is being done, for messages. */
+  readonly label?: string;
+}
+
+/** Steps in one command buffer: enough to hide the cost of a submit, few enough to cancel between. */
+const BATCH = 64;
+/** Batches that may be queued before the host waits, so that cancellation and progress stay near the device. */
+const IN_FLIGHT = 2;
+
+/** Steps with pipelines, bind groups and parameters made once; `submit` replays them. */
+export interface Recording {
+  submit(): void;
+  /** Encodes the steps into a pass of the caller. */
+  encode(pass: GPUComputePassEncoder): void;
+  release(): void;
+}
+
+interface Prepared {
+  readonly step: Step;
+  readonly pipeline: GPUComputePipeline;
+  readonly groups: readonly GPUBindGroup[];
+}
+
+/** Turns lists of steps into few command buffers. */
+export class Scheduler {
+  readonly #gpu: Gpu;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+  }
+
+  /**
+   * Runs the steps in order. Resolves when they are submitted; with `onProgress`, `signal` or `profile` set, when they are done.
+   * @throws CancelledError, DeviceLostError, OutOfMemoryError, ShaderError, GpuValidationError
+   */
+  async run(steps: readonly Step[], options: RunOptions = {}): Promise<void> {
+    const gpu = this.#gpu;
+    gpu.throwIfLost();
+    throwIfCancelled(options);
+    if (steps.length === 0) return;
+    await gpu.compiler.prepare(steps);
+    throwIfCancelled(options);
+    this.#show(steps);
+    if (gpu.debug >= 3 && !options.profile) {
+      const profile = new Profile(gpu);
+      await this.run(steps, { ...options, profile });
+      console.error(profile.table());
+      return;
+    }
+    if (options.profile) {
+      await options.profile.run(
+        steps,
+        (chosen, encode) => this.#submit(chosen, encode),
+        () => throwIfCancelled(options),
+      );
+      options.onProgress?.(steps.length, steps.length);
+      return;
+    }
+    const inFlight: Promise<void>[] = [];
+    let done = 0;
+    const waits = options.signal !== undefined || options.onProgress !== undefined;
+    for (let at = 0; at < steps.length; at += BATCH) {
+      throwIfCancelled(options);
+      const batch = steps.slice(at, at + BATCH);
+      await this.#submit(batch, encodePass);
+      if (!waits) continue;
+      inFlight.push(
+        gpu.idle().then(() => {
+          done += batch.length;
+          options.onProgress?.(done, steps.length);
+        }),
+      );
+      if (inFlight.length >= IN_FLIGHT) await inFlight.shift();
+    }
+    await Promise.all(inFlight);
+    throwIfCancelled(options);
+  }
+
+  /** Prepares steps once, to be submitted many times without any allocation. */
+  async record(steps: readonly Step[], label = 'recording'): Promise<Recording> {
+    const gpu = this.#gpu;
+    await gpu.compiler.prepare(steps);
+    const { prepared, params } = await gpu.guard(label, () => this.#prepare(steps));
+    const encode = (pass: GPUComputePassEncoder) => encodeSteps(pass, prepared);
+    return {
+      encode,
+      submit: () => {
+        gpu.throwIfLost();
+        this.#show(steps);
+        const encoder = gpu.device.createCommandEncoder({ label });
+        const pass = encoder.beginComputePass({ label });
+        encode(pass);
+        pass.end();
+        gpu.device.queue.submit([encoder.finish()]);
+        gpu.counters.submits++;
+      },
+      release: () => {
+        if (params) gpu.memory.releaseUniform(params);
+      },
+    };
+  }
+
+  async #submit(
+    steps: readonly Step[],
+    encode: (encoder: GPUCommandEncoder, prepared: readonly Prepared[]) => void,
+  ): Promise<void> {
+    const gpu = this.#gpu;
+    const { params } = await gpu.guard(steps[0]!.label, () => {
+      const work = this.#prepare(steps);
+      const encoder = gpu.device.createCommandEncoder({ label: steps[0]!.label });
+      encode(encoder, work.prepared);
+      gpu.device.queue.submit([encoder.finish()]);
+      gpu.counters.submits++;
+      return work;
+    });
+    if (params) gpu.memory.releaseUniform(params);
+  }
+
+  /** Bind groups for the steps; all their parameters share one uniform buffer and one write. */
+  #prepare(steps: readonly Step[]): { prepared: Prepared[]; params: GPUBuffer | undefined } {
+    const gpu = this.#gpu;
+    const alignment = gpu.limits.minUniformBufferOffsetAlignment;
+    let size = 0;
+    const offsets = steps.map((step) => {
+      const at = size;
+      if (step.params) size += Math.ceil(step.params.byteLength / alignment) * alignment;
+      return at;
+    });
+    let params: GPUBuffer | undefined;
+    if (size > 0) {
+      params = gpu.memory.allocateUniform(size);
+      const bytes = new Uint8Array(size);
+      for (const [i, step] of steps.entries()) if (step.params) bytes.set(new Uint8Array(step.params), offsets[i]!);
+      gpu.device.queue.writeBuffer(params, 0, bytes);
+    }
+    const prepared = steps.map((step, i): Prepared => {
+      const { pipeline, layouts } = gpu.compiler.get(step);
+      const entries = bindEntries(step.bindings);
+      if (step.params) {
+        entries.push({
+          binding: entries.length,
+          resource: { buffer: params!, offset: offsets[i]!, size: step.params.byteLength },
+        });
+      }
+      const groups = [gpu.device.createBindGroup({ label: step.label, layout: layouts[0]!, entries })];
+      if (step.weight) {
+        groups.push(
+          gpu.device.createBindGroup({ label: step.label, layout: layouts[1]!, entries: bindEntries(step.weight) }),
+        );
+      }
+      return { step, pipeline, groups };
+    });
+    return { prepared, params };
+  }
+
+  #show(steps: readonly Step[]): void {
+    if (this.#gpu.debug < 1) return;
+    for (const step of steps)
+      console.error(`${step.label.padEnd(48)} ${step.kernel.source.name} [${step.grid.join(', ')}]`);
+  }
+}
+
+function throwIfCancelled(options: RunOptions): void {
+  if (!options.signal?.aborted) return;
+  const { reason } = options.signal as { reason?: unknown };
+  throw reason instanceof DeviceLostError ? reason : new CancelledError(options.label);
+}
+
+function bindEntries(bindings: readonly Binding[]): GPUBindGroupEntry[] {
+  return bindings.map(({ buffer, offset, size }, binding) => ({
+    binding,
+    resource: { buffer, ...(offset !== undefined && { offset }), ...(size !== undefined && { size }) },
+  }));
+}
+
+function encodeSteps(pass: GPUComputePassEncoder, prepared: readonly Prepared[]): void {
+  for (const { step, pipeline, groups } of prepared) {
+    pass.setPipeline(pipeline);
+    for (const [i, group] of groups.entries()) pass.setBindGroup(i, group);
+    pass.dispatchWorkgroups(...step.grid);
+  }
+}
+
+function encodePass(encoder: GPUCommandEncoder, prepared: readonly Prepared[]): void {
+  const pass = encoder.beginComputePass();
+  encodeSteps(pass, prepared);
+  pass.end();
+}
+
+/** For the profile: a pass of its own around each step. */
+export function encodeTimed(encoder: GPUCommandEncoder, prepared: readonly Prepared[], querySet: GPUQuerySet): void {
+  for (const [i, one] of prepared.entries()) {
+    const pass = encoder.beginComputePass({
+      timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+    });
+    encodeSteps(pass, [one]);
+    pass.end();
+  }
+}
