@@ -9,6 +9,9 @@ export interface ProviderOptions {
 /** Dawn rounds timestamps to 100 µs unless told otherwise, which would hide short kernels from the profile. */
 const DAWN_TOGGLES = ['enable-dawn-features=allow_unsafe_apis', 'disable-dawn-features=timestamp_quantization'];
 
+/** Dawn crashes once its entry object is collected, so each stays for the life of the process. */
+const entries = new Map<string, GPU>();
+
 /** What the optional package `webgpu` exports. */
 interface DawnModule {
   create(options: string[]): GPU;
@@ -27,6 +30,13 @@ export async function provideGpu(options: ProviderOptions): Promise<GPU> {
       'This browser offers no WebGPU. Use a current Chrome, Edge, Safari or Firefox, over https or localhost.',
     );
   }
+  const key = options.adapter ?? '';
+  let entry = entries.get(key);
+  if (!entry) entries.set(key, (entry = await openDawn(options)));
+  return entry;
+}
+
+async function openDawn(options: ProviderOptions): Promise<GPU> {
   // A variable, so that bundlers for the browser do not look for the package.
   const specifier = 'webgpu';
   let dawn: DawnModule;

@@ -1,16 +1,10 @@
-import { Gpu } from '../../src/gpu/gpu.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { provideGpu } from '../../src/gpu/provider.ts';
 
-/** A device for kernel tests: whatever adapter the machine offers first. */
+/** The device for kernel tests; with COMPRESSA_TEST_CORE set, as bare as WebGPU allows. */
 export async function openTestGpu(): Promise<Gpu> {
-  const entry = await provideGpu({});
-  // Dawn dies when its entry object is collected.
-  (globalThis as { keptGpu?: GPU }).keptGpu = entry;
-  const adapter = (await entry.requestAdapter())!;
-  const device = await adapter.requestDevice({ requiredFeatures: ['timestamp-query'] });
-  return new Gpu(
-    device,
-    { vendor: '', architecture: '', device: '', description: '', software: true },
-    { ownsDevice: true },
-  );
+  // Dawn crashes once its entry object is collected: here it stays reachable, and openGpu finds it as in a browser.
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu: await provideGpu({}) }, configurable: true });
+  return openGpu({ capabilities: process.env.COMPRESSA_TEST_CORE ? 'core' : 'adapter' });
 }

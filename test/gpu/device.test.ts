@@ -1,0 +1,53 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { DeviceLostError, ShaderError } from '../../src/errors.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { openGpu } from '../../src/gpu/open-gpu.ts';
+import { openTestGpu } from './open-test-gpu.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu.close());
+
+test('the self-test ran and found facts about the device', () => {
+  expect(gpu.selfTest).toMatchObject({ packsToNearest: expect.any(Boolean), flushesDenormals: expect.any(Boolean) });
+});
+
+test('bytes survive an upload and a read-back, which is counted', async () => {
+  const bytes = Uint8Array.from({ length: 4096 }, (_, i) => (i * 31) & 255);
+  const buffer = gpu.memory.allocate(bytes.byteLength);
+  const before = gpu.counters.readBacks;
+  gpu.upload(buffer, bytes);
+  expect(await gpu.readBack(buffer, 0, bytes.byteLength)).toEqual(bytes);
+  expect(gpu.counters.readBacks).toBe(before + 1);
+  gpu.memory.release(buffer);
+});
+
+test('a compile error names the file and line that it stands on', async () => {
+  const source = {
+    name: 'broken',
+    files: ['broken.wgsl'],
+    lines: [0, 7, 0, 8],
+    code: '@compute @workgroup_size(1)\nfn main() { let x: u32 = nonsense; }\n',
+  };
+  const failing = gpu.scheduler.run([{ label: 'broken', kernel: { source }, bindings: [], grid: [1, 1, 1] }]);
+  await expect(failing).rejects.toThrow(ShaderError);
+  await expect(failing).rejects.toThrow(/shaders\/broken\.wgsl:8/);
+});
+
+test('work on a destroyed device ends in a named error, and a fresh one works', async () => {
+  const doomed = await openGpu();
+  const buffer = doomed.memory.allocate(1024);
+  doomed.device.destroy();
+  await expect(doomed.readBack(buffer, 0, 1024)).rejects.toThrow(DeviceLostError);
+  const fresh = await openGpu();
+  expect(fresh.selfTest).toBeDefined();
+  fresh.close();
+});
+
+test('a caller keeps the device that it brought', async () => {
+  const guest = await openGpu({ device: gpu.device });
+  guest.close();
+  expect(await Promise.race([gpu.lost, Promise.resolve('alive')])).toBe('alive');
+});
