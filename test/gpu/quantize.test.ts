@@ -78,6 +78,14 @@ const DISTRIBUTIONS: readonly ((next: () => number) => () => number)[] = [
     const step = 2 ** Math.floor(next() * 8 - 4);
     return () => (Math.floor(next() * 511) - 255) * step * 0.5;
   },
+  // Scales that f16 holds, or halfway between two that it holds; weights on the ties between codes, or one or two f32
+  // steps beside them.
+  (next) => {
+    const scale = (2048 + Math.floor(next() * 2048)) * 2 ** -Math.floor(11 + next() * 12) * (next() < 0.5 ? 1 : -1);
+    const extreme = [8, 15, 127, 128, 255][Math.floor(next() * 5)]! * scale;
+    const lowest = next() < 0.5 ? 0 : -8;
+    return () => (next() < 0.1 ? extreme : stepped((lowest + Math.floor(next() * 16) + 0.5) * scale, next));
+  },
   // One outlier among small weights.
   (next) => () => gaussian(next) * (next() < 0.02 ? 100 : 0.01),
   (next) => () => (next() < 0.9 ? 0 : -gaussian(next)),
@@ -108,6 +116,13 @@ const float = new Float32Array(word.buffer);
 function anyFinite(next: () => number): number {
   word[0] = Math.floor(next() * 2 ** 32);
   return Number.isFinite(float[0]) ? float[0]! : 0;
+}
+
+/** `x` moved by up to two f32 steps. */
+function stepped(x: number, next: () => number): number {
+  float[0] = x;
+  word[0] = word[0]! + Math.floor(next() * 5) - 2;
+  return float[0]!;
 }
 
 /** `SHAPES` random shapes with rows of whole blocks; each row draws from a distribution of its own. */
