@@ -38,6 +38,8 @@ export class Gpu {
   readonly compiler: Compiler;
   readonly scheduler: Scheduler;
   readonly debug: DebugLevel;
+  /** Most bytes of one storage binding: larger tensors are split over several buffers. */
+  readonly bindingLimit: number;
   readonly counters: Counters = { submits: 0, readBacks: 0, readBackBytes: 0, uploadBytes: 0, pipelines: 0 };
   /** Facts about the device's arithmetic, filled in by `openGpu`. */
   selfTest: SelfTest | undefined;
@@ -49,13 +51,17 @@ export class Gpu {
   constructor(
     device: GPUDevice,
     description: GpuDescription,
-    options: { ownsDevice: boolean; memoryBudget?: number; debug?: DebugLevel },
+    options: { ownsDevice: boolean; memoryBudget?: number; bindingLimit?: number; debug?: DebugLevel },
   ) {
     this.device = device;
     this.description = description;
     this.limits = device.limits;
     this.features = new Set(device.features);
     this.debug = options.debug ?? 0;
+    this.bindingLimit = Math.min(
+      options.bindingLimit ?? Number.POSITIVE_INFINITY,
+      device.limits.maxStorageBufferBindingSize,
+    );
     this.#ownsDevice = options.ownsDevice;
     this.memory = new BufferPool(device, options.memoryBudget);
     this.compiler = new Compiler(this);

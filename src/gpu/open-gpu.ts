@@ -8,6 +8,8 @@ export interface OpenGpuOptions extends ProviderOptions {
   readonly device?: GPUDevice;
   /** Most bytes of GPU memory to hold at a time. */
   readonly memoryBudget?: number;
+  /** Splits tensors at fewer bytes than the device's own binding limit. */
+  readonly bindingLimit?: number;
   readonly powerPreference?: GPUPowerPreference;
   /** `core` opens the device with WebGPU's default limits and no optional feature, to see how the rest fares. */
   readonly capabilities?: 'adapter' | 'core';
@@ -34,7 +36,12 @@ const WANTED_LIMITS = [
  */
 export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
   const debug = options.debug ?? debugFromEnvironment();
-  const settings = { debug, ...(options.memoryBudget !== undefined && { memoryBudget: options.memoryBudget }) };
+  const { memoryBudget, bindingLimit } = options;
+  const settings = {
+    debug,
+    ...(memoryBudget !== undefined && { memoryBudget }),
+    ...(bindingLimit !== undefined && { bindingLimit }),
+  };
   const gpu = options.device
     ? new Gpu(options.device, describe(options.device.adapterInfo), { ...settings, ownsDevice: false })
     : await openOwn(options, settings);
@@ -47,7 +54,10 @@ export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
   return gpu;
 }
 
-async function openOwn(options: OpenGpuOptions, settings: { debug: DebugLevel; memoryBudget?: number }): Promise<Gpu> {
+async function openOwn(
+  options: OpenGpuOptions,
+  settings: { debug: DebugLevel; memoryBudget?: number; bindingLimit?: number },
+): Promise<Gpu> {
   const provider = await provideGpu(options);
   let adapter: GPUAdapter | null;
   try {

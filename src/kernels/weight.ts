@@ -53,7 +53,7 @@ export function rowsPerPart(format: Format, k: number, limit: number): number {
  * @throws OutOfMemoryError
  */
 export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number, label: string): Weight {
-  const most = rowsPerPart(format, k, gpu.limits.maxStorageBufferBindingSize);
+  const most = rowsPerPart(format, k, gpu.bindingLimit);
   const parts: WeightPart[] = [];
   for (let rowStart = 0; rowStart < rows; rowStart += most) {
     const partRows = Math.min(most, rows - rowStart);

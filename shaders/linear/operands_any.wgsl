@@ -1,0 +1,15 @@
+// Operands for any k: what lies past the end of a row counts as 0.
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+
+fn x4(token: u32, k: u32) -> vec4<f32> {
+  let at = token * params.k + k;
+  var values = vec4<f32>(0.0);
+  for (var i = 0u; i < 4u; i++) {
+    if (k + i < params.k) { values[i] = x[at + i]; }
+  }
+  return values;
+}
+
+fn w4(row: u32, k: u32) -> vec4<f32> {
+  return load4(row, k);
+}
