@@ -1,0 +1,5 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+
+const program = new Command('compressa');
+await program.parseAsync();

@@ -1,0 +1,177 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { constants, homedir } from 'node:os';
+import { basename, delimiter, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { brotliDecompress } from 'node:zlib';
+import { parseTar } from 'nanotar';
+import { NoDeviceError } from '../errors.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Set in the re-executed child, so that it never starts another. */
+const MARK = 'COMPRESSA_SOFTWARE_VULKAN';
+const PACKAGE = '@sparticuz/chromium';
+const ARCHIVE = 'bin/swiftshader.tar.br';
+const LOADER = 'libvulkan.so.1';
+const DRIVER = 'libvk_swiftshader.so';
+const ICD = 'compressa_swiftshader_icd.json';
+/** The archive unpacks to 15 MB: whatever is much larger is not it. */
+const MAX_UNPACKED_BYTES = 256 * 1024 * 1024;
+
+/** Where the Vulkan loader looks for drivers on Linux. */
+export function driverFolders(env: Environment): string[] {
+  const home = env.HOME ?? homedir();
+  const list = (value: string | undefined, fallback: string) => (value || fallback).split(delimiter).filter(Boolean);
+  return [
+    env.XDG_CONFIG_HOME || join(home, '.config'),
+    ...list(env.XDG_CONFIG_DIRS, '/etc/xdg'),
+    '/etc',
+    env.XDG_DATA_HOME || join(home, '.local/share'),
+    ...list(env.XDG_DATA_DIRS, '/usr/local/share:/usr/share'),
+    '/usr/local/etc',
+    '/usr/local/share',
+    '/usr/share',
+  ].map((folder) => join(folder, 'vulkan/icd.d'));
+}
+
+function loaderFolders(env: Environment): string[] {
+  const own = (env.LD_LIBRARY_PATH ?? '').split(delimiter).filter(Boolean);
+  const multiarch = ['x86_64-linux-gnu', 'aarch64-linux-gnu'].flatMap((triplet) => [
+    `/usr/lib/${triplet}`,
+    `/lib/${triplet}`,
+  ]);
+  return [...own, ...multiarch, '/usr/lib64', '/lib64', '/usr/lib', '/lib', '/usr/local/lib', '/usr/local/lib64'];
+}
+
+/** What the choice depends on; tests bring their own. */
+export interface Machine {
+  readonly platform: string;
+  readonly env: Environment;
+  /** File names in a folder; none if it is missing. */
+  readonly list: (folder: string) => readonly string[];
+  readonly exists: (path: string) => boolean;
+}
+
+const thisMachine: Machine = {
+  platform: process.platform,
+  env: process.env,
+  list: (folder) => {
+    try {
+      return readdirSync(folder);
+    } catch {
+      return [];
+    }
+  },
+  exists: existsSync,
+};
+
+/** Why this machine has no Vulkan, or undefined where it has some, or is not ours to judge. */
+export function missingVulkan(machine: Machine = thisMachine): string | undefined {
+  const { platform, env } = machine;
+  if (platform !== 'linux' || env[MARK]) return undefined;
+  if (env.VK_DRIVER_FILES || env.VK_ICD_FILENAMES) return undefined;
+  if (!loaderFolders(env).some((folder) => machine.exists(join(folder, LOADER)))) {
+    return `no Vulkan loader (${LOADER}) is installed`;
+  }
+  const hasDriver = driverFolders(env).some((folder) => machine.list(folder).some((name) => name.endsWith('.json')));
+  return hasDriver || env.VK_ADD_DRIVER_FILES ? undefined : 'no Vulkan driver is installed';
+}
+
+/**
+ * Unpacks SwiftShader and its Vulkan loader, which ship inside the npm package `@sparticuz/chromium`, into a cache folder
+ * (once a version; renamed into place when complete) and returns the environment that makes Dawn use them.
+ * @throws NoDeviceError when the package is not installed or does not hold what it should.
+ */
+export async function swiftShaderEnvironment(env: Environment = process.env): Promise<Record<string, string>> {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new NoDeviceError(`The SwiftShader that ${PACKAGE} ships runs on Linux x64 only. Install a Vulkan driver.`);
+  }
+  const { root, version } = await findPackage();
+  const cache = join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'compressa');
+  const folder = join(cache, `swiftshader-${version}`);
+  if (!existsSync(join(folder, ICD))) await unpack(join(root, ARCHIVE), folder);
+  const icd = join(folder, ICD);
+  const libraries = [folder, env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter);
+  return { LD_LIBRARY_PATH: libraries, VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd, [MARK]: '1' };
+}
+
+async function findPackage(): Promise<{ root: string; version: string }> {
+  let root: string;
+  try {
+    root = dirname(createRequire(import.meta.url).resolve(PACKAGE));
+  } catch (cause) {
+    throw new NoDeviceError(
+      `There is no Vulkan driver, and the package ${PACKAGE}, which ships a software one, is not installed. Install a driver (for instance mesa-vulkan-drivers), or run: npm install ${PACKAGE}`,
+      { cause },
+    );
+  }
+  while (!existsSync(join(root, ARCHIVE))) {
+    if (root === dirname(root)) {
+      throw new NoDeviceError(`This version of ${PACKAGE} has no ${ARCHIVE}. Install version 143 or a Vulkan driver.`);
+    }
+    root = dirname(root);
+  }
+  const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version?: unknown };
+  return { root, version: String(manifest.version).replaceAll(/[^A-Za-z0-9.-]/g, '_') };
+}
+
+async function unpack(archive: string, folder: string): Promise<void> {
+  await mkdir(dirname(folder), { recursive: true });
+  const partial = await mkdtemp(`${folder}.partial-`);
+  try {
+    const bytes = await promisify(brotliDecompress)(await readFile(archive), { maxOutputLength: MAX_UNPACKED_BYTES });
+    for (const { name, type, data } of parseTar(bytes)) {
+      // Two known names and nothing else: the archive never chooses a path.
+      const file = [LOADER, DRIVER].find((wanted) => name === wanted || name === `./${wanted}`);
+      if (file && type === 'file' && data) await writeFile(join(partial, file), data, { mode: 0o755 });
+    }
+    for (const needed of [LOADER, DRIVER]) {
+      if (!existsSync(join(partial, needed))) throw new NoDeviceError(`${basename(archive)} lacks ${needed}.`);
+    }
+    const icd = { file_format_version: '1.0.0', ICD: { library_path: join(folder, DRIVER), api_version: '1.1.0' } };
+    await writeFile(join(partial, ICD), JSON.stringify(icd, undefined, 2));
+    await rename(partial, folder).catch((error: unknown) => {
+      // Another process was faster: its copy is as good.
+      if (!existsSync(join(folder, ICD))) throw error;
+    });
+  } finally {
+    await rm(partial, { recursive: true, force: true });
+  }
+}
+
+/** Runs a command with more environment, our streams and our signals; resolves to its exit code. */
+export function runWith(command: string, args: readonly string[], more: Record<string, string>): Promise<number> {
+  const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...more } });
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const forwards = signals.map((signal) => {
+    // A terminal sends Ctrl-C to the whole group; a second one would make the child give up at once.
+    const forward = () => (signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal));
+    process.on(signal, forward);
+    return [signal, forward] as const;
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code, signal) => {
+      for (const [name, forward] of forwards) process.off(name, forward);
+      resolve(code ?? 128 + (signal ? constants.signals[signal] : 0));
+    });
+  });
+}
+
+/**
+ * On Linux without Vulkan: runs this very command again on SwiftShader and resolves to its exit code. Elsewhere, and in
+ * that child, resolves to undefined: go on.
+ * @throws NoDeviceError when there is no software driver either.
+ */
+export async function rerunOnSoftwareVulkan(): Promise<number | undefined> {
+  const reason = missingVulkan();
+  if (!reason) return undefined;
+  const more = await swiftShaderEnvironment();
+  console.error(
+    `Notice: ${reason}; using SwiftShader, which computes on the CPU and is slow. Install a Vulkan driver for a real GPU.`,
+  );
+  return runWith(process.execPath, [...process.execArgv, ...process.argv.slice(1)], more);
+}

@@ -1,0 +1,15 @@
+export * from './errors.ts';
+export { type Checkpoint, type CheckpointOptions, openCheckpoint } from './files/checkpoint.ts';
+export { type HttpOptions, urlExists, urlSource } from './files/http-source.ts';
+export { httpFolder, type ModelFiles, memoryFolder } from './files/model-files.ts';
+export { type ReadTensor, readSafetensors, type SafetensorsFile, type TensorInfo } from './files/safetensors-read.ts';
+export { type SafetensorsWriter, type TensorSpec, writeSafetensors } from './files/safetensors-write.ts';
+export { type ByteSink, memoryOutput, memorySink, type OutputFolder, type OutputOptions } from './files/sink.ts';
+export type { Format } from './formats/format.ts';
+export { formatAliases, formatByName, formats } from './formats/registry.ts';
+export type { Counters, DebugLevel, Gpu, GpuDescription } from './gpu/gpu.ts';
+export type { Binding, BufferView, Kernel, ShaderFeature, Step } from './gpu/kernel.ts';
+export { type OpenGpuOptions, openGpu } from './gpu/open-gpu.ts';
+export type { SelfTest } from './gpu/self-test.ts';
+export { Profile, type StepTime } from './scheduler/profile.ts';
+export type { Recording, RunOptions } from './scheduler/scheduler.ts';

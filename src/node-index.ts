@@ -1,0 +1,4 @@
+export { nodeFolder, openPath } from './files/node-files.ts';
+export { nodeOutput } from './files/node-output.ts';
+export { nodeFileSink } from './files/node-sink.ts';
+export * from './index.ts';

@@ -1,0 +1,24 @@
+import { defineConfig } from 'tsdown';
+import { wgsl } from './tools/wgsl-plugin.ts';
+
+export default defineConfig([
+  {
+    entry: ['src/index.ts', 'src/node-index.ts'],
+    platform: 'neutral',
+    target: 'es2023',
+    dts: true,
+    clean: ['dist/*.js', 'dist/*.d.ts'],
+    deps: { neverBundle: [/^node:/] },
+    outExtensions: () => ({ js: '.js', dts: '.d.ts' }),
+    plugins: [wgsl()],
+  },
+  {
+    entry: { 'cli/main': 'src/cli/main.ts' },
+    platform: 'node',
+    target: 'node20.19',
+    dts: false,
+    clean: ['dist/cli'],
+    outExtensions: () => ({ js: '.js' }),
+    plugins: [wgsl()],
+  },
+]);
