@@ -1,0 +1,133 @@
+import { ArgumentError } from '../errors.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import type { BufferView } from '../gpu/kernel.ts';
+import { rotaryFrequencies } from '../kernels/rotary.ts';
+import { STATE_BYTES, stateWords } from '../kernels/state.ts';
+import type { Weight } from '../kernels/weight.ts';
+import type { Recording } from '../scheduler/scheduler.ts';
+import { type Batch, type BatchOptions, type DecoderBuffers, type LayerCache, planBatch } from './batch.ts';
+import type { Graph } from './graph.ts';
+
+export interface DecoderOptions {
+  /** Positions that the key and value caches hold; default: what the model was made for. */
+  readonly maxPositions?: number;
+}
+
+interface Recorded {
+  readonly batch: Batch;
+  readonly recording: Recording;
+}
+
+/** A graph with its weights on the GPU: caches, state, and one recorded step list for each batch size in use. */
+export class Decoder {
+  readonly gpu: Gpu;
+  readonly graph: Graph;
+  readonly buffers: DecoderBuffers;
+  readonly maxPositions: number;
+  readonly #batches = new Map<string, Recorded>();
+  readonly #owned: GPUBuffer[] = [];
+  #position = 0;
+
+  /** @throws OutOfMemoryError */
+  constructor(gpu: Gpu, graph: Graph, weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) {
+    this.gpu = gpu;
+    this.graph = graph;
+    this.maxPositions = options.maxPositions ?? graph.maxPositions;
+    const allocate = (bytes: number, label: string): BufferView => {
+      const buffer = gpu.memory.allocate(bytes, label);
+      this.#owned.push(buffer);
+      return { buffer, size: bytes };
+    };
+    const caches: LayerCache[] = [];
+    const frequencies = new Map<number, BufferView>();
+    const tables = new Map<string, BufferView>();
+    try {
+      for (const [index, operation] of graph.operations.entries()) {
+        if (operation.op === 'attention') {
+          const bytes = this.maxPositions * operation.kvHeads * operation.headDim * 4;
+          caches[operation.cache] = { k: allocate(bytes, 'key cache'), v: allocate(bytes, 'value cache') };
+        }
+        if (operation.op === 'rotary') {
+          const words = rotaryFrequencies(operation.rotary.inverseFrequencies);
+          const key = words.join();
+          let table = tables.get(key);
+          if (!table) {
+            table = allocate(words.byteLength, 'rotary frequencies');
+            gpu.upload(table.buffer, new Uint8Array(words.buffer));
+            tables.set(key, table);
+          }
+          frequencies.set(index, table);
+        }
+      }
+      const state = allocate(STATE_BYTES, 'state');
+      const ids = allocate(this.maxPositions * 4, 'token ids');
+      this.buffers = { weights, frequencies, caches, state, ids, maxPositions: this.maxPositions };
+      gpu.upload(state.buffer, new Uint8Array(stateWords().buffer));
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+  }
+
+  /** Tokens that the caches hold. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Forgets everything behind `position`. */
+  rewind(position = 0): void {
+    this.#position = position;
+  }
+
+  /**
+   * Takes tokens through the model and leaves their logits on the GPU: f32 [logitRows, vocabulary], valid until the next batch.
+   * @throws ArgumentError when the caches are full or an id lies outside the vocabulary
+   */
+  async forward(tokens: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
+    const count = tokens.length;
+    if (count === 0) throw new ArgumentError('There are no tokens to take through the model.');
+    if (this.#position + count > this.maxPositions) {
+      throw new ArgumentError(`${this.#position} + ${count} tokens; the caches hold ${this.maxPositions}.`);
+    }
+    const ids = new Uint32Array(count);
+    for (let i = 0; i < count; i++) {
+      const id = tokens[i]!;
+      if (!Number.isInteger(id) || id < 0 || id >= this.graph.vocabulary) {
+        throw new ArgumentError(`Token ${i} is ${id}; the vocabulary has ${this.graph.vocabulary}.`);
+      }
+      ids[i] = id;
+    }
+    const { batch, recording } = await this.record(count, options);
+    this.gpu.upload(this.buffers.ids.buffer, new Uint8Array(ids.buffer));
+    this.gpu.upload(this.buffers.state.buffer, new Uint8Array(stateWords(this.#position).buffer));
+    recording.submit();
+    this.#position += count;
+    return batch;
+  }
+
+  /** The recorded step list for a batch size; made once. */
+  async record(tokens: number, options: BatchOptions = {}): Promise<Recorded> {
+    const key = `${tokens} ${options.lastOnly ?? false} ${options.keepValues ?? false}`;
+    const known = this.#batches.get(key);
+    if (known) return known;
+    const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, options);
+    try {
+      const recorded = { batch, recording: await this.gpu.scheduler.record(batch.steps, `${tokens} tokens`) };
+      this.#batches.set(key, recorded);
+      return recorded;
+    } catch (error) {
+      batch.release();
+      throw error;
+    }
+  }
+
+  /** Frees caches and activations; the weights belong to the caller. */
+  release(): void {
+    for (const { batch, recording } of this.#batches.values()) {
+      recording.release();
+      batch.release();
+    }
+    this.#batches.clear();
+    for (const buffer of this.#owned.splice(0)) this.gpu.memory.release(buffer);
+  }
+}

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openCheckpoint } from '../../src/files/checkpoint.ts';
+import { nodeFolder } from '../../src/files/node-files.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { Decoder } from '../../src/graph/decoder.ts';
+import type { Graph } from '../../src/graph/graph.ts';
+import { ReferenceRun } from '../../src/graph/reference.ts';
+import type { Weight } from '../../src/kernels/weight.ts';
+import { graphOf } from '../../src/models/families.ts';
+import { dequantizedWeights, loadWeights } from '../../src/passes/load-weights.ts';
+import { openTestGpu } from './open-test-gpu.ts';
+
+const FOLDER = 'models/union-7m';
+const reference = JSON.parse(readFileSync(`${FOLDER}/REFERENCE.json`, 'utf8'));
+const prompt: number[] = reference.prompt.tokens;
+
+let gpu: Gpu;
+let graph: Graph;
+let weights: Map<string, Weight>;
+let run: ReferenceRun;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+  const checkpoint = await openCheckpoint(await nodeFolder(FOLDER));
+  graph = graphOf(checkpoint.config, `${FOLDER}/config.json`);
+  weights = await loadWeights(gpu, checkpoint, graph);
+  run = new ReferenceRun(graph, await dequantizedWeights(checkpoint, graph));
+});
+afterAll(() => gpu.close());
+
+async function logitsOf(decoder: Decoder, tokens: number[]): Promise<Float32Array> {
+  const { logits } = await decoder.forward(tokens);
+  return new Float32Array((await gpu.readBack(logits.buffer, 0, logits.size)).buffer);
+}
+
+test('gives the logits of the independent implementation within 1e-3', async () => {
+  const decoder = new Decoder(gpu, graph, weights);
+  const logits = await logitsOf(decoder, prompt);
+  const last = logits.subarray((prompt.length - 1) * graph.vocabulary);
+  const expected = reference.prompt['last position, f64'];
+  for (const [id, value] of expected.top10) expect(Math.abs(last[id]! - value)).toBeLessThan(1e-3);
+  expect(Math.abs(last.reduce((sum, x) => sum + x, 0) / last.length - expected.mean)).toBeLessThan(1e-3);
+  decoder.release();
+});
+
+test('every value agrees with the f64 reference, layer by layer', async () => {
+  const decoder = new Decoder(gpu, graph, weights);
+  const { values } = await decoder.forward(prompt, { keepValues: true });
+  const expected = new Map<string, Float64Array>();
+  run.forward(prompt, { startPosition: 0, onValue: (_, name, value) => expected.set(name, value.slice()) });
+  for (const [name, view] of values) {
+    const got = new Float32Array((await gpu.readBack(view.buffer, 0, view.size)).buffer);
+    const wanted = expected.get(name)!;
+    const scale = Math.max(...wanted.map(Math.abs));
+    const worst = wanted.reduce((most, x, i) => Math.max(most, Math.abs(got[i]! - x)), 0);
+    // f32 sums of up to 768 products through 8 layers: 1e-4 of the value's own range is a hundred roundings.
+    expect(worst / scale, name).toBeLessThan(1e-4);
+  }
+  decoder.release();
+});
+
+test('token by token over the cache equals all at once', async () => {
+  const whole = new Decoder(gpu, graph, weights);
+  const expected = await logitsOf(whole, prompt);
+  const stepwise = new Decoder(gpu, graph, weights, { maxPositions: 20 });
+  for (const [i, token] of prompt.entries()) {
+    const got = await logitsOf(stepwise, [token]);
+    const row = expected.subarray(i * graph.vocabulary, (i + 1) * graph.vocabulary);
+    const worst = row.reduce((most, x, j) => Math.max(most, Math.abs(got[j]! - x)), 0);
+    expect(worst).toBeLessThan(1e-3);
+  }
+  await expect(stepwise.forward(prompt)).rejects.toThrow(/caches hold 20/);
+  await expect(whole.forward([graph.vocabulary])).rejects.toThrow(/vocabulary/);
+  whole.release();
+  stepwise.release();
+});
