@@ -1,0 +1,29 @@
+import source from '../../shaders/layers/add.wgsl';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from './exact.ts';
+
+const WORKGROUP = 256;
+
+export interface AddArguments {
+  readonly a: BufferView;
+  readonly b: BufferView;
+  /** Neither `a` nor `b`. */
+  readonly out: BufferView;
+  /** Elements. */
+  readonly count: number;
+}
+
+/** out = a + b. */
+export function addStep({ a, b, out, count }: AddArguments): Step {
+  const label = 'add';
+  checkSizes(label, { count });
+  return {
+    label,
+    kernel: { source, constants: { WORKGROUP } },
+    bindings: [reads(label, 'a', a, count), reads(label, 'b', b, count), writes(label, 'out', out, count)],
+    params: packParams(count),
+    grid: grid1d(Math.ceil(count / WORKGROUP)),
+    bytes: 12 * count,
+    operations: count,
+  };
+}

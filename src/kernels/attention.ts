@@ -1,0 +1,90 @@
+import appendSource from '../../shaders/layers/append.wgsl';
+import source from '../../shaders/layers/attention.wgsl';
+import { ArgumentError } from '../errors.ts';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, readsState, writes } from './exact.ts';
+
+/** Threads, positions of a tile, and a quarter of the largest head. */
+const WORKGROUP = 64;
+const APPEND_WORKGROUP = 256;
+export const MAX_HEAD_DIM = 4 * WORKGROUP;
+
+export interface AppendArguments {
+  /** tokens x width, rotated already. */
+  readonly k: BufferView;
+  readonly v: BufferView;
+  readonly state: BufferView;
+  /** maxPositions x width. */
+  readonly kCache: BufferView;
+  readonly vCache: BufferView;
+  readonly tokens: number;
+  /** kvHeads * headDim. */
+  readonly width: number;
+  readonly maxPositions: number;
+}
+
+/** Writes the batch's keys and values into the caches at the state's position. What does not fit is dropped. */
+export function appendStep({ k, v, state, kCache, vCache, tokens, width, maxPositions }: AppendArguments): Step {
+  const label = 'append';
+  checkSizes(label, { tokens, width });
+  checkSizes(label, { maxPositions, width });
+  const count = tokens * width;
+  return {
+    label,
+    kernel: { source: appendSource, constants: { WORKGROUP: APPEND_WORKGROUP } },
+    bindings: [
+      reads(label, 'k', k, count),
+      reads(label, 'v', v, count),
+      readsState(label, state),
+      writes(label, 'kCache', kCache, maxPositions * width),
+      writes(label, 'vCache', vCache, maxPositions * width),
+    ],
+    params: packParams(tokens, width, maxPositions),
+    grid: grid1d(Math.ceil(count / APPEND_WORKGROUP)),
+    bytes: 16 * count,
+  };
+}
+
+export interface AttentionArguments {
+  readonly q: BufferView;
+  /** Caches that hold the batch's own keys and values too: `appendStep` comes first. */
+  readonly kCache: BufferView;
+  readonly vCache: BufferView;
+  readonly state: BufferView;
+  readonly out: BufferView;
+  readonly tokens: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly maxPositions: number;
+  /** Factor on q·k. */
+  readonly scale: number;
+}
+
+/** Causal attention with grouped queries over everything cached up to each token. */
+export function attentionStep(args: AttentionArguments): Step {
+  const { q, kCache, vCache, state, out, tokens, heads, kvHeads, headDim, maxPositions, scale } = args;
+  const label = 'attention';
+  checkSizes(label, { tokens, heads, headDim });
+  checkSizes(label, { maxPositions, kvHeads, headDim });
+  if (headDim > MAX_HEAD_DIM) throw new ArgumentError(`${label}: headDim is ${headDim}; at most ${MAX_HEAD_DIM}.`);
+  if (heads % kvHeads !== 0) throw new ArgumentError(`${label}: ${kvHeads} key heads do not divide ${heads} heads.`);
+  if (tokens > 65535 || heads > 65535)
+    throw new ArgumentError(`${label}: ${tokens} tokens x ${heads} heads; at most 65535 each.`);
+  if (!Number.isFinite(scale)) throw new ArgumentError(`${label}: the scale is ${scale}.`);
+  const width = heads * headDim;
+  const cached = maxPositions * kvHeads * headDim;
+  return {
+    label,
+    kernel: { source, constants: { WORKGROUP } },
+    bindings: [
+      reads(label, 'q', q, tokens * width),
+      reads(label, 'kCache', kCache, cached),
+      reads(label, 'vCache', vCache, cached),
+      readsState(label, state),
+      writes(label, 'out', out, tokens * width),
+    ],
+    params: packParams(tokens, heads, kvHeads, headDim, maxPositions, { f32: scale }),
+    grid: [heads, tokens, 1],
+  };
+}

@@ -1,0 +1,33 @@
+import source from '../../shaders/layers/embedding.wgsl';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from './exact.ts';
+import { type Weight, weightBindings } from './weight.ts';
+
+const WORKGROUP = 64;
+
+export interface EmbeddingArguments {
+  /** u32 token ids. Each must be a row of the weight: for others, the row of `out` is left alone. */
+  readonly ids: BufferView;
+  readonly weight: Weight;
+  readonly out: BufferView;
+  readonly tokens: number;
+}
+
+/** out[t] = row ids[t] of the weight; a step for each part of the weight. */
+export function embeddingSteps({ ids, weight, out, tokens }: EmbeddingArguments): Step[] {
+  const label = 'embedding';
+  const { format, k: width } = weight;
+  checkSizes(label, { tokens, width });
+  return weight.parts.map((part) => {
+    checkSizes(label, { rows: part.rows, width });
+    return {
+      label,
+      kernel: { source, format: format.shader, constants: { ...format.constants, WORKGROUP } },
+      bindings: [reads(label, 'ids', ids, tokens), writes(label, 'out', out, tokens * width)],
+      weight: weightBindings(part),
+      params: packParams(tokens, width, part.rowStart, part.rows),
+      grid: grid1d(Math.ceil((tokens * Math.ceil(width / 4)) / WORKGROUP)),
+      bytes: 4 * tokens * width,
+    };
+  });
+}
