@@ -1,12 +1,5 @@
 // Rotations by a position times a frequency, exact in the position.
-
-// The upper 32 bits of a * b.
-fn multiply_high(a: u32, b: u32) -> u32 {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let middle1 = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-  let middle2 = (a & 0xffffu) * (b >> 16u) + (middle1 & 0xffffu);
-  return (a >> 16u) * (b >> 16u) + (middle1 >> 16u) + (middle2 >> 16u);
-}
+// #include "multiply_high.wgsl"
 
 // Cosine and sine of `position` times a frequency in turns, given as a 64-bit fraction (x low, y high word). The product
 // modulo one turn is taken in integers: its error is 2^-32 turns at any position. WGSL's own sin and cos may be off by
