@@ -1,5 +1,42 @@
 #!/usr/bin/env node
+import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { registerDevice } from './device.ts';
+import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
+import { usesGpu } from './gpu-options.ts';
+import { interruptSignal, listenForInterrupts } from './interrupt.ts';
+import { rerunOnSoftwareVulkan } from './software-vulkan.ts';
 
-const program = new Command('compressa');
-await program.parseAsync();
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const program = new Command('compressa')
+  .description('Compress neural networks on the GPU, and prove what it bought and what it cost.')
+  .version(version)
+  // Before the commands, which inherit it: errors are thrown, so that the exit codes are ours.
+  .exitOverride()
+  .showSuggestionAfterError()
+  .addHelpText('after', EXIT_HELP);
+registerDevice(program);
+
+/** The exit code of the child that did the work instead, on a machine without Vulkan. */
+class DoneElsewhere {
+  readonly code: number;
+  constructor(code: number) {
+    this.code = code;
+  }
+}
+
+program.hook('preAction', async (_, command) => {
+  const code = usesGpu(command) ? await rerunOnSoftwareVulkan() : undefined;
+  if (code !== undefined) throw new DoneElsewhere(code);
+  listenForInterrupts();
+});
+
+try {
+  await program.parseAsync();
+  process.exitCode ??= EXIT.ok;
+} catch (error) {
+  process.exitCode = error instanceof DoneElsewhere ? error.code : reportError(error, interruptSignal);
+}

@@ -1,0 +1,43 @@
+// How fast the device multiplies and adds in f16: eight independent chains of vec4 a thread hide the latency of each
+// operation. Named variables, since arrays may be spilled to memory; operands from a buffer, since constants may be folded.
+// Operations of one turn: 8 chains x 4 x (multiplication + addition) = 64.
+// #include "../common/grid.wgsl"
+@group(0) @binding(0) var<storage, read> operands: array<vec4<f32>, 2>;
+@group(0) @binding(1) var<storage, read_write> results: array<vec4<f32>>;
+
+override WIDTH = 64u;
+override TURNS = 512u;
+
+@compute @workgroup_size(WIDTH)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let thread = workgroup_index(workgroup_id, num_workgroups) * WIDTH + lane;
+  let m = vec4<f16>(operands[0]);
+  let c = vec4<f16>(operands[1]);
+  let start = vec4<f16>(vec4(f32(thread & 255u)) / 256.0);
+  var a0 = start + 0.0;
+  var a1 = start + 1.0;
+  var a2 = start + 2.0;
+  var a3 = start + 3.0;
+  var a4 = start + 4.0;
+  var a5 = start + 5.0;
+  var a6 = start + 6.0;
+  var a7 = start + 7.0;
+  for (var turn = 0u; turn < TURNS; turn++) {
+    a0 = a0 * m + c;
+    a1 = a1 * m + c;
+    a2 = a2 * m + c;
+    a3 = a3 * m + c;
+    a4 = a4 * m + c;
+    a5 = a5 * m + c;
+    a6 = a6 * m + c;
+    a7 = a7 * m + c;
+  }
+  // Written, so that no compiler drops the work.
+  if (thread < arrayLength(&results)) {
+    results[thread] = vec4<f32>(a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7);
+  }
+}

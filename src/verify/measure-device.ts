@@ -1,0 +1,217 @@
+import f16Source from '../../shaders/verify/arithmetic_f16.wgsl';
+import f32Source from '../../shaders/verify/arithmetic_f32.wgsl';
+import i8Source from '../../shaders/verify/arithmetic_i8.wgsl';
+import copySource from '../../shaders/verify/copy.wgsl';
+import { CancelledError } from '../errors.ts';
+import type { Gpu, GpuDescription } from '../gpu/gpu.ts';
+import { grid1d, read, readWrite, type ShaderFeature, type Step } from '../gpu/kernel.ts';
+import type { SelfTest } from '../gpu/self-test.ts';
+import type { ShaderSource } from '../gpu/shader-source.ts';
+
+/** The limits that decide what fits and which kernels run. */
+const LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupsPerDimension',
+  'minUniformBufferOffsetAlignment',
+] as const;
+
+export interface DeviceFacts extends GpuDescription {
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<(typeof LIMITS)[number], number>>;
+  readonly selfTest: SelfTest | undefined;
+}
+
+/** Medians over repeats. A multiply-add counts as two operations. */
+export interface DeviceMeasures {
+  /** Bytes read plus bytes written, per second, in units of 1e9. */
+  readonly copyGigabytesPerSecond: number;
+  readonly f32GigaOperationsPerSecond: number;
+  /** Null where the device has no `shader-f16`. */
+  readonly f16GigaOperationsPerSecond: number | null;
+  /** `dot4I8Packed` and the accumulation. */
+  readonly i8GigaOperationsPerSecond: number;
+  /** One small dispatch among many in a pass. */
+  readonly dispatchMicroseconds: number;
+  /** From submitting one small dispatch until the host knows that it is done. */
+  readonly submitMicroseconds: number;
+  /** Copying 4 bytes to the host. */
+  readonly readBackMicroseconds: number;
+}
+
+export interface MeasureOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Default 7. */
+  readonly repeats?: number;
+}
+
+/** Larger than any cache; a device that binds less at once copies as much as it can. */
+const COPY_BYTES = 256 * 1024 * 1024;
+const COPY_WIDTH = 256;
+const COPY_PER_THREAD = 8;
+/** 131,072 threads fill the largest GPUs and keep a software one below a second. */
+const WORKGROUPS = 2048;
+const WIDTH = 64;
+const TURNS = 256;
+const CHAINS = 8;
+/** Each sample lasts at least this long, so that submitting it does not count. */
+const SAMPLE_MILLISECONDS = 40;
+const MAX_STEPS_PER_SAMPLE = 256;
+const LATENCY_DISPATCHES = 256;
+
+/** What the device is and can. */
+export function describeDevice(gpu: Gpu): DeviceFacts {
+  const limits = Object.fromEntries(LIMITS.map((name) => [name, gpu.limits[name]])) as DeviceFacts['limits'];
+  return { ...gpu.description, features: [...gpu.features].sort(), limits, selfTest: gpu.selfTest };
+}
+
+/**
+ * What the device does per second: the yardsticks for every kernel.
+ * @throws CancelledError, DeviceLostError, OutOfMemoryError
+ */
+export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Promise<DeviceMeasures> {
+  const { signal, onProgress, repeats = 7 } = options;
+  const total = 7;
+  let done = 0;
+  const next = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (signal?.aborted) throw new CancelledError('Measuring the device');
+    const result = await work();
+    onProgress?.(++done, total);
+    return result;
+  };
+  return {
+    copyGigabytesPerSecond: await next(() => copyRate(gpu, repeats)),
+    f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, f32Source, FLOATS, CHAINS * 4 * 2, [], repeats)),
+    f16GigaOperationsPerSecond: await next(async () =>
+      gpu.features.has('shader-f16') ? arithmeticRate(gpu, f16Source, FLOATS, CHAINS * 4 * 2, ['f16'], repeats) : null,
+    ),
+    i8GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, i8Source, BYTES, CHAINS * 4 * 8, [], repeats)),
+    dispatchMicroseconds: await next(() => dispatchTime(gpu, repeats)),
+    submitMicroseconds: await next(() => submitTime(gpu, repeats)),
+    readBackMicroseconds: await next(() => readBackTime(gpu, repeats)),
+  };
+}
+
+/** Multiplier and addend: every chain tends to 1, far from overflow and denormals. */
+const FLOATS = new Uint8Array(new Float32Array([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]).buffer);
+const BYTES = new Uint8Array(
+  new Uint32Array([0x7f80ff01, 0x01020304, 0x55aa3311, 0xfedc7a98, 0x81020304, 0x11, 0xff00ff, 0x7e7e7e7e]).buffer,
+);
+
+async function copyRate(gpu: Gpu, repeats: number): Promise<number> {
+  const bytes = Math.min(COPY_BYTES, gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize) & ~15;
+  return withBuffers(gpu, [bytes, bytes], async (source, target) => {
+    const step = copyStep(source, target, bytes);
+    return (2 * bytes) / (await secondsPerStep(gpu, step, repeats)) / 1e9;
+  });
+}
+
+function copyStep(source: GPUBuffer, target: GPUBuffer, bytes: number): Step {
+  return {
+    label: 'copy',
+    kernel: { source: copySource, constants: { WIDTH: COPY_WIDTH, PER_THREAD: COPY_PER_THREAD } },
+    bindings: [read({ buffer: source, size: bytes }), readWrite({ buffer: target, size: bytes })],
+    grid: grid1d(Math.ceil(bytes / 16 / COPY_WIDTH / COPY_PER_THREAD)),
+    bytes: 2 * bytes,
+  };
+}
+
+async function arithmeticRate(
+  gpu: Gpu,
+  source: ShaderSource,
+  operands: Uint8Array,
+  operationsPerTurn: number,
+  features: readonly ShaderFeature[],
+  repeats: number,
+): Promise<number> {
+  const threads = WORKGROUPS * WIDTH;
+  return withBuffers(gpu, [operands.byteLength, threads * 16], async (input, results) => {
+    gpu.upload(input, operands);
+    const operations = threads * TURNS * operationsPerTurn;
+    const step: Step = {
+      label: source.name,
+      kernel: { source, features, constants: { WIDTH, TURNS } },
+      bindings: [read({ buffer: input, size: operands.byteLength }), readWrite({ buffer: results })],
+      grid: grid1d(WORKGROUPS),
+      operations,
+    };
+    return operations / (await secondsPerStep(gpu, step, repeats)) / 1e9;
+  });
+}
+
+async function dispatchTime(gpu: Gpu, repeats: number): Promise<number> {
+  return withBuffers(gpu, [64, 64], async (source, target) => {
+    const steps = Array<Step>(LATENCY_DISPATCHES).fill(copyStep(source, target, 64));
+    return ((await secondsOf(gpu, steps, repeats)) / LATENCY_DISPATCHES) * 1e6;
+  });
+}
+
+async function submitTime(gpu: Gpu, repeats: number): Promise<number> {
+  return withBuffers(
+    gpu,
+    [64, 64],
+    async (source, target) => (await secondsOf(gpu, [copyStep(source, target, 64)], 3 * repeats)) * 1e6,
+  );
+}
+
+async function readBackTime(gpu: Gpu, repeats: number): Promise<number> {
+  return withBuffers(gpu, [64], async (buffer) => {
+    const times: number[] = [];
+    await gpu.readBack(buffer, 0, 4);
+    for (let i = 0; i < 3 * repeats; i++) {
+      const start = performance.now();
+      await gpu.readBack(buffer, 0, 4);
+      times.push(performance.now() - start);
+    }
+    return median(times) * 1e3;
+  });
+}
+
+/** Seconds of one step, from samples of as many as make a sample long. */
+async function secondsPerStep(gpu: Gpu, step: Step, repeats: number): Promise<number> {
+  const once = await secondsOf(gpu, [step], 1);
+  const count = Math.max(1, Math.min(MAX_STEPS_PER_SAMPLE, Math.ceil(SAMPLE_MILLISECONDS / 1000 / once)));
+  return (await secondsOf(gpu, Array<Step>(count).fill(step), repeats)) / count;
+}
+
+/** Median seconds from submitting the steps until they are done; the first run, which warms up, does not count. */
+async function secondsOf(gpu: Gpu, steps: readonly Step[], repeats: number): Promise<number> {
+  const recording = await gpu.scheduler.record(steps, 'measure');
+  try {
+    const times: number[] = [];
+    for (let i = 0; i <= repeats; i++) {
+      await gpu.idle();
+      const start = performance.now();
+      recording.submit();
+      await gpu.idle();
+      if (i > 0) times.push((performance.now() - start) / 1e3);
+    }
+    return median(times);
+  } finally {
+    recording.release();
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1]!;
+}
+
+async function withBuffers<T>(
+  gpu: Gpu,
+  sizes: readonly number[],
+  work: (...buffers: GPUBuffer[]) => Promise<T>,
+): Promise<T> {
+  const buffers: GPUBuffer[] = [];
+  try {
+    for (const size of sizes) buffers.push(gpu.memory.allocate(size, 'measure'));
+    return await work(...buffers);
+  } finally {
+    for (const buffer of buffers) gpu.memory.release(buffer);
+    gpu.memory.trim();
+  }
+}
