@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
 import { WeightNodeSchema, WeightTreeSchema } from '../src/files/weight-tree-schema.ts';
+import { RecipeSchema } from '../src/passes/recipe-schema.ts';
 
 interface PublishedSchema {
   readonly schema: GenericSchema;
@@ -14,6 +15,7 @@ interface PublishedSchema {
 
 /** One line a schema: `<key>.schema.json`. */
 const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
+  recipe: { schema: RecipeSchema, title: 'A recipe: which format each matrix of a model gets, version 1' },
   'weight-tree': {
     schema: WeightTreeSchema,
     definitions: { weight: WeightNodeSchema },

@@ -1,0 +1,87 @@
+import picomatch from 'picomatch';
+import * as v from 'valibot';
+import { RecipeError } from '../errors.ts';
+import { quote, reason } from '../files/text.ts';
+import type { Format } from '../formats/format.ts';
+import { formatByName } from '../formats/registry.ts';
+import { suggest } from '../models/suggest.ts';
+import { type Recipe, RecipeSchema, ROLES, type Role, type Rule, RuleSchema } from './recipe-schema.ts';
+
+export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
+
+/** The recipe that a format's name stands for: all linear matrices get it, the rest stays as it is. */
+export function presetRecipe(format: string): Recipe {
+  return { version: 1, rules: [{ match: '*', role: 'linear', format: formatByName(format).name }] };
+}
+
+/**
+ * Checks data, such as a parsed JSON file, for being a recipe. `where` names it in messages.
+ * @throws RecipeError for an unknown key (with the nearest known one) or value, FormatError for an unknown format.
+ */
+export function parseRecipe(data: unknown, where = 'The recipe'): Recipe {
+  const parsed = v.safeParse(RecipeSchema, data, { abortEarly: true });
+  if (!parsed.success) throw new RecipeError(`${where}: ${complaint(parsed.issues[0])}`);
+  compileRecipe(parsed.output);
+  return parsed.output;
+}
+
+/** @throws RecipeError for text that is no JSON; otherwise as `parseRecipe`. */
+export function parseRecipeText(text: string, where = 'The recipe'): Recipe {
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch (error) {
+    throw new RecipeError(`${where} is no JSON: ${reason(error)}.`, { cause: error });
+  }
+  return parseRecipe(data, where);
+}
+
+function complaint(issue: v.InferIssue<typeof RecipeSchema>): string {
+  const path = issue.path ?? [];
+  const key = path.at(-1);
+  if (issue.type === 'strict_object' && issue.expected === 'never' && key) {
+    const known = Object.keys(path.length === 1 ? RecipeSchema.entries : RuleSchema.entries);
+    const at = path.length === 1 ? '' : ` in ${v.getDotPath(issue)?.replace(/\.[^.]*$/, '')}`;
+    return `unknown key ${quote(String(key.key))}${at}.${suggest(String(key.key), known)} Known: ${known.join(', ')}.`;
+  }
+  const at = v.getDotPath(issue) ?? 'the recipe';
+  const hint = key?.key === 'role' && typeof issue.input === 'string' ? suggest(issue.input, ROLES) : '';
+  return `${at}: expected ${issue.expected ?? 'a sensible value'}, got ${issue.received}.${hint} A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}.`;
+}
+
+/** What a recipe says about one tensor. */
+export interface Decision {
+  /** undefined: keep it as it is. */
+  readonly format: Format | undefined;
+  /** Index of the rule that matched. */
+  readonly rule: number;
+  /** The rule picked tensors by name alone, so whoever wrote it meant this one. */
+  readonly explicit: boolean;
+}
+
+/** Decides by name and role; undefined where no rule matches. */
+export type CompiledRecipe = (name: string, role: Role) => Decision | undefined;
+
+/** Compiles the globs and looks the formats up. @throws FormatError, RecipeError */
+export function compileRecipe(recipe: Recipe): CompiledRecipe {
+  const rules = recipe.rules.map((rule, index) => ({
+    matches: matcher(rule, index),
+    role: rule.role,
+    decision: {
+      format: rule.format === 'keep' ? undefined : formatByName(rule.format),
+      rule: index,
+      explicit: rule.role === undefined,
+    },
+  }));
+  return (name, role) =>
+    rules.find((rule) => (rule.role === undefined || rule.role === role) && rule.matches(name))?.decision;
+}
+
+function matcher({ match }: Rule, index: number): (name: string) => boolean {
+  try {
+    // `bash`: one star crosses separators; a tensor's name has none that matter. `dot`: a leading dot is no secret.
+    return picomatch(match, { bash: true, dot: true });
+  } catch (error) {
+    throw new RecipeError(`Rule ${index + 1} of the recipe has an unusable glob: ${reason(error)}.`, { cause: error });
+  }
+}

@@ -1,0 +1,142 @@
+import { FileError } from '../errors.ts';
+import type { Checkpoint } from '../files/checkpoint.ts';
+import { decodeToF32 } from '../files/convert.ts';
+import type { TensorInfo } from '../files/safetensors-read.ts';
+import { quote } from '../files/text.ts';
+import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
+import type { ElementType, Format, HostArrays } from '../formats/format.ts';
+import { arrayBytes } from '../formats/layout.ts';
+import { formatByName, formats } from '../formats/registry.ts';
+
+/** Bytes of a tensor that are read at a time: bounds what the host holds, whatever the size of the checkpoint. */
+export const CHUNK_BYTES = 64 * 1024 * 1024;
+
+/** Chunks start at multiples of this many rows, so that every array of every chunk starts on a whole word. */
+export const CHUNK_ROWS = 8;
+
+/** Rows of `rowBytes` bytes that make up a chunk. */
+export const chunkRows = (rowBytes: number): number =>
+  Math.max(1, Math.floor(CHUNK_BYTES / CHUNK_ROWS / Math.max(1, rowBytes))) * CHUNK_ROWS;
+
+/** The dense format that stores elements of this type as they are; undefined for types without one. */
+export const denseFormatOf = (type: ElementType): Format | undefined =>
+  type === 'F32' || type === 'F16' || type === 'BF16' ? formatByName(type.toLowerCase()) : undefined;
+
+/** Rows and columns of a tensor as the GPU holds it: a vector is one row. */
+export function matrixShape(shape: readonly number[]): { rows: number; k: number } {
+  return shape.length < 2
+    ? { rows: 1, k: shape[0] ?? 1 }
+    : { rows: shape[0]!, k: shape.slice(1).reduce((product, size) => product * size, 1) };
+}
+
+/** Where a weight of the original model lies in a checkpoint, compressed or not. */
+export type StoredWeight =
+  | { readonly kind: 'dense'; readonly info: TensorInfo; readonly shape: readonly number[] }
+  | {
+      readonly kind: 'quantized';
+      readonly format: Format;
+      readonly shape: readonly [number, number];
+      /** In the order of `format.arrays`. */
+      readonly parts: readonly TensorInfo[];
+    };
+
+/** For `openCheckpoint`: the parts of a quantized weight must be what its format lays out. */
+export const checkWeight: CheckWeight = (node, parts) => {
+  // N:M weights are refused where they are used.
+  if (node.kind !== 'quantized') return undefined;
+  // Aliases are for people: the file holds the one name.
+  const format = formats.find((candidate) => candidate.name === node.format);
+  if (!format) return `has the format ${quote(node.format)}, which this version does not know`;
+  if (format.block !== node.group) return `has groups of ${node.group}, but ${format.name} has ${format.block}`;
+  const [rows, k] = node.shape;
+  for (const array of format.arrays) {
+    const part = parts.get(array.name);
+    if (!part) return `lacks the part "${array.name}" of ${format.name}`;
+    const wanted = [rows, array.elementsPerRow(k)];
+    if (part.type !== array.type || part.shape.length !== 2 || part.shape.some((size, i) => size !== wanted[i])) {
+      return `needs its part "${array.name}" as ${array.type} [${wanted}], but that is ${part.type} [${part.shape}]`;
+    }
+  }
+  if (parts.size > format.arrays.length) {
+    const names = format.arrays.map((array) => array.name).join(', ');
+    return `has ${parts.size} parts, but ${format.name} has only ${names}`;
+  }
+  return undefined;
+};
+
+/** The weight `name` of the checkpoint. @throws FileError where it is missing or stored in a way that is not read yet. */
+export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
+  const node = checkpoint.tree?.weights.get(name) ?? ({ kind: 'dense', data: name } satisfies WeightNode);
+  if (node.kind === 'dense') {
+    const info = checkpoint.tensors.get(node.data);
+    if (!info) throw new FileError(`${checkpoint.name}: there is no weight ${quote(name)}.`);
+    return { kind: 'dense', info, shape: info.shape };
+  }
+  if (node.kind !== 'quantized') {
+    throw new FileError(
+      `${checkpoint.name}: weight ${quote(name)} is stored as ${node.kind}, which this version of Compressa does not read. Update Compressa.`,
+    );
+  }
+  const parts = new Map(
+    Object.entries(node.parts).map(([part, tensor]) => [part, checkpoint.tensors.get(tensor)] as const),
+  );
+  const known = new Map([...parts].filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined));
+  // Again, since the checkpoint may have been opened without the check.
+  const problem = checkWeight(node, known, name);
+  if (problem !== undefined) throw new FileError(`${checkpoint.name}: weight ${quote(name)} ${problem}.`);
+  const format = formatByName(node.format);
+  return {
+    kind: 'quantized',
+    format,
+    shape: node.shape,
+    parts: format.arrays.map((array) => known.get(array.name)!),
+  };
+}
+
+/** Every weight of the original model that the checkpoint holds, in the order of names; parts do not count. */
+export function weightsOf(checkpoint: Checkpoint): Map<string, StoredWeight> {
+  const parts = new Set<string>();
+  const weights = new Map<string, StoredWeight>();
+  for (const name of checkpoint.tree?.weights.keys() ?? []) {
+    const weight = findWeight(checkpoint, name);
+    weights.set(name, weight);
+    for (const info of weight.kind === 'dense' ? [weight.info] : weight.parts) parts.add(info.name);
+  }
+  for (const info of checkpoint.tensors.values()) {
+    if (!parts.has(info.name)) weights.set(info.name, { kind: 'dense', info, shape: info.shape });
+  }
+  return weights;
+}
+
+/** The arrays of some rows of a quantized weight, exactly as the device holds them. */
+export async function readArrays(
+  checkpoint: Checkpoint,
+  weight: StoredWeight & { kind: 'quantized' },
+  rowStart: number,
+  rows: number,
+  signal?: AbortSignal,
+): Promise<HostArrays> {
+  const arrays: HostArrays = {};
+  for (const [i, array] of weight.format.arrays.entries()) {
+    const bytes = await checkpoint.read(weight.parts[i]!, rowStart, rows, signal);
+    const padded = new Uint8Array(arrayBytes(array, rows, weight.shape[1]));
+    padded.set(bytes);
+    arrays[array.name] = padded;
+  }
+  return arrays;
+}
+
+/** The values of some rows of a weight as f32, dequantized by the reference. A vector's rows are its elements. */
+export async function readValues(
+  checkpoint: Checkpoint,
+  weight: StoredWeight,
+  rowStart = 0,
+  rows = (weight.shape[0] ?? 1) - rowStart,
+  signal?: AbortSignal,
+): Promise<Float32Array> {
+  if (weight.kind === 'dense') {
+    return decodeToF32(await checkpoint.read(weight.info, rowStart, rows, signal), weight.info.type);
+  }
+  const arrays = await readArrays(checkpoint, weight, rowStart, rows, signal);
+  return weight.format.reference.dequantize(arrays, rows, weight.shape[1]);
+}
