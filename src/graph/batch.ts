@@ -2,7 +2,7 @@ import { ModelError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView, Step } from '../gpu/kernel.ts';
 import { addStep } from '../kernels/add.ts';
-import { appendStep, attentionStep } from '../kernels/attention.ts';
+import { appendStep, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
 import { embeddingSteps } from '../kernels/embedding.ts';
 import { linearSteps } from '../kernels/linear.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
@@ -28,6 +28,11 @@ export interface DecoderBuffers {
   /** u32 token ids. */
   readonly ids: BufferView;
   readonly maxPositions: number;
+  /**
+   * The device runs the threads of a workgroup one after another, so barriers cost and a thread for each row wins; elsewhere threads
+   * share rows.
+   */
+  readonly threadPerRow: boolean;
 }
 
 /** The steps that take `tokens` tokens through the graph, and where each value lies. */
@@ -168,6 +173,7 @@ function stepsOf(
         weight: weight(operation.weight),
         y: out,
         tokens,
+        lanes: buffers.threadPerRow ? 1 : 32,
         label: operation.weight,
         ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
       });
@@ -204,6 +210,7 @@ function stepsOf(
           headDim,
           maxPositions,
           scale,
+          variant: buffers.threadPerRow && fitsThreadAttention(headDim) ? 'thread' : 'workgroup',
         }),
       ];
     }

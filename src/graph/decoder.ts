@@ -61,7 +61,15 @@ export class Decoder {
       }
       const state = allocate(STATE_BYTES, 'state');
       const ids = allocate(this.maxPositions * 4, 'token ids');
-      this.buffers = { weights, frequencies, caches, state, ids, maxPositions: this.maxPositions };
+      this.buffers = {
+        weights,
+        frequencies,
+        caches,
+        state,
+        ids,
+        maxPositions: this.maxPositions,
+        threadPerRow: gpu.description.software,
+      };
       gpu.upload(state.buffer, new Uint8Array(stateWords().buffer));
     } catch (error) {
       this.release();

@@ -1,5 +1,6 @@
 import appendSource from '../../shaders/layers/append.wgsl';
 import source from '../../shaders/layers/attention.wgsl';
+import threadSource from '../../shaders/layers/attention_thread.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, readsState, writes } from './exact.ts';
@@ -59,6 +60,19 @@ export interface AttentionArguments {
   readonly maxPositions: number;
   /** Factor on q·k. */
   readonly scale: number;
+  /** Default `workgroup`; `thread` needs a headDim that `fitsThreadAttention`. */
+  readonly variant?: AttentionVariant;
+}
+
+/** A workgroup for each token and head, or a thread. */
+export type AttentionVariant = 'workgroup' | 'thread';
+
+/** The thread variant keeps a whole head in registers, as vec4. */
+const MAX_THREAD_HEAD_DIM = 128;
+const THREADS = 32;
+
+export function fitsThreadAttention(headDim: number): boolean {
+  return headDim % 4 === 0 && headDim <= MAX_THREAD_HEAD_DIM;
 }
 
 /** Causal attention with grouped queries over everything cached up to each token. */
@@ -72,11 +86,17 @@ export function attentionStep(args: AttentionArguments): Step {
   if (tokens > 65535 || heads > 65535)
     throw new ArgumentError(`${label}: ${tokens} tokens x ${heads} heads; at most 65535 each.`);
   if (!Number.isFinite(scale)) throw new ArgumentError(`${label}: the scale is ${scale}.`);
+  if (args.variant === 'thread' && !fitsThreadAttention(headDim)) {
+    throw new ArgumentError(
+      `${label}: the thread variant takes multiples of 4 up to ${MAX_THREAD_HEAD_DIM}, not a headDim of ${headDim}.`,
+    );
+  }
+  const byThread = args.variant === 'thread';
   const width = heads * headDim;
   const cached = maxPositions * kvHeads * headDim;
   return {
     label,
-    kernel: { source, constants: { WORKGROUP } },
+    kernel: byThread ? { source: threadSource } : { source, constants: { WORKGROUP } },
     bindings: [
       reads(label, 'q', q, tokens * width),
       reads(label, 'kCache', kCache, cached),
@@ -85,6 +105,6 @@ export function attentionStep(args: AttentionArguments): Step {
       writes(label, 'out', out, tokens * width),
     ],
     params: packParams(tokens, heads, kvHeads, headDim, maxPositions, { f32: scale }),
-    grid: [heads, tokens, 1],
+    grid: [heads, byThread ? Math.ceil(tokens / THREADS) : tokens, 1],
   };
 }

@@ -1,0 +1,87 @@
+import { checkCancelled } from '../files/cancel.ts';
+import type { Decoder } from '../graph/decoder.ts';
+import { bootstrapInterval, median } from './statistics.ts';
+
+export interface SpeedOptions {
+  /** Tokens of one prefill. Default 128. */
+  readonly prefillTokens?: number;
+  /** Tokens of one decode run. Default 16. */
+  readonly decodeTokens?: number;
+  /** Interleaved rounds. Default 9. */
+  readonly rounds?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Rate {
+  /** Tokens per second, medians over the rounds. */
+  readonly f32: number;
+  readonly f16: number | null;
+  readonly compressed: number;
+  /** Time of the fastest dense model (f16 where there is one) divided by the compressed model's: above 1 is faster. */
+  readonly ratio: number;
+  /** 95% bootstrap interval of the ratio, from paired rounds. */
+  readonly interval: readonly [number, number];
+}
+
+export interface Speed {
+  readonly prefill: Rate;
+  readonly decode: Rate;
+}
+
+export interface SpeedModels {
+  readonly f32: Decoder;
+  readonly f16?: Decoder;
+  readonly compressed: Decoder;
+}
+
+/**
+ * Times the models in turn, round by round, so that a device whose clock drifts treats all alike. A run ends when the GPU has finished;
+ * uploading the ids of each token is included, reading logits back is not.
+ */
+export async function measureSpeed(models: SpeedModels, options: SpeedOptions = {}): Promise<Speed> {
+  const { prefillTokens = 128, decodeTokens = 16, rounds = 9, signal } = options;
+  const prompt = Uint32Array.from({ length: prefillTokens }, (_, i) => (i * 37 + 11) % models.f32.graph.vocabulary);
+  const names = (['f32', 'f16', 'compressed'] as const).filter((name) => models[name] !== undefined);
+  const seconds = {
+    prefill: { f32: [], f16: [], compressed: [] },
+    decode: { f32: [], f16: [], compressed: [] },
+  } as Record<'prefill' | 'decode', Record<(typeof names)[number], number[]>>;
+  for (let round = -1; round < rounds; round++) {
+    // Round -1 warms up: it compiles, allocates and records. The order turns, so that no model always follows the same one.
+    for (let i = 0; i < names.length; i++) {
+      checkCancelled(signal, 'The speed measurement');
+      const name = names[(i + round + 1) % names.length]!;
+      const decoder = models[name]!;
+      decoder.rewind();
+      const prefill = await time(decoder, () => decoder.forward(prompt, { lastOnly: true }));
+      const decode = await time(decoder, async () => {
+        for (let t = 0; t < decodeTokens; t++) await decoder.forward([prompt[t % prefillTokens]!], { lastOnly: true });
+      });
+      if (round < 0) continue;
+      seconds.prefill[name].push(prefill);
+      seconds.decode[name].push(decode);
+    }
+  }
+  return { prefill: rate(seconds.prefill, prefillTokens), decode: rate(seconds.decode, decodeTokens) };
+}
+
+async function time(decoder: Decoder, work: () => Promise<unknown>): Promise<number> {
+  await decoder.gpu.idle();
+  const start = performance.now();
+  await work();
+  await decoder.gpu.idle();
+  return (performance.now() - start) / 1000;
+}
+
+function rate(seconds: Record<'f32' | 'f16' | 'compressed', number[]>, tokens: number): Rate {
+  const useF16 = seconds.f16.length > 0 && median(seconds.f16) < median(seconds.f32);
+  const dense = useF16 ? seconds.f16 : seconds.f32;
+  const ratios = dense.map((d, i) => d / seconds.compressed[i]!);
+  return {
+    f32: tokens / median(seconds.f32),
+    f16: seconds.f16.length > 0 ? tokens / median(seconds.f16) : null,
+    compressed: tokens / median(seconds.compressed),
+    ratio: median(ratios),
+    interval: bootstrapInterval(ratios),
+  };
+}
