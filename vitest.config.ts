@@ -1,5 +1,13 @@
 import { defineConfig } from 'vitest/config';
+import { missingVulkan, swiftShaderEnvironment } from './src/cli/software-vulkan.ts';
 import { wgsl } from './tools/wgsl-plugin.ts';
+
+// A fresh machine passes the tests too. The test processes inherit this; the loader reads it when they start.
+const reason = missingVulkan();
+if (reason) {
+  console.error(`Notice: ${reason}; the tests use SwiftShader.`);
+  Object.assign(process.env, await swiftShaderEnvironment());
+}
 
 export default defineConfig({
   plugins: [wgsl()],
