@@ -7,6 +7,7 @@ import type { Gpu, GpuDescription } from '../gpu/gpu.ts';
 import { grid1d, read, readWrite, type ShaderFeature, type Step } from '../gpu/kernel.ts';
 import type { SelfTest } from '../gpu/self-test.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
+import { median } from './statistics.ts';
 
 /** The limits that decide what fits and which kernels run. */
 const LIMITS = [
@@ -194,11 +195,6 @@ async function secondsOf(gpu: Gpu, steps: readonly Step[], repeats: number): Pro
   } finally {
     recording.release();
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1]!;
 }
 
 async function withBuffers<T>(
