@@ -78,10 +78,15 @@ export function compileRecipe(recipe: Recipe): CompiledRecipe {
 }
 
 function matcher({ match }: Rule, index: number): (name: string) => boolean {
+  return globMatcher(match, `Rule ${index + 1} of the recipe`);
+}
+
+/** Whether a tensor's name matches one of the globs. @throws RecipeError for a glob that can't be used. */
+export function globMatcher(globs: string | string[], where = 'The pattern'): (name: string) => boolean {
   try {
-    // `bash`: one star crosses separators; a tensor's name has none that matter. `dot`: a leading dot is no secret.
-    return picomatch(match, { bash: true, dot: true });
+    // `bash`: one star crosses separators, dots and slashes alike; `dot`: a leading dot is no secret.
+    return picomatch(globs, { bash: true, dot: true });
   } catch (error) {
-    throw new RecipeError(`Rule ${index + 1} of the recipe has an unusable glob: ${reason(error)}.`, { cause: error });
+    throw new RecipeError(`${where} has an unusable glob: ${reason(error)}.`, { cause: error });
   }
 }

@@ -1,0 +1,185 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { ArgumentError } from '../errors.ts';
+import { fileSystemError } from '../files/node-error.ts';
+import { openPath } from '../files/node-files.ts';
+import { nodeOutput } from '../files/node-output.ts';
+import { nodeFileSink } from '../files/node-sink.ts';
+import { formatAliases, formats } from '../formats/registry.ts';
+import { type CompressReport, compress, planCompression, type RecipeOptions } from '../passes/compress.ts';
+import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
+import { parseRecipeText } from '../passes/recipe.ts';
+import { bytesText, columns, safeName, shapeText } from './columns.ts';
+import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
+import { interruptSignal } from './interrupt.ts';
+import { isFolder, openInput } from './node-inputs.ts';
+import { print, printJson, table } from './output.ts';
+import { startProgress } from './progress.ts';
+
+export interface CompressCommandOptions extends GpuOptions {
+  readonly out: string;
+  readonly format?: string;
+  readonly recipe?: string;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+  readonly dryRun?: boolean;
+}
+
+/** Most bytes of a recipe file: hand-written ones have a few hundred. */
+const MAX_RECIPE_BYTES = 1024 * 1024;
+
+const HELP = `
+Formats: ${formats.map((format) => format.name).join(', ')}
+Short names: ${Object.entries(formatAliases)
+  .map(([alias, name]) => `${alias} (${name})`)
+  .join(', ')}
+
+A recipe is a JSON file: {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}. The first rule that
+matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head).
+A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
+
+Examples:
+  $ compressa compress models/union-7m -o out/union-q4
+  $ compressa compress models/union-7m -o out/union-int4 --format int4-g64-asym
+  $ compressa compress my-model -o out/mixed --recipe recipe.json --dry-run
+  $ compressa compress tensors.safetensors -o out/tensors.safetensors --format q8_0 --json > report.json
+`;
+
+export function registerCompress(program: Command): void {
+  program
+    .command('compress')
+    .argument('<model>', 'a Hugging Face folder, or a .safetensors file')
+    .description('compress the matrices of a model on the GPU')
+    .requiredOption('-o, --out <path>', 'where the result goes: a folder for a model, a .safetensors file for a file')
+    .option('--format <name>', 'format of all linear matrices (default: q4_0)')
+    .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
+    .option('--overwrite', 'replace what is at <path>')
+    .option('--dry-run', 'only say what would be done, and the memory that it takes')
+    .option('--json', 'print one JSON document')
+    .addOption(adapterOption())
+    .addHelpText('after', HELP)
+    .action((model: string, options: CompressCommandOptions) =>
+      runCompress(model, options, { signal: interruptSignal }),
+    );
+}
+
+/** The command's work. A cancelled run leaves nothing behind. */
+export async function runCompress(
+  model: string,
+  options: CompressCommandOptions,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<void> {
+  if (options.recipe !== undefined && options.format !== undefined) {
+    throw new ArgumentError('Give either --recipe or --format, not both.');
+  }
+  const folder = await isFolder(model);
+  if (folder === /\.safetensors$/i.test(options.out)) {
+    throw new ArgumentError(
+      folder
+        ? `${model} is a folder, so the result is one: give -o a name without ".safetensors".`
+        : `${model} is a single file, so the result is one: give -o a name that ends in ".safetensors".`,
+    );
+  }
+  const how: RecipeOptions = {
+    signal,
+    ...(options.format !== undefined && { format: options.format }),
+    ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
+  };
+  // Before the GPU is opened: most mistakes show here.
+  const plan = await planCompression(await openInput(model), how);
+  for (const notice of plan.notices) console.error(`note: ${notice}`);
+  if (options.dryRun) {
+    if (options.json) await printJson({ version: 1, dryRun: true, ...plan });
+    else await print([tensorTable(plan.tensors), summary(plan), memory(plan)].join('\n\n'));
+    return;
+  }
+  const report = await withGpu(options, async (gpu) => {
+    const source = await openInput(model);
+    const parent = dirname(resolve(options.out));
+    await mkdir(parent, { recursive: true }).catch((error: unknown) => Promise.reject(fileSystemError(parent, error)));
+    const overwrite = { overwrite: options.overwrite ?? false };
+    const output = folder ? await nodeOutput(options.out, overwrite) : await nodeFileSink(options.out, overwrite);
+    const progress = startProgress('Compressing');
+    try {
+      return await compress(source, output, {
+        ...how,
+        gpu,
+        onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
+      });
+    } finally {
+      progress.stop();
+    }
+  });
+  if (options.json) await printJson({ ...report, output: options.out });
+  else await print([tensorTable(report.tensors), done(report, options.out)].join('\n\n'));
+}
+
+async function readRecipe(path: string, signal: AbortSignal) {
+  const source = await openPath(path);
+  try {
+    if (source.size > MAX_RECIPE_BYTES) {
+      throw new ArgumentError(`${path}: ${source.size} bytes are too many for a recipe; at most ${MAX_RECIPE_BYTES}.`);
+    }
+    return parseRecipeText(new TextDecoder().decode(await source.read(0, source.size, signal)), path);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Tensors of a role and format count as one line, or each has its own where they are few. */
+const MOST_LINES = 24;
+
+function tensorTable(tensors: readonly TensorReport[]): string {
+  const row = (what: string, shape: string, t: { format: string; bytesBefore: number; bytesAfter: number }) => [
+    what,
+    shape,
+    t.format,
+    bytesText(t.bytesBefore),
+    bytesText(t.bytesAfter),
+  ];
+  if (tensors.length <= MOST_LINES) {
+    const rows = tensors.map((t) => row(safeName(t.name), shapeText(t.shape), t));
+    return columns([['tensor', 'shape', 'format', 'before', 'after'], ...rows], [3, 4]);
+  }
+  const groups = new Map<
+    string,
+    { role: string; format: string; count: number; bytesBefore: number; bytesAfter: number }
+  >();
+  for (const { role, format, bytesBefore, bytesAfter } of tensors) {
+    const key = `${role} ${format}`;
+    const group = groups.get(key) ?? { role, format, count: 0, bytesBefore: 0, bytesAfter: 0 };
+    group.count++;
+    group.bytesBefore += bytesBefore;
+    group.bytesAfter += bytesAfter;
+    groups.set(key, group);
+  }
+  const rows = [...groups.values()].map((group) => row(group.role, String(group.count), group));
+  return columns([['role', 'tensors', 'format', 'before', 'after'], ...rows], [1, 3, 4]);
+}
+
+const summary = (sizes: SizeSummary): string =>
+  table([
+    ['before', bytesText(sizes.bytesBefore)],
+    [
+      'after',
+      `${bytesText(sizes.bytesAfter)} (${(sizes.bytesBefore / Math.max(1, sizes.bytesAfter)).toFixed(2)} times smaller)`,
+    ],
+    [
+      'bits per weight',
+      `${sizes.bitsPerWeight.all.toFixed(2)}; ${sizes.bitsPerWeight.withoutEmbeddings.toFixed(2)} without embeddings`,
+    ],
+  ]);
+
+const memory = (plan: CompressionPlan): string =>
+  table(
+    [
+      ['host, at its peak', bytesText(plan.memory.host)],
+      ['GPU, while compressing', bytesText(plan.memory.gpu)],
+      ['GPU, to hold the result', bytesText(plan.memory.weights)],
+    ],
+    'Memory (estimates)',
+  );
+
+const done = (report: CompressReport, out: string): string =>
+  `${summary(report)}\n\nWrote ${out} in ${report.seconds.toFixed(1)} s.`;

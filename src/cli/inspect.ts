@@ -1,0 +1,145 @@
+import type { Command } from 'commander';
+import { ArgumentError } from '../errors.ts';
+import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
+import { globMatcher } from '../passes/recipe.ts';
+import {
+  checkWeight,
+  chunkRows,
+  denseFormatOf,
+  readValues,
+  type StoredWeight,
+  weightsOf,
+} from '../passes/stored-weight.ts';
+import { sparkline, type ValueStatistics, valueStatistics } from '../passes/value-statistics.ts';
+import { bytesText, columns, safeName, shapeText } from './columns.ts';
+import { interruptSignal } from './interrupt.ts';
+import { openInput } from './node-inputs.ts';
+import { print, printJson, table } from './output.ts';
+
+export interface InspectCommandOptions {
+  readonly json?: boolean;
+  readonly histogram?: string;
+}
+
+const BINS = 40;
+
+const HELP = `
+Values of compressed matrices are shown as they decompress. Names in <glob>: * stands for anything.
+
+Examples:
+  $ compressa inspect models/union-7m
+  $ compressa inspect out/union-q4 --histogram '*.layers.0.*'
+  $ compressa inspect tensors.safetensors --json
+`;
+
+export function registerInspect(program: Command): void {
+  program
+    .command('inspect')
+    .argument('<model>', 'a model folder, compressed or not, or a .safetensors file')
+    .description('show the tensors of a model: shapes, formats, sizes, values')
+    .option('--histogram <glob>', 'also read the values of these tensors: range, mean, deviation, histogram')
+    .option('--json', 'print one JSON document')
+    .addHelpText('after', HELP)
+    .action((model: string, options: InspectCommandOptions) => runInspect(model, options, { signal: interruptSignal }));
+}
+
+interface Line {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly format: string;
+  readonly bytes: number;
+  readonly bitsPerWeight: number;
+  readonly values?: ValueStatistics;
+}
+
+/** The command's work. */
+export async function runInspect(
+  model: string,
+  options: InspectCommandOptions,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<void> {
+  const chosen = options.histogram === undefined ? () => false : globMatcher(options.histogram);
+  const checkpoint = await openCheckpoint(await openInput(model), { signal, checkWeight });
+  try {
+    const lines: Line[] = [];
+    let matched = false;
+    for (const [name, weight] of weightsOf(checkpoint)) {
+      const wanted = chosen(name);
+      matched ||= wanted;
+      const values = wanted && hasValues(weight) ? await statistics(checkpoint, weight, signal) : undefined;
+      lines.push({ ...lineOf(name, weight), ...(values && { values }) });
+    }
+    if (options.histogram !== undefined && !matched) {
+      throw new ArgumentError(`No tensor of ${model} matches "${options.histogram}".`);
+    }
+    const bytes = lines.reduce((sum, line) => sum + line.bytes, 0);
+    const weights = lines.reduce((sum, { shape }) => sum + elements(shape), 0);
+    const bitsPerWeight = weights === 0 ? 0 : (8 * bytes) / weights;
+    if (options.json) await printJson({ version: 1, name: model, bytes, weights, bitsPerWeight, tensors: lines });
+    else
+      await print([list(lines), ...details(lines), totals(lines.length, weights, bytes, bitsPerWeight)].join('\n\n'));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const elements = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+const hasValues = (weight: StoredWeight): boolean =>
+  weight.kind === 'quantized' || weight.info.type === 'F64' || denseFormatOf(weight.info.type) !== undefined;
+
+function lineOf(name: string, weight: StoredWeight): Line {
+  const { shape } = weight;
+  const bytes =
+    weight.kind === 'dense' ? weight.info.byteLength : weight.parts.reduce((sum, part) => sum + part.byteLength, 0);
+  const format = weight.kind === 'dense' ? weight.info.type.toLowerCase() : weight.format.name;
+  return { name, shape, format, bytes, bitsPerWeight: elements(shape) === 0 ? 0 : (8 * bytes) / elements(shape) };
+}
+
+async function statistics(checkpoint: Checkpoint, weight: StoredWeight, signal: AbortSignal): Promise<ValueStatistics> {
+  const rows = weight.shape[0] ?? 1;
+  // As f32, which is what the values become.
+  const step = chunkRows(4 * elements(weight.shape.slice(1)));
+  return valueStatistics(async function* () {
+    for (let row = 0; row < rows; row += step) {
+      yield await readValues(checkpoint, weight, row, Math.min(step, rows - row), signal);
+    }
+  }, BINS);
+}
+
+const list = (lines: readonly Line[]): string =>
+  columns(
+    [
+      ['tensor', 'shape', 'format', 'bits', 'size'],
+      ...lines.map((line) => [
+        safeName(line.name),
+        shapeText(line.shape),
+        line.format,
+        line.bitsPerWeight.toFixed(2),
+        bytesText(line.bytes),
+      ]),
+    ],
+    [3, 4],
+  );
+
+const number = (x: number): string => (x === 0 ? '0' : x.toPrecision(4));
+
+const details = (lines: readonly Line[]): string[] =>
+  lines.flatMap(({ name, values }) =>
+    values
+      ? [
+          table(
+            [
+              ['values', `|${sparkline(values.histogram)}|`],
+              ['range', `${number(values.min)} to ${number(values.max)}`],
+              ['mean ± std', `${number(values.mean)} ± ${number(values.std)}`],
+              ...(values.nonFinite > 0 ? [['NaN or infinite', String(values.nonFinite)] as const] : []),
+            ],
+            safeName(name),
+          ),
+        ]
+      : [],
+  );
+
+const totals = (tensors: number, weights: number, bytes: number, bits: number): string =>
+  `${tensors} tensors, ${weights.toLocaleString('en-US')} weights, ${bytesText(bytes)}, ${bits.toFixed(2)} bits per weight`;

@@ -1,0 +1,112 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { registerCompress, runCompress } from '../../../src/cli/compress.ts';
+import { registerInspect, runInspect } from '../../../src/cli/inspect.ts';
+import { ArgumentError, CancelledError, FileError, RecipeError } from '../../../src/errors.ts';
+import { openTestGpu } from '../open-test-gpu.ts';
+
+const SAMPLE = fileURLToPath(new URL('../../../models/union-7m', import.meta.url));
+const running = { signal: new AbortController().signal };
+
+let folder: string;
+let printed: string;
+beforeAll(async () => {
+  // Keeps Dawn's entry object reachable for the commands, which open their own device.
+  (await openTestGpu()).close();
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'compressa-cli-'));
+  printed = '';
+  vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
+    printed += text;
+    for (const callback of rest) if (typeof callback === 'function') callback();
+    return true;
+  });
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await rm(folder, { recursive: true, force: true });
+});
+
+test('compress writes a model, and inspect shows it and its values', async () => {
+  const out = join(folder, 'deeper', 'q4');
+  await runCompress(SAMPLE, { out, format: 'q4_0', json: true }, running);
+  const report = JSON.parse(printed);
+  expect(report).toMatchObject({ version: 1, output: out, recipe: { rules: [{ format: 'q4_0' }] }, notices: [] });
+  expect(report.bytesAfter).toBeLessThan(report.bytesBefore);
+  expect((await readdir(out)).sort()).toEqual([
+    'config.json',
+    'model.safetensors',
+    'tokenizer.json',
+    'tokenizer_config.json',
+  ]);
+
+  printed = '';
+  await runInspect(out, { json: true, histogram: '*.layers.0.mlp.down_proj.*' }, running);
+  const seen = JSON.parse(printed);
+  expect(seen.bytes).toBe(report.bytesAfter);
+  const withValues = seen.tensors.filter((tensor: { values?: unknown }) => tensor.values);
+  expect(withValues).toHaveLength(1);
+  expect(withValues[0]).toMatchObject({ format: 'q4_0', bitsPerWeight: 4.5, shape: [256, 768] });
+  const { values } = withValues[0];
+  expect(values.histogram.reduce((a: number, b: number) => a + b)).toBe(256 * 768);
+  expect(values.min).toBeLessThan(values.mean);
+  expect(values.max).toBeGreaterThan(values.mean);
+
+  printed = '';
+  await runInspect(out, { histogram: 'model.norm.*' }, running);
+  expect(printed).toMatch(/model\.norm\.weight\n {2}values +\|.*█.*\|/);
+
+  await expect(runCompress(SAMPLE, { out }, running)).rejects.toThrow(FileError);
+  await expect(runInspect(out, { histogram: 'nothing' }, running)).rejects.toThrow(ArgumentError);
+});
+
+test('a dry run says what would be done and writes nothing', async () => {
+  const out = join(folder, 'q8');
+  await runCompress(SAMPLE, { out, format: 'q8_0', dryRun: true }, running);
+  expect(printed).toMatch(/linear +56 +q8_0/);
+  expect(printed).toContain('Memory (estimates)');
+  expect(existsSync(out)).toBe(false);
+});
+
+test('what is wrong with the command line is said before anything is written', async () => {
+  const out = join(folder, 'out');
+  const recipe = join(folder, 'recipe.json');
+  await writeFile(recipe, '{"version": 1, "rule": []}');
+  await expect(runCompress(SAMPLE, { out, recipe }, running)).rejects.toThrow(RecipeError);
+  await expect(runCompress(SAMPLE, { out, recipe, format: 'q4_0' }, running)).rejects.toThrow(ArgumentError);
+  await expect(runCompress(SAMPLE, { out: `${out}.safetensors` }, running)).rejects.toThrow(ArgumentError);
+  await expect(runCompress(SAMPLE, { out, format: 'q4_9' }, running)).rejects.toThrow(/Did you mean "q4_0"/);
+  await expect(runCompress(join(folder, 'none'), { out: `${out}.safetensors` }, running)).rejects.toThrow(FileError);
+  expect(await readdir(folder)).toEqual(['recipe.json']);
+});
+
+test('a cancelled command leaves nothing behind', async () => {
+  const out = join(folder, 'out');
+  const controller = new AbortController();
+  const run = runCompress(SAMPLE, { out }, controller);
+  setTimeout(() => controller.abort(), 5);
+  await expect(run).rejects.toThrow(CancelledError);
+  expect(await readdir(folder)).toEqual([]);
+});
+
+test('help has examples and every format', () => {
+  const program = new Command().exitOverride();
+  registerCompress(program);
+  registerInspect(program);
+  for (const [name, word] of [
+    ['compress', 'int4-g128-asym'],
+    ['inspect', '--histogram'],
+  ] as const) {
+    printed = '';
+    program.commands.find((command) => command.name() === name)!.outputHelp();
+    expect(printed).toContain('Examples:');
+    expect(printed).toContain(word);
+  }
+});
