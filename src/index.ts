@@ -4,12 +4,79 @@ export { type HttpOptions, urlExists, urlSource } from './files/http-source.ts';
 export { httpFolder, type ModelFiles, memoryFolder } from './files/model-files.ts';
 export { type ReadTensor, readSafetensors, type SafetensorsFile, type TensorInfo } from './files/safetensors-read.ts';
 export { type SafetensorsWriter, type TensorSpec, writeSafetensors } from './files/safetensors-write.ts';
-export { type ByteSink, memoryOutput, memorySink, type OutputFolder, type OutputOptions } from './files/sink.ts';
-export type { Format } from './formats/format.ts';
+export {
+  type ByteSink,
+  type MemoryOutput,
+  type MemorySink,
+  memoryOutput,
+  memorySink,
+  type OutputFolder,
+  type OutputOptions,
+} from './files/sink.ts';
+export { type ByteSource, blobSource, memorySource } from './files/source.ts';
+export type { WeightNode, WeightTree } from './files/weight-tree.ts';
+export type { Codec, ElementType, Format, FormatArray, HostArrays } from './formats/format.ts';
 export { formatAliases, formatByName, formats } from './formats/registry.ts';
 export type { Counters, DebugLevel, Gpu, GpuDescription } from './gpu/gpu.ts';
 export type { Binding, BufferView, Kernel, ShaderFeature, Step } from './gpu/kernel.ts';
 export { type OpenGpuOptions, openGpu } from './gpu/open-gpu.ts';
 export type { SelfTest } from './gpu/self-test.ts';
+export type { Batch, BatchOptions } from './graph/batch.ts';
+export { Decoder, type DecoderOptions } from './graph/decoder.ts';
+export type { Graph, GraphWeight, Operation, Rotary } from './graph/graph.ts';
+export type { Sampling } from './graph/reference/sampling.ts';
+export { type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
+export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
+export { type LinearArguments, linearSteps } from './kernels/linear.ts';
+export {
+  type DequantizeArguments,
+  type DeviceArrays,
+  dequantizeStep,
+  type QuantizeArguments,
+  quantizeStep,
+  throwIfNonFinite,
+} from './kernels/quantize.ts';
+export { STATE_BYTES, stateWords } from './kernels/state.ts';
+export {
+  allocateWeight,
+  readWeight,
+  uploadWeight,
+  type Weight,
+  type WeightPart,
+  weightBytes,
+  wrapDense,
+} from './kernels/weight.ts';
+export { type Family, families, graphOf } from './models/families.ts';
+export type { StreamDecoder } from './models/stream-decoder.ts';
+export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
+export {
+  type CompressOptions,
+  type CompressProgress,
+  type CompressReport,
+  compress,
+  DEFAULT_FORMAT,
+  planCompression,
+  type RecipeOptions,
+} from './passes/compress.ts';
+export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
+export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
 export type { Recording, RunOptions } from './scheduler/scheduler.ts';
+export { type Accuracy, cutWindows, scoreWindows, type WindowOptions } from './verify/accuracy.ts';
+export {
+  type CompareLogitsArguments,
+  compareLogitsStep,
+  readScores,
+  SCORE_FIELDS,
+  type TokenScore,
+} from './verify/compare-logits.ts';
+export {
+  type DeviceFacts,
+  type DeviceMeasures,
+  describeDevice,
+  type MeasureOptions,
+  measureDevice,
+} from './verify/measure-device.ts';
+export { shuffledWeights } from './verify/shuffle-control.ts';
+export { measureSpeed, type Rate, type Speed, type SpeedModels, type SpeedOptions } from './verify/speed.ts';
