@@ -84,8 +84,8 @@ function matcher({ match }: Rule, index: number): (name: string) => boolean {
 /** Whether a tensor's name matches one of the globs. @throws RecipeError for a glob that can't be used. */
 export function globMatcher(globs: string | string[], where = 'The pattern'): (name: string) => boolean {
   try {
-    // `bash`: one star crosses separators, dots and slashes alike; `dot`: a leading dot is no secret.
-    return picomatch(globs, { bash: true, dot: true });
+    // `bash`: one star crosses separators, dots and slashes alike; `dot`: a leading dot is no secret; `windows`: the same everywhere.
+    return picomatch(globs, { bash: true, dot: true, windows: false });
   } catch (error) {
     throw new RecipeError(`${where} has an unusable glob: ${reason(error)}.`, { cause: error });
   }
