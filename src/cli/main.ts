@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { registerCompress } from './compress.ts';
 import { registerDevice } from './device.ts';
 import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
 import { usesGpu } from './gpu-options.ts';
+import { registerInspect } from './inspect.ts';
 import { interruptSignal, listenForInterrupts } from './interrupt.ts';
 import { rerunOnSoftwareVulkan } from './software-vulkan.ts';
+import { registerVerify } from './verify.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -18,6 +21,9 @@ const program = new Command('compressa')
   .exitOverride()
   .showSuggestionAfterError()
   .addHelpText('after', EXIT_HELP);
+registerCompress(program);
+registerInspect(program);
+registerVerify(program);
 registerDevice(program);
 
 /** The exit code of the child that did the work instead, on a machine without Vulkan. */

@@ -58,7 +58,9 @@ const COPY_PER_THREAD = 8;
 const WORKGROUPS = 2048;
 const WIDTH = 64;
 const TURNS = 256;
-const CHAINS = 8;
+/** Of one turn of a thread, as the shaders count them. */
+const FLOAT_OPERATIONS = 256;
+const I8_OPERATIONS = 256;
 /** Each sample lasts at least this long, so that submitting it does not count. */
 const SAMPLE_MILLISECONDS = 40;
 const MAX_STEPS_PER_SAMPLE = 256;
@@ -86,11 +88,13 @@ export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Pro
   };
   return {
     copyGigabytesPerSecond: await next(() => copyRate(gpu, repeats)),
-    f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, f32Source, FLOATS, CHAINS * 4 * 2, [], repeats)),
+    f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, f32Source, FLOATS, FLOAT_OPERATIONS, [], repeats)),
     f16GigaOperationsPerSecond: await next(async () =>
-      gpu.features.has('shader-f16') ? arithmeticRate(gpu, f16Source, FLOATS, CHAINS * 4 * 2, ['f16'], repeats) : null,
+      gpu.features.has('shader-f16')
+        ? arithmeticRate(gpu, f16Source, FLOATS, FLOAT_OPERATIONS, ['f16'], repeats)
+        : null,
     ),
-    i8GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, i8Source, BYTES, CHAINS * 4 * 8, [], repeats)),
+    i8GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, i8Source, BYTES, I8_OPERATIONS, [], repeats)),
     dispatchMicroseconds: await next(() => dispatchTime(gpu, repeats)),
     submitMicroseconds: await next(() => submitTime(gpu, repeats)),
     readBackMicroseconds: await next(() => readBackTime(gpu, repeats)),
