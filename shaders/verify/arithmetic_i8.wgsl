@@ -6,7 +6,7 @@
 @group(0) @binding(1) var<storage, read_write> results: array<vec4<u32>>;
 
 override WIDTH = 64u;
-override TURNS = 512u;
+override TURNS = 64u;
 
 fn multiply_add(a: vec4<u32>, w: vec4<u32>) -> vec4<u32> {
   let products = vec4(

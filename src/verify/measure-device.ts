@@ -57,7 +57,7 @@ const COPY_PER_THREAD = 8;
 /** 131,072 threads fill the largest GPUs and keep a software one below a second. */
 const WORKGROUPS = 2048;
 const WIDTH = 64;
-const TURNS = 256;
+const TURNS = 64;
 /** Of one turn of a thread, as the shaders count them. */
 const FLOAT_OPERATIONS = 256;
 const I8_OPERATIONS = 256;

@@ -1,0 +1,65 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { CommanderError } from 'commander';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { reportError } from '../../src/cli/exit-codes.ts';
+import { CancelledError, FormatError, GpuValidationError, NoDeviceError } from '../../src/errors.ts';
+
+const MAIN = 'dist/cli/main.js';
+
+function compressa(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+describe('exit codes', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  it('follow from the error, whose message and code reach standard error', () => {
+    const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+    const { signal } = new AbortController();
+    expect(reportError(new CommanderError(0, 'commander.help', ''), signal)).toBe(0);
+    expect(reportError(new CommanderError(1, 'commander.unknownOption', ''), signal)).toBe(2);
+    expect(reportError(new FormatError('no such format'), signal)).toBe(2);
+    expect(said).toHaveBeenLastCalledWith('error FORMAT: no such format');
+    expect(reportError(new NoDeviceError('none'), signal)).toBe(3);
+    expect(reportError(new CancelledError(), signal)).toBe(130);
+    expect(reportError(new GpuValidationError('ours'), signal)).toBe(70);
+    expect(reportError(new TypeError('ours'), signal)).toBe(70);
+    const abort = new DOMException('stopped', 'AbortError');
+    expect(reportError(abort, signal)).toBe(70);
+    expect(reportError(abort, AbortSignal.abort())).toBe(130);
+  });
+});
+
+describe('the built command', () => {
+  beforeAll(() => {
+    if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run npm run build first.`);
+  });
+
+  it('prints help with the exit codes, and its version', () => {
+    const help = compressa('--help');
+    expect(help.status).toBe(0);
+    expect(help.stdout).toMatch(/Exit codes:[\s\S]*130 {2}cancelled/);
+    expect(compressa('--version')).toMatchObject({ status: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) });
+  });
+
+  it('answers wrong usage with 2 and a suggestion', () => {
+    expect(compressa('devise')).toMatchObject({ status: 2, stdout: '', stderr: expect.stringContaining('device') });
+    expect(compressa('device', '--nonsense').status).toBe(2);
+  });
+
+  it('answers an adapter that is not there with 3', () => {
+    const { status, stdout, stderr } = compressa('device', '--adapter', 'no such adapter');
+    expect({ status, stdout }).toEqual({ status: 3, stdout: '' });
+    expect(stderr).toMatch(/error NO_DEVICE: .*no such adapter/);
+  });
+
+  it('prints one JSON document and nothing else on standard output', () => {
+    const { status, stdout } = compressa('device', '--json', '--no-measure');
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ device: { limits: {}, selfTest: {} } });
+  });
+});
