@@ -36,6 +36,8 @@ export interface RecipeOptions {
   readonly recipe?: Recipe;
   /** In place of a recipe: this format for all linear matrices. Default: `q4_0`. */
   readonly format?: string;
+  /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
+  readonly chunkBytes?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -90,7 +92,7 @@ export async function planCompression(
   source: ModelFiles | ByteSource,
   options: RecipeOptions = {},
 ): Promise<CompressionPlan> {
-  const { checkpoint, plan } = await prepare(source, recipeOf(options), options.signal);
+  const { checkpoint, plan } = await prepare(source, recipeOf(options), options);
   await checkpoint.close();
   return plan.summary;
 }
@@ -107,7 +109,7 @@ export async function compress(
   output: OutputFolder | ByteSink,
   options: CompressOptions,
 ): Promise<CompressReport> {
-  const { gpu, signal, onProgress } = options;
+  const { gpu, signal, onProgress, chunkBytes } = options;
   const started = performance.now();
   try {
     checkCancelled(signal, WHAT);
@@ -116,7 +118,7 @@ export async function compress(
       throw new ArgumentError('A model folder is compressed into a folder, and a safetensors file into a file.');
     }
     const recipe = recipeOf(options);
-    const { checkpoint, plan } = await prepare(source, recipe, signal);
+    const { checkpoint, plan } = await prepare(source, recipe, options);
     try {
       options.onPlan?.(plan.summary);
       const sink = folder ? await folder.file(WEIGHTS_FILE) : (output as ByteSink);
@@ -134,6 +136,7 @@ export async function compress(
         writer,
         gpu,
         strict,
+        ...(chunkBytes !== undefined && { chunkBytes }),
         ...(signal && { signal }),
         ...(onProgress && { onProgress }),
       });
@@ -156,14 +159,14 @@ export async function compress(
 async function prepare(
   source: ModelFiles | ByteSource,
   recipe: Recipe,
-  signal?: AbortSignal,
+  { signal, chunkBytes }: RecipeOptions,
 ): Promise<{ checkpoint: Checkpoint; plan: Plan }> {
   const checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
     const folder = !('read' in source);
     // First, since a model that is compressed already lacks the tensors that its config asks for.
     const graph = checkpoint.tree ? undefined : graphOfCheckpoint(checkpoint, folder);
-    const plan = planTensors(checkpoint, graph, recipe);
+    const plan = planTensors(checkpoint, graph, recipe, chunkBytes);
     return { checkpoint, plan };
   } catch (error) {
     await checkpoint.close();
@@ -176,6 +179,7 @@ interface Work {
   readonly plan: Plan;
   readonly writer: SafetensorsWriter;
   readonly gpu: Gpu;
+  readonly chunkBytes?: number;
   /** Refuse NaN and infinity in tensors that are copied, too: in a model nothing good has them. */
   readonly strict: boolean;
   readonly signal?: AbortSignal;
@@ -191,8 +195,8 @@ interface Chunk {
 }
 
 async function writeTensors(work: Work): Promise<void> {
-  const { checkpoint, plan, gpu, signal } = work;
-  const chunks = plan.tensors.flatMap((tensor) => chunksOf(tensor, gpu));
+  const { checkpoint, plan, signal } = work;
+  const chunks = plan.tensors.flatMap((tensor) => chunksOf(tensor, work));
   const read = (chunk: Chunk | undefined): Promise<Uint8Array> | undefined => {
     const pending = chunk && checkpoint.read(chunk.tensor.info, chunk.rowStart, chunk.rows, signal);
     // Where the work stops before it is awaited, its failure is nobody's concern.
@@ -226,10 +230,10 @@ async function writeTensors(work: Work): Promise<void> {
 }
 
 /** Whole tensors where they fit, else runs of rows that every binding of the device takes. */
-function chunksOf(tensor: PlannedTensor, gpu: Gpu): Chunk[] {
+function chunksOf(tensor: PlannedTensor, { gpu, chunkBytes }: Work): Chunk[] {
   const { info, target } = tensor;
   const fileRows = info.shape[0] ?? 1;
-  let most = chunkRows(info.byteLength / Math.max(1, fileRows));
+  let most = chunkRows(info.byteLength / Math.max(1, fileRows), chunkBytes);
   if (target) {
     const k = info.shape[1]!;
     const limit = gpu.limits.maxStorageBufferBindingSize;

@@ -25,6 +25,8 @@ export interface LoadOptions {
   readonly dense?: 'f32' | 'f16';
   /** The same for the embedding and the head; default: what `dense` says. */
   readonly embeddings?: 'f32' | 'f16';
+  /** Bytes to read at a time; default: 64 MiB. */
+  readonly chunkBytes?: number;
 }
 
 /** Checks that a checkpoint, compressed or not, holds every weight of the graph. @throws ModelError */
@@ -101,7 +103,7 @@ async function loadWeight(
     for (const part of weight.parts) {
       for (const [i, array] of format.arrays.entries()) {
         const view = part.arrays[i]!;
-        const step = chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)));
+        const step = chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
         for (let row = 0; row < part.rows; row += step) {
           const count = Math.min(step, part.rows - row);
           const bytes = await readPart(checkpoint, stored, i, format, part.rowStart + row, count, signal);

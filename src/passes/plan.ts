@@ -11,7 +11,7 @@ import type { Graph } from '../graph/graph.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import { graphOf } from '../models/families.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
-import { chunkRows, denseFormatOf, matrixShape } from './stored-weight.ts';
+import { CHUNK_BYTES, chunkRows, denseFormatOf, matrixShape } from './stored-weight.ts';
 
 /** What becomes of one tensor. */
 export interface TensorReport {
@@ -95,7 +95,12 @@ export function graphOfCheckpoint(checkpoint: Checkpoint, folder: boolean): Grap
 }
 
 /** Decides what becomes of every tensor. @throws FileError for input that is compressed already, FormatError */
-export function planTensors(checkpoint: Checkpoint, graph: Graph | undefined, recipe: Recipe): Plan {
+export function planTensors(
+  checkpoint: Checkpoint,
+  graph: Graph | undefined,
+  recipe: Recipe,
+  chunkBytes: number = CHUNK_BYTES,
+): Plan {
   if (checkpoint.tree) {
     throw new FileError(
       `${checkpoint.name}: it is already compressed by Compressa. Compress the original model instead: errors would add up.`,
@@ -120,7 +125,7 @@ export function planTensors(checkpoint: Checkpoint, graph: Graph | undefined, re
   }
   if (planned.every((tensor) => tensor.target === undefined)) notices.push('No matrix was compressed.');
   const tensors = inFileOrder(planned);
-  return { summary: summarize(planned, notices), tensors, tree: treeOf(tensors) };
+  return { summary: summarize(planned, notices, chunkBytes), tensors, tree: treeOf(tensors) };
 }
 
 /** The format that the tensor gets, where it can have it. */
@@ -197,7 +202,7 @@ function treeOf(tensors: readonly PlannedTensor[]): WeightTree {
   return { version: 1, weights };
 }
 
-function summarize(planned: readonly PlannedTensor[], notices: readonly string[]): CompressionPlan {
+function summarize(planned: readonly PlannedTensor[], notices: readonly string[], chunkBytes: number): CompressionPlan {
   const tensors = planned.map((tensor) => tensor.report);
   const sum = (of: (report: TensorReport) => number, among = tensors) => among.reduce((total, t) => total + of(t), 0);
   const bits = (among: TensorReport[]) => {
@@ -212,7 +217,7 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
     const { rows, k } = matrixShape(info.shape);
     const fileRows = info.shape[0] ?? 1;
     const rowBytes = info.byteLength / Math.max(1, fileRows);
-    const part = Math.min(fileRows, chunkRows(rowBytes));
+    const part = Math.min(fileRows, chunkRows(rowBytes, chunkBytes));
     chunk = Math.max(chunk, part * rowBytes);
     onGpu += target ? formatBytes(target, rows, k) : info.byteLength;
     if (!target) continue;

@@ -15,8 +15,8 @@ export const CHUNK_BYTES = 64 * 1024 * 1024;
 export const CHUNK_ROWS = 8;
 
 /** Rows of `rowBytes` bytes that make up a chunk. */
-export const chunkRows = (rowBytes: number): number =>
-  Math.max(1, Math.floor(CHUNK_BYTES / CHUNK_ROWS / Math.max(1, rowBytes))) * CHUNK_ROWS;
+export const chunkRows = (rowBytes: number, chunkBytes: number = CHUNK_BYTES): number =>
+  Math.max(1, Math.floor(chunkBytes / CHUNK_ROWS / Math.max(1, rowBytes))) * CHUNK_ROWS;
 
 /** The dense format that stores elements of this type as they are; undefined for types without one. */
 export const denseFormatOf = (type: ElementType): Format | undefined =>
@@ -105,8 +105,11 @@ export function weightsOf(checkpoint: Checkpoint): Map<string, StoredWeight> {
   for (const info of checkpoint.tensors.values()) {
     if (!parts.has(info.name)) weights.set(info.name, { kind: 'dense', info, shape: info.shape });
   }
-  return weights;
+  return new Map([...weights].sort(([a], [b]) => byName(a, b)));
 }
+
+/** Layer 2 before layer 10, the same on every system. */
+const byName = new Intl.Collator('en', { numeric: true }).compare;
 
 /** The arrays of some rows of a quantized weight, exactly as the device holds them. */
 export async function readArrays(

@@ -121,6 +121,37 @@ test('the same input gives the same bytes', async () => {
   expect(same(await run(), await run())).toBe(true);
 });
 
+test('the size of chunks changes nothing, nor where a bad weight is said to be', async () => {
+  const value = (i: number) => Math.sin(i * 0.3) * (1 + (i % 7));
+  const files = await made({ 'a.weight': f32([77, 160], value), 'b.bias': f32([1000], value) });
+  const run = async (format: string, chunkBytes?: number) => {
+    const sink = memorySink();
+    await compress(memorySource('in', files), sink, { gpu, format, ...(chunkBytes && { chunkBytes }) });
+    return sink.bytes();
+  };
+  for (const format of ['int4-g32-asym', 'q8_0', 'f16'])
+    expect(same(await run(format, 1), await run(format))).toBe(true);
+  const bad = await made({ 'a.weight': f32([77, 160], (i) => (i === 70 * 160 + 3 ? Number.NaN : 1)) });
+  const refused = compress(memorySource('in', bad), memorySink(), { gpu, format: 'q4_0', chunkBytes: 1 });
+  await expect(refused).rejects.toThrow(/row 70, column 3/);
+});
+
+test('weights load in small chunks as in large ones', async () => {
+  const output = memoryOutput();
+  const rules = [{ match: '*', role: 'linear' as const, format: 'int4-g64-asym' }];
+  await compress(await sample(), output, { gpu, recipe: { version: 1, rules } });
+  const compressed = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
+  const graph = graphOf(compressed.config, 'config.json');
+  const whole = await loadWeights(gpu, compressed, graph);
+  const pieces = await loadWeights(gpu, compressed, graph, { chunkBytes: 4096 });
+  for (const name of [Q, DOWN, EMBEDDING]) {
+    const [a, b] = [await readWeight(gpu, whole.get(name)!), await readWeight(gpu, pieces.get(name)!)];
+    for (const array of Object.keys(a)) expect(same(a[array], b[array]), `${name} ${array}`).toBe(true);
+  }
+  for (const weight of [...whole.values(), ...pieces.values()]) weight.release();
+  await compressed.close();
+});
+
 test('dense weights load as another type where that is asked for', async () => {
   const original = await openCheckpoint(await sample());
   const graph = graphOf(original.config, 'config.json');
