@@ -23,6 +23,7 @@ export { type OpenGpuOptions, openGpu } from './gpu/open-gpu.ts';
 export type { SelfTest } from './gpu/self-test.ts';
 export type { Batch, BatchOptions } from './graph/batch.ts';
 export { Decoder, type DecoderOptions } from './graph/decoder.ts';
+export { type GenerateOptions, generate, type StopReason } from './graph/generate.ts';
 export type { Graph, GraphWeight, Operation, Rotary } from './graph/graph.ts';
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type ReferenceOptions, ReferenceRun } from './graph/reference.ts';

@@ -88,6 +88,17 @@ export class Decoder {
   }
 
   /**
+   * Counts tokens that a recording of the caller's took through the model.
+   * @throws ArgumentError when the caches hold fewer
+   */
+  advance(count: number): void {
+    if (this.#position + count > this.maxPositions) {
+      throw new ArgumentError(`${this.#position} + ${count} tokens; the caches hold ${this.maxPositions}.`);
+    }
+    this.#position += count;
+  }
+
+  /**
    * Takes tokens through the model and leaves their logits on the GPU: f32 [logitRows, vocabulary], valid until the next batch.
    * @throws ArgumentError when the caches are full or an id lies outside the vocabulary
    */
