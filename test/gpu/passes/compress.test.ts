@@ -1,7 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ArgumentError, CancelledError, FileError, FormatError, NonFiniteError } from '../../../src/errors.ts';
+import {
+  ArgumentError,
+  CancelledError,
+  FileError,
+  FormatError,
+  ModelError,
+  NonFiniteError,
+} from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { decodeToF32 } from '../../../src/files/convert.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
@@ -250,7 +257,8 @@ describe('bare tensors', () => {
   });
 });
 
-test('a group that does not divide the rows of a model is refused', async () => {
+/** A model of one layer whose weights are all ones, but for what `change` makes of them. */
+async function smallModel(change: (weights: Record<string, Made>) => Record<string, Made> = (weights) => weights) {
   const config = JSON.stringify({
     ...JSON.parse(readFileSync(`${SAMPLE}config.json`, 'utf8')),
     hidden_size: 32,
@@ -262,13 +270,58 @@ test('a group that does not divide the rows of a model is refused', async () => 
     vocab_size: 8,
   });
   const graph = graphOf(JSON.parse(config), 'config.json');
-  const weights = await made(Object.fromEntries(graph.weights.map(({ name, shape }) => [name, f32(shape, () => 1)])));
+  const weights = Object.fromEntries(graph.weights.map(({ name, shape }) => [name, f32(shape, () => 1)]));
+  return { config, weights: change(weights) };
+}
+
+const smallFolder = async (model: Awaited<ReturnType<typeof smallModel>>) =>
+  memoryFolder('small', { 'config.json': model.config, 'model.safetensors': await made(model.weights) });
+
+test('a group that does not divide the rows of a model is refused', async () => {
   const output = memoryOutput();
-  const folder = memoryFolder('small', { 'config.json': config, 'model.safetensors': weights });
-  const run = compress(folder, output, { gpu, format: 'int4-g64' });
+  const run = compress(await smallFolder(await smallModel()), output, { gpu, format: 'int4-g64' });
   await expect(run).rejects.toThrow(FormatError);
   await expect(run).rejects.toThrow(/q_proj\.weight.*multiple of the block size 64/);
   expect(output.files.size).toBe(0);
+});
+
+test('NaN in a tensor of a model that is only copied is refused by name', async () => {
+  const model = await smallModel((weights) => ({
+    ...weights,
+    [EMBEDDING]: f32([8, 32], (i) => (i === 2 * 32 + 1 ? Number.NaN : 1)),
+  }));
+  const output = memoryOutput();
+  const run = compress(await smallFolder(model), output, { gpu, format: 'q8_0' });
+  await expect(run).rejects.toThrow(NonFiniteError);
+  await expect(run).rejects.toThrow(/row 2, column 1 of tensor "model\.embed_tokens\.weight"/);
+  expect(output.files.size).toBe(0);
+});
+
+test('a model without a config or without one of its tensors is refused', async () => {
+  const { config, weights } = await smallModel();
+  const bare = memoryFolder('bare', { 'model.safetensors': await made(weights) });
+  await expect(compress(bare, memoryOutput(), { gpu })).rejects.toThrow(/there is no config\.json/);
+  const { 'model.norm.weight': _, ...rest } = weights;
+  await expect(compress(await smallFolder({ config, weights: rest }), memoryOutput(), { gpu })).rejects.toThrow(
+    ModelError,
+  );
+});
+
+test('shards become one file', async () => {
+  const { config, weights } = await smallModel();
+  const entries = Object.entries(weights);
+  const shards = { 'a.safetensors': entries.slice(0, 4), 'b.safetensors': entries.slice(4) };
+  const map = Object.entries(shards).flatMap(([file, some]) => some.map(([name]) => [name, file]));
+  const folder = memoryFolder('shards', {
+    'config.json': config,
+    'a.safetensors': await made(Object.fromEntries(shards['a.safetensors'])),
+    'b.safetensors': await made(Object.fromEntries(shards['b.safetensors'])),
+    'model.safetensors.index.json': JSON.stringify({ weight_map: Object.fromEntries(map) }),
+  });
+  const [whole, joined] = [memoryOutput(), memoryOutput()];
+  await compress(await smallFolder({ config, weights }), whole, { gpu, format: 'q8_0' });
+  await compress(folder, joined, { gpu, format: 'q8_0' });
+  expect(same(joined.files.get('model.safetensors'), whole.files.get('model.safetensors'))).toBe(true);
 });
 
 test('a cancelled run writes nothing and gives its memory back', async () => {
