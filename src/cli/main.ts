@@ -7,6 +7,7 @@ import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
 import { usesGpu } from './gpu-options.ts';
 import { registerInspect } from './inspect.ts';
 import { interruptSignal, listenForInterrupts } from './interrupt.ts';
+import { registerRun } from './run.ts';
 import { rerunOnSoftwareVulkan } from './software-vulkan.ts';
 import { registerVerify } from './verify.ts';
 
@@ -25,6 +26,7 @@ registerCompress(program);
 registerInspect(program);
 registerVerify(program);
 registerDevice(program);
+registerRun(program);
 
 /** The exit code of the child that did the work instead, on a machine without Vulkan. */
 class DoneElsewhere {
