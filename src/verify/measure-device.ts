@@ -54,7 +54,7 @@ export interface MeasureOptions {
 const COPY_BYTES = 256 * 1024 * 1024;
 const COPY_WIDTH = 256;
 const COPY_PER_THREAD = 8;
-/** 131,072 threads fill the largest GPUs and keep a software one below a second. */
+/** 131,072 threads fill the largest GPUs; with this many turns, a software one needs about a second. */
 const WORKGROUPS = 2048;
 const WIDTH = 64;
 const TURNS = 64;
@@ -63,6 +63,8 @@ const FLOAT_OPERATIONS = 256;
 const I8_OPERATIONS = 256;
 /** Each sample lasts at least this long, so that submitting it does not count. */
 const SAMPLE_MILLISECONDS = 40;
+/** A slow device is measured less often: three times at least. */
+const MEASURE_SECONDS = 3;
 const MAX_STEPS_PER_SAMPLE = 256;
 const LATENCY_DISPATCHES = 256;
 
@@ -180,7 +182,8 @@ async function readBackTime(gpu: Gpu, repeats: number): Promise<number> {
 async function secondsPerStep(gpu: Gpu, step: Step, repeats: number): Promise<number> {
   const once = await secondsOf(gpu, [step], 1);
   const count = Math.max(1, Math.min(MAX_STEPS_PER_SAMPLE, Math.ceil(SAMPLE_MILLISECONDS / 1000 / once)));
-  return (await secondsOf(gpu, Array<Step>(count).fill(step), repeats)) / count;
+  const affordable = Math.max(3, Math.min(repeats, Math.floor(MEASURE_SECONDS / once / count)));
+  return (await secondsOf(gpu, Array<Step>(count).fill(step), affordable)) / count;
 }
 
 /** Median seconds from submitting the steps until they are done; the first run, which warms up, does not count. */
