@@ -92,7 +92,7 @@ export async function planCompression(
   source: ModelFiles | ByteSource,
   options: RecipeOptions = {},
 ): Promise<CompressionPlan> {
-  const { checkpoint, plan } = await prepare(source, recipeOf(options), options);
+  const { checkpoint, plan } = await prepare(source, options);
   await checkpoint.close();
   return plan.summary;
 }
@@ -112,13 +112,8 @@ export async function compress(
   const { gpu, signal, onProgress, chunkBytes } = options;
   const started = performance.now();
   try {
-    checkCancelled(signal, WHAT);
     const folder = 'file' in output ? output : undefined;
-    if ('read' in source === (folder !== undefined)) {
-      throw new ArgumentError('A model folder is compressed into a folder, and a safetensors file into a file.');
-    }
-    const recipe = recipeOf(options);
-    const { checkpoint, plan } = await prepare(source, recipe, options);
+    const { checkpoint, plan, recipe } = await prepare(source, options, folder !== undefined);
     try {
       options.onPlan?.(plan.summary);
       const sink = folder ? await folder.file(WEIGHTS_FILE) : (output as ByteSink);
@@ -156,18 +151,30 @@ export async function compress(
   }
 }
 
+/** Opens the source, which is the caller's no more, and decides what becomes of each tensor. */
 async function prepare(
   source: ModelFiles | ByteSource,
-  recipe: Recipe,
-  { signal, chunkBytes }: RecipeOptions,
-): Promise<{ checkpoint: Checkpoint; plan: Plan }> {
+  options: RecipeOptions,
+  intoFolder?: boolean,
+): Promise<{ checkpoint: Checkpoint; plan: Plan; recipe: Recipe }> {
+  const { signal, chunkBytes } = options;
+  const file = 'read' in source ? source : undefined;
+  let recipe: Recipe;
+  try {
+    checkCancelled(signal, WHAT);
+    if (intoFolder !== undefined && intoFolder === (file !== undefined)) {
+      throw new ArgumentError('A model folder is compressed into a folder, and a safetensors file into a file.');
+    }
+    recipe = recipeOf(options);
+  } catch (error) {
+    await file?.close();
+    throw error;
+  }
   const checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
-    const folder = !('read' in source);
-    // First, since a model that is compressed already lacks the tensors that its config asks for.
-    const graph = checkpoint.tree ? undefined : graphOfCheckpoint(checkpoint, folder);
-    const plan = planTensors(checkpoint, graph, recipe, chunkBytes);
-    return { checkpoint, plan };
+    // A model that is compressed already lacks tensors that its config asks for; planTensors says why.
+    const graph = checkpoint.tree ? undefined : graphOfCheckpoint(checkpoint, file === undefined);
+    return { checkpoint, plan: planTensors(checkpoint, graph, recipe, chunkBytes), recipe };
   } catch (error) {
     await checkpoint.close();
     throw error;

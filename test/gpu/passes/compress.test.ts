@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   ArgumentError,
   CancelledError,
@@ -252,8 +252,10 @@ describe('bare tensors', () => {
   );
 
   test('a file does not become a folder', async () => {
-    const run = compress(memorySource('in', await file()), memoryOutput(), { gpu });
-    await expect(run).rejects.toThrow(ArgumentError);
+    const source = memorySource('in', await file());
+    const close = vi.spyOn(source, 'close');
+    await expect(compress(source, memoryOutput(), { gpu })).rejects.toThrow(ArgumentError);
+    expect(close).toHaveBeenCalledOnce();
   });
 });
 
