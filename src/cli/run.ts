@@ -75,7 +75,7 @@ export async function runModel(
       const maxPositions = Math.min(graph.maxPositions, promptTokens.length + Math.max(1, maxTokens));
       const decoder = new Decoder(gpu, graph, weights, { maxPositions });
       const stream = tokenizer.stream({ skipSpecial: true });
-      const show = (text: string) => (options.json || text === '' ? undefined : write(forTerminal(text)));
+      const show = (text: string) => options.json || text === '' || write(forTerminal(text));
       const tokens: number[] = [];
       let text = '';
       let reason: StopReason;
@@ -92,7 +92,8 @@ export async function runModel(
         tokens.push(value);
         const piece = stream.push(value);
         text += piece;
-        await show(piece);
+        // Nobody reads on.
+        if (!(await show(piece))) return;
       }
       const ended = performance.now();
       const rest = stream.finish();
