@@ -79,5 +79,8 @@ export {
   type MeasureOptions,
   measureDevice,
 } from './verify/measure-device.ts';
+export { type Report, ReportSchema, reportMarkdown } from './verify/report.ts';
 export { shuffledWeights } from './verify/shuffle-control.ts';
 export { measureSpeed, type Rate, type Speed, type SpeedModels, type SpeedOptions } from './verify/speed.ts';
+export { bootstrapInterval, median } from './verify/statistics.ts';
+export { type VerifyOptions, verify } from './verify/verify.ts';
