@@ -1,0 +1,22 @@
+// Runs the claims (npm run claims -- [part of a name]): a table on standard error, JSON on standard output, exit code 1 if one fails.
+import { readdir } from 'node:fs/promises';
+import { openGpu } from 'compressa';
+import type { Claim, Measurement } from './claim.ts';
+
+const wanted = process.argv[2] ?? '';
+const files = (await readdir(new URL('./claims/', import.meta.url))).filter((file) => file.includes(wanted)).sort();
+const gpu = await openGpu();
+const results: (Measurement & { name: string })[] = [];
+console.error(`Device: ${gpu.description.description}`);
+for (const file of files) {
+  const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
+  for (const result of await claim.measure(gpu)) {
+    results.push({ name: claim.name, ...result });
+    console.error(
+      `${result.pass ? 'pass' : 'FAIL'}  ${claim.name}: ${result.claim}: ${result.measured} (${result.threshold})`,
+    );
+  }
+}
+console.log(JSON.stringify({ version: 1, device: gpu.description.description, results }, undefined, 2));
+gpu.close();
+process.exitCode = results.length > 0 && results.every(({ pass }) => pass) ? 0 : 1;

@@ -1,0 +1,113 @@
+import {
+  allocateWeight,
+  type BufferView,
+  bootstrapInterval,
+  formatByName,
+  type Gpu,
+  linearSteps,
+  measureDevice,
+  median,
+  quantizeStep,
+  type Step,
+  type Weight,
+} from 'compressa';
+import type { Claim } from '../claim.ts';
+
+const N = 4096;
+const PAIRS = 15;
+/** Steps of one timed run, so that the cost of a submit is spread. */
+const CHAIN = 4;
+const LANES = [1, 4, 16, 32, 64];
+
+async function seconds(gpu: Gpu, steps: readonly Step[]): Promise<number> {
+  const start = performance.now();
+  await gpu.scheduler.run(steps);
+  await gpu.idle();
+  return (performance.now() - start) / 1000;
+}
+
+/** Quantizing against the device's copy bandwidth, and the compressed matrix-vector product against the dense one. */
+export const claim: Claim = {
+  name: 'kernel speed',
+  async measure(gpu) {
+    const buffers: GPUBuffer[] = [];
+    const room = (bytes: number): BufferView => {
+      const buffer = gpu.memory.allocate(bytes);
+      buffers.push(buffer);
+      return { buffer, size: bytes };
+    };
+    const dense = allocateWeight(gpu, formatByName('f32'), N, N, 'dense');
+    const row = new Float32Array(N);
+    for (let r = 0; r < N; r++) {
+      for (let i = 0; i < N; i++) row[i] = Math.sin(r * 3.7 + i * 1.3);
+      gpu.upload(dense.parts[0]!.arrays[0]!.buffer, new Uint8Array(row.buffer), r * N * 4);
+    }
+    const bad = room(4);
+    const quantize = (name: string): { weight: Weight; step: Step } => {
+      const format = formatByName(name);
+      const weight = allocateWeight(gpu, format, N, N, name);
+      const step = quantizeStep({
+        source: dense.format,
+        from: dense.parts[0]!.arrays[0]!,
+        format,
+        to: weight.parts[0]!.arrays,
+        rows: N,
+        k: N,
+        bad,
+      });
+      return { weight, step };
+    };
+    const q8 = quantize('q8_0');
+    const q4 = quantize('q4_0');
+    await gpu.scheduler.run([q4.step, q8.step]);
+    const bandwidths: number[] = [];
+    for (let i = 0; i < PAIRS; i++) {
+      const { copyGigabytesPerSecond } = await measureDevice(gpu);
+      bandwidths.push(q8.step.bytes! / (await seconds(gpu, [q8.step])) / 1e9 / copyGigabytesPerSecond);
+    }
+    const x = room(N * 4);
+    const y = room(N * 4);
+    gpu.upload(x.buffer, new Uint8Array(row.buffer));
+    const product = (weight: Weight, lanes: number) =>
+      Array.from({ length: CHAIN }, () => linearSteps({ x, weight, y: y, tokens: 1, lanes })).flat();
+    const best = async (weight: Weight): Promise<number> => {
+      const times: [number, number][] = [];
+      for (const lanes of LANES) {
+        await seconds(gpu, product(weight, lanes));
+        times.push([
+          median([
+            await seconds(gpu, product(weight, lanes)),
+            await seconds(gpu, product(weight, lanes)),
+            await seconds(gpu, product(weight, lanes)),
+          ]),
+          lanes,
+        ]);
+      }
+      return times.sort((a, b) => a[0] - b[0])[0]![1];
+    };
+    const [lanesDense, lanesQ4] = [await best(dense), await best(q4.weight)];
+    const ratios: number[] = [];
+    for (let i = 0; i < PAIRS; i++)
+      ratios.push((await seconds(gpu, product(dense, lanesDense))) / (await seconds(gpu, product(q4.weight, lanesQ4))));
+    for (const weight of [dense, q8.weight, q4.weight]) weight.release();
+    for (const buffer of buffers) gpu.memory.release(buffer);
+    const show = (values: number[]) =>
+      `${median(values).toFixed(2)} (95%: ${bootstrapInterval(values)
+        .map((v) => v.toFixed(2))
+        .join(' to ')})`;
+    return [
+      {
+        claim: `q8_0 quantization, ${N}x${N}, of copy bandwidth`,
+        threshold: 'at least 0.4',
+        measured: show(bandwidths),
+        pass: median(bandwidths) >= 0.4,
+      },
+      {
+        claim: `q4_0 matrix-vector ${N}x${N} over f32 (lanes ${lanesQ4}, ${lanesDense})`,
+        threshold: 'at least 1.2x',
+        measured: show(ratios),
+        pass: median(ratios) >= 1.2,
+      },
+    ];
+  },
+};
