@@ -13,6 +13,9 @@ export interface DecoderOptions {
   readonly maxPositions?: number;
 }
 
+/** Kinds of prompt batches that keep their recording and activations. */
+const MAX_PROMPT_BATCHES = 4;
+
 interface Recorded {
   readonly batch: Batch;
   readonly recording: Recording;
@@ -129,6 +132,7 @@ export class Decoder {
     const key = `${tokens} ${options.lastOnly ?? false} ${options.keepValues ?? false}`;
     const known = this.#batches.get(key);
     if (known) return known;
+    this.#evict();
     const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, options);
     try {
       const recorded = { batch, recording: await this.gpu.scheduler.record(batch.steps, `${tokens} tokens`) };
@@ -137,6 +141,16 @@ export class Decoder {
     } catch (error) {
       batch.release();
       throw error;
+    }
+  }
+
+  /** Frees the longest unused kind of batch, so that prompts of many lengths do not fill the memory; decoding keeps its own. */
+  #evict(): void {
+    const prompts = [...this.#batches].filter(([key]) => !key.startsWith('1 '));
+    for (const [key, { batch, recording }] of prompts.slice(0, Math.max(0, prompts.length - MAX_PROMPT_BATCHES + 1))) {
+      this.#batches.delete(key);
+      recording.release();
+      batch.release();
     }
   }
 
