@@ -66,9 +66,13 @@ export class Compiler {
       console.error(`── ${kernel.source.name} ${JSON.stringify(kernel.constants ?? {})}\n${text.code}`);
     let module = this.#modules.get(text.code);
     if (!module) {
+      // The scope keeps the error from the console: what is thrown below says more.
+      gpu.device.pushErrorScope('validation');
       module = gpu.device.createShaderModule({ code: text.code, label: kernel.source.name });
+      const scope = gpu.device.popErrorScope().catch(() => null);
       this.#modules.set(text.code, module);
       const { messages } = await module.getCompilationInfo();
+      await scope;
       gpu.throwIfLost();
       const errors = messages.filter((message) => message.type === 'error');
       if (errors.length > 0) {
