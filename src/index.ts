@@ -16,6 +16,7 @@ export {
 export { type ByteSource, blobSource, memorySource } from './files/source.ts';
 export type { WeightNode, WeightTree } from './files/weight-tree.ts';
 export type { Codec, ElementType, Format, FormatArray, HostArrays } from './formats/format.ts';
+export { formatBytes } from './formats/layout.ts';
 export { formatAliases, formatByName, formats } from './formats/registry.ts';
 export type { Counters, DebugLevel, Gpu, GpuDescription } from './gpu/gpu.ts';
 export type { Binding, BufferView, Kernel, ShaderFeature, Step } from './gpu/kernel.ts';
@@ -44,7 +45,6 @@ export {
   uploadWeight,
   type Weight,
   type WeightPart,
-  weightBytes,
   wrapDense,
 } from './kernels/weight.ts';
 export { type Family, families, graphOf } from './models/families.ts';

@@ -1,16 +1,17 @@
 import bf16Shader from '../../shaders/formats/dense_bf16.wgsl';
 import f16Shader from '../../shaders/formats/dense_f16.wgsl';
 import f32Shader from '../../shaders/formats/dense_f32.wgsl';
+import { ELEMENT_BYTES } from '../files/element-type.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { checkBytes, checkWeights } from './checks.ts';
 import { bf16BitsToF32, f16BitsToF32, f32ToBf16Bits, f32ToF16Bits } from './float16.ts';
 import type { Codec, Format, FormatArray } from './format.ts';
-import { allocateArrays, contentBytes, elementBytes, readU16, takeArray, writeU16 } from './layout.ts';
+import { allocateArrays, contentBytes, readU16, takeArray, writeU16 } from './layout.ts';
 
 /** ggml stores dense rows as they are, so only the padding of the whole array goes. */
 function plainCodec(name: string, array: FormatArray): Codec {
   return {
-    bytesPerRow: (k) => k * elementBytes(array.type),
+    bytesPerRow: (k) => k * ELEMENT_BYTES[array.type],
     encode: (arrays, rows, k) => takeArray(arrays, array, rows, k).slice(0, contentBytes(array, rows, k)),
     decode(bytes, rows, k) {
       checkBytes(bytes, contentBytes(array, rows, k), `${name}, ${rows} x ${k}`);

@@ -1,30 +1,10 @@
 import { ArgumentError } from '../errors.ts';
-import type { ElementType, Format, FormatArray, HostArrays } from './format.ts';
-
-const BYTES: Readonly<Record<ElementType, number>> = {
-  F64: 8,
-  I64: 8,
-  U64: 8,
-  F32: 4,
-  I32: 4,
-  U32: 4,
-  F16: 2,
-  BF16: 2,
-  I16: 2,
-  U16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-};
-
-/** Bytes of one element. */
-export function elementBytes(type: ElementType): number {
-  return BYTES[type];
-}
+import { ELEMENT_BYTES } from '../files/element-type.ts';
+import type { Format, FormatArray, HostArrays } from './format.ts';
 
 /** Bytes that `rows` rows of `k` weights take in one array of a device layout, before padding. */
 export function contentBytes(array: FormatArray, rows: number, k: number): number {
-  return rows * array.elementsPerRow(k) * BYTES[array.type];
+  return rows * array.elementsPerRow(k) * ELEMENT_BYTES[array.type];
 }
 
 /** The same, padded to whole 32-bit words: the size of the device buffer. */

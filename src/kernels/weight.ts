@@ -1,6 +1,6 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
-import { ELEMENT_BYTES } from '../files/element-type.ts';
-import type { Format, FormatArray, HostArrays } from '../formats/format.ts';
+import type { Format, HostArrays } from '../formats/format.ts';
+import { arrayBytes, contentBytes, formatBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { type Binding, type BufferView, read } from '../gpu/kernel.ts';
@@ -27,21 +27,11 @@ export interface Weight {
 /** Row counts of parts are multiples of this, so that every array of every part starts on a whole word of the file. */
 const ROW_MULTIPLE = 8;
 
-export const wordBytes = (bytes: number) => Math.ceil(bytes / 4) * 4;
-
-/** Bytes that `rows` rows of `k` weights take in one array. */
-export function arrayBytes(array: FormatArray, rows: number, k: number): number {
-  return rows * array.elementsPerRow(k) * ELEMENT_BYTES[array.type];
-}
-
-/** Bytes of a weight on the device, before anything is allocated. */
-export function weightBytes(format: Format, rows: number, k: number): number {
-  return format.arrays.reduce((sum, array) => sum + wordBytes(arrayBytes(array, rows, k)), 0);
-}
+const wordBytes = (bytes: number) => Math.ceil(bytes / 4) * 4;
 
 /** Most rows that fit one binding of the device in every array. */
 export function rowsPerPart(format: Format, k: number, limit: number): number {
-  const perRow = Math.max(...format.arrays.map((array) => arrayBytes(array, ROW_MULTIPLE, k)));
+  const perRow = Math.max(...format.arrays.map((array) => contentBytes(array, ROW_MULTIPLE, k)));
   const rows = Math.floor(limit / perRow) * ROW_MULTIPLE;
   if (rows === 0)
     throw new OutOfMemoryError(`A row of ${k} weights in ${format.name} does not fit a binding of ${limit} bytes.`);
@@ -58,7 +48,7 @@ export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number
   for (let rowStart = 0; rowStart < rows; rowStart += most) {
     const partRows = Math.min(most, rows - rowStart);
     const arrays = format.arrays.map((array) => {
-      const size = Math.max(4, wordBytes(arrayBytes(array, partRows, k)));
+      const size = Math.max(4, arrayBytes(array, partRows, k));
       return { buffer: gpu.memory.allocate(size, `${label}.${array.name}`), size };
     });
     parts.push({ rowStart, rows: partRows, arrays });
@@ -69,7 +59,7 @@ export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number
     rows,
     k,
     parts,
-    byteLength: weightBytes(format, rows, k),
+    byteLength: formatBytes(format, rows, k),
     release: () => {
       for (const part of parts) for (const view of part.arrays) gpu.memory.release(view.buffer);
     },
@@ -90,8 +80,8 @@ export function uploadWeight(
     for (const [i, array] of format.arrays.entries()) {
       const bytes = arrays[array.name];
       if (!bytes) throw new ArgumentError(`${label} lacks the array "${array.name}" of ${format.name}.`);
-      const start = arrayBytes(array, part.rowStart, k);
-      const length = arrayBytes(array, part.rows, k);
+      const start = contentBytes(array, part.rowStart, k);
+      const length = contentBytes(array, part.rows, k);
       gpu.upload(part.arrays[i]!.buffer, padToWord(bytes.subarray(start, start + length)));
     }
   }
@@ -102,15 +92,11 @@ export function uploadWeight(
 export async function readWeight(gpu: Gpu, weight: Weight): Promise<HostArrays> {
   const arrays: HostArrays = {};
   for (const [i, array] of weight.format.arrays.entries()) {
-    const whole = new Uint8Array(wordBytes(arrayBytes(array, weight.rows, weight.k)));
+    const whole = new Uint8Array(arrayBytes(array, weight.rows, weight.k));
     for (const part of weight.parts) {
       const view = part.arrays[i]!;
-      const bytes = await gpu.readBack(
-        view.buffer,
-        view.offset ?? 0,
-        wordBytes(arrayBytes(array, part.rows, weight.k)),
-      );
-      whole.set(bytes, arrayBytes(array, part.rowStart, weight.k));
+      const bytes = await gpu.readBack(view.buffer, view.offset ?? 0, arrayBytes(array, part.rows, weight.k));
+      whole.set(bytes, contentBytes(array, part.rowStart, weight.k));
     }
     arrays[array.name] = whole;
   }
@@ -125,7 +111,7 @@ export function weightBindings(part: WeightPart): Binding[] {
 /** A dense f32 matrix that the caller already has in a buffer: no copy is made, and release leaves it alone. */
 export function wrapDense(buffer: GPUBuffer, rows: number, k: number, type: 'f32' | 'f16' = 'f32', offset = 0): Weight {
   const format = formatByName(type);
-  const size = wordBytes(arrayBytes(format.arrays[0]!, rows, k));
+  const size = arrayBytes(format.arrays[0]!, rows, k);
   if (offset + size > buffer.size) {
     throw new ArgumentError(
       `A ${rows}x${k} ${type} matrix needs ${size} bytes at ${offset}; the buffer has ${buffer.size}.`,
@@ -142,7 +128,8 @@ export function wrapDense(buffer: GPUBuffer, rows: number, k: number, type: 'f32
   };
 }
 
-function padToWord(bytes: Uint8Array): Uint8Array {
+/** The bytes, followed by zeros up to a whole 32-bit word: what an upload takes. */
+export function padToWord(bytes: Uint8Array): Uint8Array {
   if (bytes.byteLength % 4 === 0) return bytes;
   const padded = new Uint8Array(wordBytes(bytes.byteLength));
   padded.set(bytes);

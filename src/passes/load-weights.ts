@@ -8,7 +8,7 @@ import { contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
-import { allocateWeight, type Weight, wordBytes } from '../kernels/weight.ts';
+import { allocateWeight, padToWord, type Weight } from '../kernels/weight.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import {
   chunkRows,
@@ -107,7 +107,7 @@ async function loadWeight(
         for (let row = 0; row < part.rows; row += step) {
           const count = Math.min(step, part.rows - row);
           const bytes = await readPart(checkpoint, stored, i, format, part.rowStart + row, count, signal);
-          gpu.upload(view.buffer, padded(bytes), (view.offset ?? 0) + contentBytes(array, row, k));
+          gpu.upload(view.buffer, padToWord(bytes), (view.offset ?? 0) + contentBytes(array, row, k));
         }
       }
     }
@@ -143,11 +143,4 @@ async function readPart(
   if (format === denseFormatOf(info.type)) return bytes;
   const values = decodeToF32(bytes, info.type);
   return format.name === 'f16' ? encodeF16(values, info.name) : new Uint8Array(values.buffer);
-}
-
-function padded(bytes: Uint8Array): Uint8Array {
-  if (bytes.byteLength % 4 === 0) return bytes;
-  const whole = new Uint8Array(wordBytes(bytes.byteLength));
-  whole.set(bytes);
-  return whole;
 }

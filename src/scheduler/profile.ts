@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Step } from '../gpu/kernel.ts';
-import { encodeTimed } from './scheduler.ts';
+import { encodePass, encodeTimed } from './scheduler.ts';
 
 export interface StepTime {
   readonly label: string;
@@ -67,15 +67,7 @@ export class Profile {
     for (const step of steps) {
       check();
       const start = performance.now();
-      await submit([step], (encoder, prepared) => {
-        const pass = encoder.beginComputePass();
-        for (const { pipeline, groups } of prepared) {
-          pass.setPipeline(pipeline);
-          for (const [i, group] of groups.entries()) pass.setBindGroup(i, group);
-          pass.dispatchWorkgroups(...step.grid);
-        }
-        pass.end();
-      });
+      await submit([step], encodePass);
       await this.#gpu.idle();
       this.#add(step, performance.now() - start);
     }

@@ -192,7 +192,8 @@ function encodeSteps(pass: GPUComputePassEncoder, prepared: readonly Prepared[])
   }
 }
 
-function encodePass(encoder: GPUCommandEncoder, prepared: readonly Prepared[]): void {
+/** All steps in one pass. */
+export function encodePass(encoder: GPUCommandEncoder, prepared: readonly Prepared[]): void {
   const pass = encoder.beginComputePass();
   encodeSteps(pass, prepared);
   pass.end();
