@@ -42,8 +42,9 @@ export class SelfTestError extends CompressaError {
 /** The caller's `AbortSignal` (or Ctrl-C) stopped the work. */
 export class CancelledError extends CompressaError {
   readonly code = 'CANCELLED';
-  constructor(what = 'The work') {
-    super(`${what} was cancelled; nothing was written.`);
+  /** `after`: what a caller may want to know about what is left, such as "nothing was written". */
+  constructor(what = 'The work', after = '') {
+    super(`${what} was cancelled${after && `; ${after}`}.`);
   }
 }
 

@@ -47,6 +47,17 @@ export {
   type WeightPart,
   wrapDense,
 } from './kernels/weight.ts';
+export {
+  type Generation,
+  loadModel,
+  Model,
+  type ModelOptions,
+  type ModelSource,
+  openModel,
+  promptTokensOf,
+  readModel,
+  type TextOptions,
+} from './model.ts';
 export { type Family, families, graphOf } from './models/families.ts';
 export type { StreamDecoder } from './models/stream-decoder.ts';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';

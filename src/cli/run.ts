@@ -1,15 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { ModelError } from '../errors.ts';
-import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { nodeFolder } from '../files/node-files.ts';
-import { parseJsonObject } from '../files/strict-json.ts';
-import { Decoder } from '../graph/decoder.ts';
-import { generate, type StopReason } from '../graph/generate.ts';
+import type { StopReason } from '../graph/generate.ts';
 import { checkSampling } from '../graph/reference/sampling.ts';
-import { graphOf } from '../models/families.ts';
-import { loadTokenizer, type Tokenizer } from '../models/tokenizer.ts';
-import { loadWeights } from '../passes/load-weights.ts';
-import { checkWeight } from '../passes/stored-weight.ts';
+import { type Generation, loadModel, promptTokensOf, readModel } from '../model.ts';
 import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { printJson, write } from './output.ts';
@@ -39,11 +32,11 @@ export function registerRun(program: Command): void {
     .argument('<model>', 'a model folder, compressed or not')
     .description('let a model write on from a prompt')
     .requiredOption('--prompt <text>', 'the text to go on from')
-    .option('--max-tokens <n>', 'most tokens to write', number, 64)
+    .option('--max-tokens <n>', 'most tokens to write', whole(1, Number.MAX_SAFE_INTEGER), 64)
     .option('--temperature <t>', 'how freely to draw; 0 takes the most likely token', number, 0)
-    .option('--top-k <k>', 'draw only from the k most likely tokens; 0 for all', number, 0)
+    .option('--top-k <k>', 'draw only from the k most likely tokens; 0 for all', whole(0, Number.MAX_SAFE_INTEGER), 0)
     .option('--top-p <p>', 'draw only from the most likely tokens that make up this probability', number, 1)
-    .option('--seed <n>', 'of the draws: the same seed gives the same text', number, 0)
+    .option('--seed <n>', 'of the draws: the same seed gives the same text', whole(0, 0xffff_ffff), 0)
     .option('--json', 'print one JSON document, at the end')
     .addOption(adapterOption())
     .addHelpText('after', HELP)
@@ -59,54 +52,38 @@ export async function runModel(
   const { prompt, maxTokens, seed, temperature, topK, topP } = options;
   const sampling = { temperature, topK, topP };
   checkSampling(sampling);
-  const checkpoint = await openCheckpoint(await nodeFolder(model), { signal, checkWeight });
+  // Before the GPU is opened: most mistakes show here.
+  const source = await readModel(await nodeFolder(model), { signal });
   try {
-    // Before the GPU is opened: most mistakes show here.
-    if (!checkpoint.config) throw new ModelError(`${model}: there is no config.json, so nothing says how to run it.`);
-    const graph = graphOf(checkpoint.config, `${model}/config.json`);
-    const tokenizer = await tokenizerOf(checkpoint);
-    const promptTokens = tokenizer.encode(prompt);
-    // A model that is told nothing starts a text.
-    const { bos_token_id: start } = checkpoint.config;
-    if (promptTokens.length === 0 && typeof start === 'number') promptTokens.push(start);
-    const stopTokens = await stopTokensOf(checkpoint, tokenizer);
+    const prompted = promptTokensOf(source, prompt).length;
+    const maxPositions = Math.min(source.graph.maxPositions, prompted + maxTokens);
     await withGpu(options, async (gpu) => {
-      const weights = await loadWeights(gpu, checkpoint, graph, {}, signal);
-      const maxPositions = Math.min(graph.maxPositions, promptTokens.length + Math.max(1, maxTokens));
-      const decoder = new Decoder(gpu, graph, weights, { maxPositions });
-      const stream = tokenizer.stream({ skipSpecial: true });
+      const opened = await loadModel(source, { gpu, maxPositions, signal });
       const show = (text: string) => options.json || text === '' || write(forTerminal(text));
-      const tokens: number[] = [];
-      let text = '';
-      let reason: StopReason;
       const started = performance.now();
       let first = 0;
-      const run = generate(decoder, promptTokens, { maxTokens, sampling, seed, stopTokens, signal });
+      let generation: Generation;
+      const run = opened.generate(prompt, { maxTokens, sampling, seed, signal });
       for (;;) {
         const { value, done } = await run.next();
         first ||= performance.now();
         if (done) {
-          reason = value;
+          generation = value;
           break;
         }
-        tokens.push(value);
-        const piece = stream.push(value);
-        text += piece;
         // Nobody reads on.
-        if (!(await show(piece))) return;
+        if (!(await show(value))) return;
       }
-      const ended = performance.now();
-      const rest = stream.finish();
-      text += rest;
+      const { promptTokens, tokens, text, reason } = generation;
       const firstTokenSeconds = (first - started) / 1000;
       // Without a second token there is nothing to divide.
-      const tokensPerSecond = tokens.length > 1 ? (1000 * (tokens.length - 1)) / (ended - first) : null;
+      const tokensPerSecond = tokens.length > 1 ? (1000 * (tokens.length - 1)) / (performance.now() - first) : null;
       if (options.json) {
         const measured = { firstTokenSeconds, tokensPerSecond };
         await printJson({ version: 1, model, prompt, sampling, seed, promptTokens, tokens, text, reason, ...measured });
         return;
       }
-      await write(`${forTerminal(rest)}\n`);
+      await write('\n');
       const rate = tokensPerSecond === null ? '' : `, then ${tokensPerSecond.toPrecision(3)} tokens/s`;
       console.error(
         `${promptTokens.length} tokens of prompt; the first of ${tokens.length} new tokens after ` +
@@ -114,7 +91,7 @@ export async function runModel(
       );
     });
   } finally {
-    await checkpoint.close();
+    await source.checkpoint.close();
   }
 }
 
@@ -124,31 +101,6 @@ const ENDS: Record<StopReason, string> = {
   'cache-full': "the model's longest text",
 };
 
-async function tokenizerOf(checkpoint: Checkpoint): Promise<Tokenizer> {
-  const json = async (name: string) => {
-    const bytes = await checkpoint.fileBytes(name);
-    return bytes && parseJsonObject(bytes, `${checkpoint.name}/${name}`);
-  };
-  const tokenizer = await json('tokenizer.json');
-  if (!tokenizer) {
-    throw new ModelError(
-      `${checkpoint.name}: there is no tokenizer.json. Put the one that belongs to the model into the folder.`,
-    );
-  }
-  return loadTokenizer(tokenizer, await json('tokenizer_config.json'));
-}
-
-/** Ends of text by all the files that may name them: some models have several, such as the end of a turn. */
-async function stopTokensOf(checkpoint: Checkpoint, tokenizer: Tokenizer): Promise<Set<number>> {
-  const stops = new Set<number>(tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText]);
-  const bytes = await checkpoint.fileBytes('generation_config.json');
-  const generation = bytes && parseJsonObject(bytes, `${checkpoint.name}/generation_config.json`);
-  for (const ids of [checkpoint.config?.eos_token_id, generation?.eos_token_id]) {
-    for (const id of Array.isArray(ids) ? ids : [ids]) if (typeof id === 'number') stops.add(id);
-  }
-  return stops;
-}
-
 /** A model may write anything: on a terminal, control characters could do harm. Files get the text as it is. */
 const forTerminal = (text: string): string => (process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, '\uFFFD') : text);
 
@@ -157,3 +109,11 @@ function number(text: string): number {
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It is not a number.');
   return value;
 }
+
+const whole = (least: number, most: number) => (text: string) => {
+  const value = number(text);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new InvalidArgumentError(
+    `Give a whole number, ${least} ${most === Number.MAX_SAFE_INTEGER ? 'or more' : `to ${most}`}.`,
+  );
+};

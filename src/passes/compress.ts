@@ -147,7 +147,7 @@ export async function compress(
     return { version: 1, recipe, ...summary, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
     await output.abort();
-    throw signal?.aborted && !(error instanceof CancelledError) ? new CancelledError(WHAT) : error;
+    throw signal?.aborted || error instanceof CancelledError ? new CancelledError(WHAT, 'nothing was written') : error;
   }
 }
 

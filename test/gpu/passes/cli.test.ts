@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,8 @@ import { Command } from 'commander';
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { registerCompress, runCompress } from '../../../src/cli/compress.ts';
 import { registerInspect, runInspect } from '../../../src/cli/inspect.ts';
-import { ArgumentError, CancelledError, FileError, RecipeError } from '../../../src/errors.ts';
+import { registerRun, runModel } from '../../../src/cli/run.ts';
+import { ArgumentError, CancelledError, FileError, ModelError, RecipeError } from '../../../src/errors.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
 
 const SAMPLE = fileURLToPath(new URL('../../../models/union-7m', import.meta.url));
@@ -92,17 +93,64 @@ test('a cancelled command leaves nothing behind', async () => {
   const controller = new AbortController();
   const run = runCompress(SAMPLE, { out }, controller);
   setTimeout(() => controller.abort(), 5);
-  await expect(run).rejects.toThrow(CancelledError);
+  await expect(run).rejects.toThrow(new CancelledError('The compression', 'nothing was written'));
   expect(await readdir(folder)).toEqual([]);
+});
+
+const prompted = { prompt: 'My fellow citizens', maxTokens: 5, temperature: 0, topK: 0, topP: 1, seed: 0 };
+
+test('run writes the text as it comes, or one document', async () => {
+  await runModel(SAMPLE, { ...prompted, json: true }, running);
+  const document = JSON.parse(printed);
+  expect(document).toMatchObject({ version: 1, model: SAMPLE, prompt: prompted.prompt, reason: 'max-tokens' });
+  expect(document.tokens).toHaveLength(5);
+  expect(document.tokensPerSecond).toBeGreaterThan(0);
+
+  printed = '';
+  await runModel(SAMPLE, prompted, running);
+  expect(printed).toBe(`${document.text}\n`);
+});
+
+test('run says what is wrong before it opens the GPU', async () => {
+  // An adapter that is not there: opening the GPU would fail, too.
+  const adapter = 'no such adapter';
+  await cp(SAMPLE, folder, { recursive: true });
+  await rm(join(folder, 'tokenizer.json'));
+  await expect(runModel(folder, { ...prompted, adapter }, running)).rejects.toThrow(ModelError);
+  await expect(runModel(SAMPLE, { ...prompted, adapter, topP: 0 }, running)).rejects.toThrow(ArgumentError);
+
+  const refused = (...args: string[]) => {
+    const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
+    registerRun(program);
+    return program.parseAsync(['run', SAMPLE, '--prompt', 'x', ...args], { from: 'user' });
+  };
+  await expect(refused('--max-tokens', '0')).rejects.toThrow(/max-tokens.*whole number, 1 or more/);
+  await expect(refused('--max-tokens', '1.5')).rejects.toThrow(/max-tokens/);
+  await expect(refused('--top-k', '-1')).rejects.toThrow(/top-k/);
+  await expect(refused('--seed', '4294967296')).rejects.toThrow(/seed.*0 to 4294967295/);
+});
+
+test('a cancelled run says what was cancelled', async () => {
+  const controller = new AbortController();
+  // The first piece of text cancels the rest.
+  vi.mocked(process.stdout.write).mockImplementation((_text, ...rest) => {
+    controller.abort();
+    for (const callback of rest) if (typeof callback === 'function') callback();
+    return true;
+  });
+  const run = runModel(SAMPLE, { ...prompted, maxTokens: 40 }, controller);
+  await expect(run).rejects.toThrow(new CancelledError('Generating text'));
 });
 
 test('help has examples and every format', () => {
   const program = new Command().exitOverride();
   registerCompress(program);
   registerInspect(program);
+  registerRun(program);
   for (const [name, word] of [
     ['compress', 'int4-g128-asym'],
     ['inspect', '--histogram'],
+    ['run', '--max-tokens'],
   ] as const) {
     printed = '';
     program.commands.find((command) => command.name() === name)!.outputHelp();
