@@ -88,6 +88,7 @@ export {
   type DeviceMeasures,
   describeDevice,
   type MeasureOptions,
+  measureCopyBandwidth,
   measureDevice,
 } from './verify/measure-device.ts';
 export { type Report, ReportSchema, reportMarkdown } from './verify/report.ts';

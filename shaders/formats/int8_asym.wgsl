@@ -2,7 +2,7 @@
 // Codes: byte i of a row belongs to weight i.
 // The kernel declares `fn row_length() -> u32`, the weights in a row: a multiple of GROUP.
 // #include "../common/float16.wgsl"
-@group(1) @binding(0) var<storage, read> weight_codes: array<u32>;
+@group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
 @group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
 @group(1) @binding(2) var<storage, read> weight_zeros: array<u32>;
 
@@ -21,10 +21,33 @@ fn load_zero(group: u32) -> f32 {
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
-  let codes = (vec4<u32>(weight_codes[at >> 2u]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+  let codes = (vec4<u32>(weight_codes[at >> 4u][(at >> 2u) & 3u]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
   return load_scale(at / GROUP) * (vec4<f32>(codes) - load_zero(at / GROUP));
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
   return load4(row, k);
+}
+
+// A chunk: consecutive weights of a row, from a multiple of CHUNK on; chunk4 · chunk_scale are weights 4i .. 4i + 3 of it.
+const CHUNK = 16u;
+
+struct Chunk {
+  words: vec4<u32>,
+  scale: f32,
+  zero: f32,
+}
+
+fn load_chunk(row: u32, k: u32) -> Chunk {
+  let at = row * row_length() + k;
+  return Chunk(weight_codes[at >> 4u], load_scale(at / GROUP), load_zero(at / GROUP));
+}
+
+fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
+  let codes = (vec4<u32>(chunk.words[i]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+  return vec4<f32>(codes) - chunk.zero;
+}
+
+fn chunk_scale(chunk: Chunk) -> f32 {
+  return chunk.scale;
 }

@@ -13,3 +13,18 @@ fn x4(token: u32, k: u32) -> vec4<f32> {
 fn w4(row: u32, k: u32) -> vec4<f32> {
   return load4(row, k);
 }
+
+const PIECE = 4u;
+alias Piece = vec4<f32>;
+
+fn piece(row: u32, k: u32) -> Piece {
+  return load4(row, k);
+}
+
+fn piece4(part: Piece, i: u32) -> vec4<f32> {
+  return part;
+}
+
+fn piece_scale(part: Piece) -> f32 {
+  return 1.0;
+}

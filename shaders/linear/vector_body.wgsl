@@ -1,10 +1,15 @@
-// A few right-hand sides (1 to 4 a dispatch row): LANES threads share a weight row, each takes every LANES-th vec4 of it, and a tree
-// adds their sums. LANES = 1 gives a row to each thread, which wins on CPUs; 32 and more coalesce loads on GPUs.
+// A few right-hand sides (1 to 4): LANES threads share ROWS weight rows, each takes every LANES-th piece of them, and a tree adds their sums.
+// Two rows a thread halve the loads of x; one token takes whole chunks of the format, so that words and scales are read once. LANES = 1 gives
+// rows to single threads, which wins on CPUs; 32 and more coalesce loads on GPUs.
 // #include "../common/grid.wgsl"
 override LANES: u32 = 32;
+override ONE_TOKEN: bool = false;
 const THREADS = 64u;
+const ROWS = 2u;
 
-var<workgroup> sums: array<vec4<f32>, THREADS>;
+// Of the two rows, for up to four tokens.
+var<workgroup> even_sums: array<vec4<f32>, THREADS>;
+var<workgroup> odd_sums: array<vec4<f32>, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -15,46 +20,70 @@ fn main(
   let group = workgroup_index(vec3(workgroup_id.xy, 0u), num_workgroups);
   let first_token = workgroup_id.z * 4u;
   let lane = thread % LANES;
-  let row = group * (THREADS / LANES) + thread / LANES;
-  let safe_row = min(row, params.rows - 1u);
+  let row = (group * (THREADS / LANES) + thread / LANES) * ROWS;
+  let last_row = params.rows - 1u;
+  let even_row = min(row, last_row);
+  let odd_row = min(row + 1u, last_row);
   let last_token = params.tokens - 1u;
   let t0 = min(first_token, last_token);
   let t1 = min(first_token + 1u, last_token);
   let t2 = min(first_token + 2u, last_token);
   let t3 = min(first_token + 3u, last_token);
-  var a0 = vec4<f32>(0.0);
-  var a1 = vec4<f32>(0.0);
-  var a2 = vec4<f32>(0.0);
-  var a3 = vec4<f32>(0.0);
-  if (params.tokens == 1u) {
-    for (var k = lane * 4u; k < params.k; k += LANES * 4u) {
-      a0 += w4(safe_row, k) * x4(t0, k);
+  var even: mat4x4<f32>; // a column for each token
+  var odd: mat4x4<f32>;
+  if (ONE_TOKEN) {
+    for (var k = lane * PIECE; k < params.k; k += LANES * PIECE) {
+      let even_piece = piece(even_row, k);
+      let odd_piece = piece(odd_row, k);
+      var even_part = vec4<f32>(0.0);
+      var odd_part = vec4<f32>(0.0);
+      for (var i = 0u; i < PIECE / 4u; i++) {
+        let v = x4(t0, k + 4u * i);
+        even_part += piece4(even_piece, i) * v;
+        odd_part += piece4(odd_piece, i) * v;
+      }
+      even[0] += piece_scale(even_piece) * even_part;
+      odd[0] += piece_scale(odd_piece) * odd_part;
     }
   } else {
     for (var k = lane * 4u; k < params.k; k += LANES * 4u) {
-      let w = w4(safe_row, k);
-      a0 += w * x4(t0, k);
-      a1 += w * x4(t1, k);
-      a2 += w * x4(t2, k);
-      a3 += w * x4(t3, k);
+      let even_weights = w4(even_row, k);
+      let odd_weights = w4(odd_row, k);
+      let v0 = x4(t0, k);
+      let v1 = x4(t1, k);
+      let v2 = x4(t2, k);
+      let v3 = x4(t3, k);
+      even[0] += even_weights * v0;
+      even[1] += even_weights * v1;
+      even[2] += even_weights * v2;
+      even[3] += even_weights * v3;
+      odd[0] += odd_weights * v0;
+      odd[1] += odd_weights * v1;
+      odd[2] += odd_weights * v2;
+      odd[3] += odd_weights * v3;
     }
   }
   let one = vec4<f32>(1.0);
-  var sum = vec4<f32>(dot(a0, one), dot(a1, one), dot(a2, one), dot(a3, one));
+  var even_sum = one * even;
+  var odd_sum = one * odd;
   if (LANES > 1u) {
-    sums[thread] = sum;
+    even_sums[thread] = even_sum;
+    odd_sums[thread] = odd_sum;
     workgroupBarrier();
     for (var width = LANES / 2u; width > 0u; width /= 2u) {
       if (lane < width) {
-        sums[thread] += sums[thread + width];
+        even_sums[thread] += even_sums[thread + width];
+        odd_sums[thread] += odd_sums[thread + width];
       }
       workgroupBarrier();
     }
-    sum = sums[thread];
+    even_sum = even_sums[thread];
+    odd_sum = odd_sums[thread];
   }
   if (lane == 0u) {
     for (var i = 0u; i < 4u; i++) {
-      store(first_token + i, row, sum[i]);
+      store(first_token + i, row, even_sum[i]);
+      store(first_token + i, row + 1u, odd_sum[i]);
     }
   }
 }

@@ -9,6 +9,8 @@ import { type Weight, weightBindings } from './weight.ts';
 /** Up to this many tokens the vector kernel runs, which reads a weight once for four of them. */
 const VECTOR_TOKENS = 4;
 const THREADS = 64;
+/** Rows that a thread of the vector kernel owns. */
+const VECTOR_ROWS = 2;
 
 export interface LinearArguments {
   /** f32 [tokens, weight.k] */
@@ -19,7 +21,7 @@ export interface LinearArguments {
   /** f32 [tokens, weight.rows] */
   readonly y: BufferView;
   readonly tokens: number;
-  /** Threads that share a row in the vector kernel: a power of two up to 64. */
+  /** Threads that share a pair of rows in the vector kernel: a power of two up to 64. */
   readonly lanes?: number;
   readonly label?: string;
 }
@@ -37,10 +39,10 @@ export function linearSteps(args: LinearArguments): Step[] {
   const aligned = k % 4 === 0;
   const small = tokens <= VECTOR_TOKENS;
   const source = small ? (aligned ? vector : vectorAny) : aligned ? matrix : matrixAny;
-  const constants = small ? { ...format.constants, LANES: lanes } : format.constants;
+  const constants = small ? { ...format.constants, LANES: lanes, ONE_TOKEN: Number(tokens === 1) } : format.constants;
   return weight.parts.map((part) => {
     const [gx, gy] = small
-      ? grid1d(Math.ceil((part.rows * lanes) / THREADS))
+      ? grid1d(Math.ceil((part.rows * lanes) / (THREADS * VECTOR_ROWS)))
       : [Math.ceil(part.rows / 32), Math.ceil(tokens / 32)];
     return {
       label,

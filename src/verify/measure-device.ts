@@ -89,7 +89,7 @@ export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Pro
     return result;
   };
   return {
-    copyGigabytesPerSecond: await next(() => copyRate(gpu, repeats)),
+    copyGigabytesPerSecond: await next(() => measureCopyBandwidth(gpu, repeats)),
     f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, f32Source, FLOATS, FLOAT_OPERATIONS, [], repeats)),
     f16GigaOperationsPerSecond: await next(async () =>
       gpu.features.has('shader-f16')
@@ -109,7 +109,8 @@ const BYTES = new Uint8Array(
   new Uint32Array([0x7f80ff01, 0x01020304, 0x55aa3311, 0xfedc7a98, 0x81020304, 0x11, 0xff00ff, 0x7e7e7e7e]).buffer,
 );
 
-async function copyRate(gpu: Gpu, repeats: number): Promise<number> {
+/** Bytes read plus bytes written by the copy kernel, per second, in units of 1e9: what `measureDevice` calls copyGigabytesPerSecond. */
+export async function measureCopyBandwidth(gpu: Gpu, repeats = 7): Promise<number> {
   const bytes = Math.min(COPY_BYTES, gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize) & ~15;
   return withBuffers(gpu, [bytes, bytes], async (source, target) => {
     const step = copyStep(source, target, bytes);
