@@ -5,6 +5,7 @@ import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
 import { WeightNodeSchema, WeightTreeSchema } from '../src/files/weight-tree-schema.ts';
 import { RecipeSchema } from '../src/passes/recipe-schema.ts';
+import { ReportSchema } from '../src/verify/report-schema.ts';
 
 interface PublishedSchema {
   readonly schema: GenericSchema;
@@ -16,6 +17,7 @@ interface PublishedSchema {
 /** One line a schema: `<key>.schema.json`. */
 const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
   recipe: { schema: RecipeSchema, title: 'A recipe: which format each matrix of a model gets, version 1' },
+  report: { schema: ReportSchema, title: 'What compressa verify found out about a model, version 1' },
   'weight-tree': {
     schema: WeightTreeSchema,
     definitions: { weight: WeightNodeSchema },
@@ -29,7 +31,12 @@ const FOLDER = join(import.meta.dirname, '../schemas');
 export function renderSchemas(): Map<string, string> {
   return new Map(
     Object.entries(SCHEMAS).map(([name, { schema, definitions, title }]) => {
-      const { $schema, ...body } = toJsonSchema(schema, { typeMode: 'input', ...(definitions && { definitions }) });
+      const { $schema, ...body } = toJsonSchema(schema, {
+        typeMode: 'input',
+        // JSON has no other numbers.
+        ignoreActions: ['finite'],
+        ...(definitions && { definitions }),
+      });
       return [`${name}.schema.json`, `${JSON.stringify({ $schema, title, ...body }, null, 2)}\n`];
     }),
   );

@@ -3,25 +3,40 @@ import { safeName } from './columns.ts';
 
 /** Shows how far a run is, on standard error. */
 export interface Progress {
-  /** `done` of `total` bytes; `what` is at work. */
-  update(done: number, total: number, what: string): void;
+  /** `done` of `total`; `what` is at work. */
+  update(done: number, total: number, what?: string): void;
   stop(): void;
 }
 
-const MEGABYTE = 1e6;
-
-/** A bar with rate and time left on a terminal, else a line every tenth. */
-export function startProgress(label: string): Progress {
-  return process.stderr.isTTY ? bar(label) : lines(label);
+/** What is counted, for the rate: `scale` of it make one `name`. */
+export interface ProgressUnit {
+  readonly name: string;
+  readonly scale: number;
 }
 
-function bar(label: string): Progress {
+export const MEGABYTES: ProgressUnit = { name: 'MB', scale: 1e6 };
+
+/** Lines are at least this far apart, so that a short run does not fill a log. */
+const LINE_SECONDS = 2;
+
+/** A bar with rate and time left on a terminal, else a line every tenth. */
+export function startProgress(label: string, unit: ProgressUnit = MEGABYTES): Progress {
+  return process.stderr.isTTY ? bar(label, unit) : lines(label, unit);
+}
+
+/** Of one unit a second, since `started`. */
+function rateText(done: number, started: number, { name, scale }: ProgressUnit): string {
+  const rate = done / scale / Math.max(1e-3, (performance.now() - started) / 1000);
+  return `${rate < 10 ? rate.toFixed(2) : rate.toFixed(1)} ${name}/s`;
+}
+
+function bar(label: string, unit: ProgressUnit): Progress {
   const started = performance.now();
   let single: SingleBar | undefined;
   return {
-    update(done, total, what) {
+    update(done, total, what = '') {
       if (!single) {
-        const format = `${label} {bar} {percentage}% | {rate} MB/s | {eta_formatted} left | {what}`;
+        const format = `${label} {bar} {percentage}% | {rate} | {eta_formatted} left${what ? ' | {what}' : ''}`;
         // Ctrl-C is handled by the program, which cancels.
         single = new SingleBar(
           { format, hideCursor: true, clearOnComplete: true, gracefulExit: false },
@@ -29,25 +44,25 @@ function bar(label: string): Progress {
         );
         single.start(total, 0, { rate: '-', what: '' });
       }
-      const rate = (done / MEGABYTE / Math.max(1e-3, (performance.now() - started) / 1000)).toFixed(1);
-      single.update(done, { rate, what: safeName(what) });
+      single.update(done, { rate: rateText(done, started, unit), what: safeName(what) });
     },
     stop: () => single?.stop(),
   };
 }
 
-function lines(label: string): Progress {
+function lines(label: string, unit: ProgressUnit): Progress {
   const started = performance.now();
   let shown = 0;
+  let last = Number.NEGATIVE_INFINITY;
   return {
     update(done, total) {
       const tenths = total === 0 ? 10 : Math.floor((10 * done) / total);
-      if (tenths <= shown) return;
+      const now = performance.now();
+      if (tenths <= shown || (tenths < 10 && now - last < 1000 * LINE_SECONDS)) return;
       shown = tenths;
-      const seconds = (performance.now() - started) / 1000;
-      const left = done === 0 ? 0 : (seconds * (total - done)) / done;
-      const rate = done / MEGABYTE / Math.max(1e-3, seconds);
-      console.error(`${label}: ${tenths * 10}%, ${rate.toFixed(1)} MB/s, ${left.toFixed(0)} s left`);
+      last = now;
+      const left = done === 0 ? 0 : ((now - started) / 1000) * ((total - done) / done);
+      console.error(`${label}: ${tenths * 10}%, ${rateText(done, started, unit)}, ${left.toFixed(0)} s left`);
     },
     stop: () => undefined,
   };

@@ -1,93 +1,183 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ArgumentError, FileError, ModelError } from '../errors.ts';
+import { ArgumentError, ModelError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
+import { fileSystemError } from '../files/node-error.ts';
 import { nodeFolder, openPath } from '../files/node-files.ts';
+import { nodeFileSink } from '../files/node-sink.ts';
+import type { ByteSink } from '../files/sink.ts';
 import { parseJsonObject } from '../files/strict-json.ts';
 import { loadTokenizer } from '../models/tokenizer.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
-import { reportMarkdown } from '../verify/report.ts';
+import { planVerification, type VerifyPlanOptions } from '../verify/plan.ts';
+import { type Report, reportMarkdown } from '../verify/report.ts';
+import type { VerifyProgress } from '../verify/stages.ts';
 import { verify } from '../verify/verify.ts';
+import { bytesText } from './columns.ts';
 import { EXIT } from './exit-codes.ts';
 import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
-import { print, printJson } from './output.ts';
+import { print, printJson, table } from './output.ts';
+import { type Progress, startProgress } from './progress.ts';
 
-interface VerifyCommandOptions extends GpuOptions {
+export interface VerifyCommandOptions extends GpuOptions {
   readonly text?: string;
   readonly windows?: string;
   readonly window?: string;
   readonly maxPerplexityIncrease?: string;
   readonly report?: string;
-  readonly speed: boolean;
+  readonly speed?: boolean;
   readonly json?: boolean;
 }
 
+const HELP = `
+Without --text, or where a model is no folder with a config.json, only sizes and weight errors are reported. The report's
+schema is schemas/report.schema.json.
+
+Examples:
+  $ compressa verify model out/model-q4_0 --text held-out.txt --windows 16 --max-perplexity-increase 1%
+  $ compressa verify model --text held-out.txt
+  $ compressa verify tensors.safetensors out/tensors.safetensors --report out/report.json
+`;
+
 export function registerVerify(program: Command): void {
   program
-    .command('verify <original> [compressed]')
+    .command('verify')
+    .argument('<original>', 'a model folder, or a .safetensors file')
+    .argument('[compressed]', 'the same model, compressed; without it, the original alone is scored')
     .description('run both models on this GPU: size, accuracy, speed; or score one')
     .option('--text <file>', 'held-out text to score')
     .option('--windows <n>', 'windows of the text to score (default: all)')
     .option('--window <n>', 'tokens in a window', '256')
     .option('--max-perplexity-increase <percent>', 'fail (exit code 1) above this, for instance 1%')
-    .option('--report <file>', 'also write the report there as JSON, and as Markdown beside it')
+    .option('--report <file.json>', 'also write the report there as JSON, and as Markdown beside it')
     .option('--no-speed', 'leave the speed out')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())
-    .addHelpText(
-      'after',
-      '\nExamples:\n  $ compressa verify model out/model-q4_0 --text held-out.txt --windows 16 --max-perplexity-increase 1%\n  $ compressa verify model --text held-out.txt',
-    )
-    .action(async (originalPath: string, compressedPath: string | undefined, options: VerifyCommandOptions) => {
-      const gate = options.maxPerplexityIncrease === undefined ? undefined : fraction(options.maxPerplexityIncrease);
-      const original = await open(originalPath);
-      const compressed = compressedPath === undefined ? undefined : await open(compressedPath);
-      const tokens = options.text === undefined ? undefined : await tokensOf(original, options.text);
-      const report = await withGpu(options, (gpu) =>
-        verify(original, compressed, {
-          gpu,
-          signal: interruptSignal,
-          window: whole('--window', options.window!),
-          ...(options.windows !== undefined && { windows: whole('--windows', options.windows) }),
-          ...(tokens && { tokens }),
-          ...(gate !== undefined && { maxPerplexityIncrease: gate }),
-          ...(!options.speed && { speed: false as const }),
-          onProgress: progressLine,
-        }),
-      );
-      if (options.report !== undefined) {
-        await mkdir(dirname(options.report), { recursive: true });
-        await writeFile(options.report, `${JSON.stringify(report, undefined, 2)}\n`);
-        await writeFile(options.report.replace(/(\.json)?$/, '.md'), reportMarkdown(report));
-        console.error(`Report: ${options.report} and ${options.report.replace(/(\.json)?$/, '.md')}`);
-      }
-      if (options.json) await printJson(report);
-      else await print(reportMarkdown(report));
-      if (report.gate && !report.gate.passed) process.exitCode = EXIT.no;
+    .addHelpText('after', HELP)
+    .action(async (original: string, compressed: string | undefined, options: VerifyCommandOptions) => {
+      process.exitCode = await runVerify(original, compressed, options, { signal: interruptSignal });
     });
 }
 
-async function open(path: string): Promise<Checkpoint> {
-  const options = { checkWeight, signal: interruptSignal };
-  if (path.endsWith('.safetensors')) return openCheckpoint(await openPath(path), options);
-  return openCheckpoint(await nodeFolder(path), options);
+/**
+ * The command's work. Everything that can be wrong with options, files and models shows before the GPU is opened.
+ * @returns the exit code: the answer is no where the gate failed, or the compressed model computes NaN or infinity
+ */
+export async function runVerify(
+  originalPath: string,
+  compressedPath: string | undefined,
+  options: VerifyCommandOptions,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<number> {
+  const numbers = parseNumbers(options);
+  const checkpoints: Checkpoint[] = [];
+  const open = async (path: string): Promise<Checkpoint> => {
+    const checkpoint = await openModel(path, signal);
+    checkpoints.push(checkpoint);
+    return checkpoint;
+  };
+  let files: ReportFiles | undefined;
+  try {
+    const original = await open(originalPath);
+    const compressed = compressedPath === undefined ? undefined : await open(compressedPath);
+    const settings: VerifyPlanOptions = {
+      ...numbers,
+      ...(options.text !== undefined && { tokens: await tokensOf(original, options.text) }),
+      ...(options.speed === false && { speed: false as const }),
+    };
+    const plan = planVerification(original, compressed, settings);
+    files = options.report === undefined ? undefined : await openReport(options.report);
+    if (!plan.run) console.error('note: only sizes and weight errors: running the models needs folders and a --text.');
+    console.error(memoryText(plan.memory));
+    const report = await withGpu(options, async (gpu) => {
+      const progress = stageProgress();
+      try {
+        return await verify(original, compressed, { ...settings, gpu, signal, onProgress: progress.update });
+      } finally {
+        progress.stop();
+      }
+    });
+    await files?.write(report);
+    if (options.json) await printJson(report);
+    else await print(reportMarkdown(report));
+    const broken = report.kernels !== null && report.kernels.nonFinite.length > 0;
+    return broken || report.gate?.passed === false ? EXIT.no : EXIT.ok;
+  } finally {
+    await files?.abort();
+    for (const checkpoint of checkpoints) await checkpoint.close();
+  }
+}
+
+async function openModel(path: string, signal: AbortSignal): Promise<Checkpoint> {
+  const isFile = (await stat(path).catch(() => undefined))?.isFile() ?? false;
+  return openCheckpoint(isFile ? await openPath(path) : await nodeFolder(path), { checkWeight, signal });
+}
+
+function parseNumbers({ window, windows, maxPerplexityIncrease }: VerifyCommandOptions): VerifyPlanOptions {
+  return {
+    ...(window !== undefined && { window: whole('--window', window, 2) }),
+    ...(windows !== undefined && { windows: whole('--windows', windows, 1) }),
+    ...(maxPerplexityIncrease !== undefined && { maxPerplexityIncrease: fraction(maxPerplexityIncrease) }),
+  };
+}
+
+interface ReportFiles {
+  write(report: Report): Promise<void>;
+  /** Leaves nothing behind; does nothing after `write`. */
+  abort(): Promise<void>;
+}
+
+/** Opens both files of a report, so that a folder that can't be written to shows at once; they appear complete or not at all. */
+async function openReport(path: string): Promise<ReportFiles> {
+  const names = reportNames(path);
+  const folder = dirname(resolve(path));
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => Promise.reject(fileSystemError(folder, error)));
+  const sinks: ByteSink[] = [];
+  const abort = async () => {
+    for (const sink of sinks) await sink.abort();
+  };
+  try {
+    for (const name of names) sinks.push(await nodeFileSink(name, { overwrite: true }));
+  } catch (error) {
+    await abort();
+    throw error;
+  }
+  return {
+    async write(report) {
+      const texts = [`${JSON.stringify(report, undefined, 2)}\n`, reportMarkdown(report)];
+      for (const [i, sink] of sinks.entries()) {
+        await sink.write(new TextEncoder().encode(texts[i]));
+        await sink.commit();
+      }
+      console.error(`Report: ${names.join(' and ')}`);
+    },
+    abort,
+  };
+}
+
+/** The JSON file and the Markdown file: whichever of the two endings the name has, and the other beside it. */
+export function reportNames(path: string): readonly [string, string] {
+  const ending = /\.(json|md)$/i.exec(path)?.[0] ?? '';
+  const stem = path.slice(0, path.length - ending.length);
+  if (ending.toLowerCase() === '.md') return [`${stem}.json`, path];
+  return [path, `${stem}.md`];
 }
 
 async function tokensOf(model: Checkpoint, path: string): Promise<number[]> {
+  if (!model.config) {
+    throw new ModelError(
+      `${model.name}: scoring a text needs a model folder with config.json and tokenizer.json. Leave --text out to compare sizes and weights only.`,
+    );
+  }
   const tokenizer = await model.fileBytes('tokenizer.json');
   if (!tokenizer)
     throw new ModelError(
       `${model.name} has no tokenizer.json, which scoring a text needs. Copy the one of the original model there.`,
     );
   const config = await model.fileBytes('tokenizer_config.json');
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new FileError(`${path} could not be read: ${cause instanceof Error ? cause.message : cause}`, { cause });
-  }
+  const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
   const parsed = loadTokenizer(
     parseJsonObject(tokenizer, `${model.name}/tokenizer.json`),
     config ? parseJsonObject(config, `${model.name}/tokenizer_config.json`) : {},
@@ -95,10 +185,10 @@ async function tokensOf(model: Checkpoint, path: string): Promise<number[]> {
   return parsed.encode(text, { addSpecial: false });
 }
 
-function whole(option: string, text: string): number {
+function whole(option: string, text: string, least: number): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new ArgumentError(`${option} takes a whole number above 0, not "${text}".`);
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new ArgumentError(`${option} takes a whole number from ${least} on, not "${text}".`);
   return value;
 }
 
@@ -108,12 +198,31 @@ function fraction(text: string): number {
   return Number(match[1]) / 100;
 }
 
-let lastStage = '';
-function progressLine(stage: string, done: number, total: number): void {
-  if (process.stderr.isTTY) {
-    process.stderr.write(`\r\u001b[K${stage} ${total > 1 ? `${done}/${total}` : ''}${done === total ? '\n' : ''}`);
-  } else if (stage !== lastStage) {
-    console.error(`verify: ${stage}`);
+function memoryText({ gpu, host }: Report['memory']): string {
+  const rows: [string, string][] = [['host, at its peak', bytesText(host)]];
+  if (gpu.peak > 0) {
+    const { weights } = gpu;
+    rows.push(
+      ['GPU, at its peak', bytesText(gpu.peak)],
+      ['  weights', `${bytesText(weights.original)} and ${bytesText(weights.compressed)}`],
+      ['  caches, activations', `${bytesText(gpu.caches)}, ${bytesText(gpu.activations)} a model`],
+    );
+    if (gpu.stack !== null) rows.push(['GPU, for synthetic layers', bytesText(gpu.stack)]);
   }
-  lastStage = stage;
+  return table(rows, 'Memory (estimates)');
+}
+
+/** A bar for each stage in turn. */
+function stageProgress(): { update(progress: VerifyProgress): void; stop(): void } {
+  let current: { stage: string; progress: Progress } | undefined;
+  return {
+    update({ stage, done, total, unit }) {
+      if (current?.stage !== stage) {
+        current?.progress.stop();
+        current = { stage, progress: startProgress(`Verifying: ${stage}`, { name: unit, scale: 1 }) };
+      }
+      current.progress.update(done, total);
+    },
+    stop: () => current?.progress.stop(),
+  };
 }

@@ -36,6 +36,12 @@ export interface Accuracy {
   readonly top1Agreement: number;
 }
 
+export interface ScoreOptions {
+  readonly signal?: AbortSignal;
+  /** Windows done and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
 /**
  * Scores two models on the same windows; logits never leave the GPU. Give the original twice to score one.
  * @throws NonFiniteError when a logit is NaN or infinite
@@ -44,13 +50,23 @@ export async function scoreWindows(
   original: Decoder,
   compressed: Decoder,
   windows: readonly Uint32Array[],
-  options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  options: ScoreOptions = {},
 ): Promise<Accuracy> {
+  return summarizeScores(await scoreTokens(original, compressed, windows, options));
+}
+
+/** The scores behind `scoreWindows`: a list a window, one entry for each of its tokens but the first. */
+export async function scoreTokens(
+  original: Decoder,
+  compressed: Decoder,
+  windows: readonly Uint32Array[],
+  options: ScoreOptions = {},
+): Promise<TokenScore[][]> {
   const { gpu, graph } = original;
   const length = windows[0]!.length;
   const scores = { buffer: gpu.memory.allocate(length * SCORE_FIELDS * 4, 'scores') };
   const targets = { buffer: gpu.memory.allocate(length * 4, 'targets') };
-  const all: TokenScore[] = [];
+  const all: TokenScore[][] = [];
   try {
     for (const [i, window] of windows.entries()) {
       checkCancelled(options.signal, 'The verification');
@@ -74,20 +90,30 @@ export async function scoreWindows(
           vocabulary: graph.vocabulary,
         }),
       ]);
-      all.push(...readScores(await gpu.readBack(scores.buffer, 0, (length - 1) * SCORE_FIELDS * 4)));
+      const scored = readScores(await gpu.readBack(scores.buffer, 0, (length - 1) * SCORE_FIELDS * 4));
+      throwIfNonFinite(scored, i);
+      all.push(scored);
       options.onProgress?.(i + 1, windows.length);
     }
   } finally {
     gpu.memory.release(scores.buffer);
     gpu.memory.release(targets.buffer);
   }
-  const bad = all.findIndex(({ nonFinite }) => nonFinite[0] + nonFinite[1] > 0);
-  if (bad >= 0) {
-    const which = all[bad]!.nonFinite[0] > 0 ? 'original' : 'compressed';
-    throw new NonFiniteError(
-      `The ${which} model gives NaN or infinite logits at scored token ${bad}. Check its weights with "compressa inspect".`,
-    );
-  }
+  return all;
+}
+
+function throwIfNonFinite(scores: readonly TokenScore[], window: number): void {
+  const bad = scores.findIndex(({ nonFinite }) => nonFinite[0] + nonFinite[1] > 0);
+  if (bad < 0) return;
+  const which = scores[bad]!.nonFinite[0] > 0 ? 'original' : 'compressed';
+  throw new NonFiniteError(
+    `The ${which} model gives NaN or infinite logits at token ${bad} of window ${window}. Check its weights with "compressa inspect".`,
+  );
+}
+
+/** Means and quantiles over all tokens of all windows. */
+export function summarizeScores(windows: readonly (readonly TokenScore[])[]): Accuracy {
+  const all = windows.flat();
   const kls = all.map(({ kl }) => kl);
   return {
     windows: windows.length,

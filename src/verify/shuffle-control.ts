@@ -15,22 +15,27 @@ export async function shuffledWeights(
 ): Promise<{ weights: Map<string, Weight>; created: Weight[] }> {
   const shuffled = new Map(weights);
   const created: Weight[] = [];
-  for (const [index, { name, role }] of graph.weights.entries()) {
-    if (role !== 'linear') continue;
-    const weight = weights.get(name)!;
-    const { format, rows, k } = weight;
-    const order = permutation(rows, index);
-    const arrays = await readWeight(gpu, weight);
-    for (const array of format.arrays) {
-      const from = arrays[array.name]!;
-      const row = contentBytes(array, 1, k);
-      const to = new Uint8Array(from.byteLength);
-      for (const [at, source] of order.entries()) to.set(from.subarray(source * row, (source + 1) * row), at * row);
-      arrays[array.name] = to;
+  try {
+    for (const [index, { name, role }] of graph.weights.entries()) {
+      if (role !== 'linear') continue;
+      const weight = weights.get(name)!;
+      const { format, rows, k } = weight;
+      const order = permutation(rows, index);
+      const arrays = await readWeight(gpu, weight);
+      for (const array of format.arrays) {
+        const from = arrays[array.name]!;
+        const row = contentBytes(array, 1, k);
+        const to = new Uint8Array(from.byteLength);
+        for (const [at, source] of order.entries()) to.set(from.subarray(source * row, (source + 1) * row), at * row);
+        arrays[array.name] = to;
+      }
+      const made = uploadWeight(gpu, format, rows, k, arrays, `${name} shuffled`);
+      created.push(made);
+      shuffled.set(name, made);
     }
-    const made = uploadWeight(gpu, format, rows, k, arrays, `${name} shuffled`);
-    created.push(made);
-    shuffled.set(name, made);
+  } catch (error) {
+    for (const weight of created) weight.release();
+    throw error;
   }
   return { weights: shuffled, created };
 }

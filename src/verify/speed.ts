@@ -7,10 +7,19 @@ export interface SpeedOptions {
   readonly prefillTokens?: number;
   /** Tokens of one decode run. Default 16. */
   readonly decodeTokens?: number;
-  /** Interleaved rounds. Default 9. */
+  /** Most interleaved rounds. Default 9. */
   readonly rounds?: number;
+  /** Once three rounds are timed, none starts after this many seconds: a slow device is measured less often. Default 12. */
+  readonly seconds?: number;
   readonly signal?: AbortSignal;
+  /** Rounds done and in all, the first, which warms up, included. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
+
+export const SPEED_DEFAULTS = { prefillTokens: 128, decodeTokens: 16, rounds: 9, seconds: 12 } as const;
+
+/** Fewest rounds, however slow the device: an interval needs several. */
+const MIN_ROUNDS = 3;
 
 export interface Rate {
   /** Tokens per second, medians over the rounds. */
@@ -26,6 +35,8 @@ export interface Rate {
 export interface Speed {
   readonly prefill: Rate;
   readonly decode: Rate;
+  /** Rounds that were timed. */
+  readonly rounds: number;
 }
 
 export interface SpeedModels {
@@ -39,14 +50,17 @@ export interface SpeedModels {
  * uploading the ids of each token is included, reading logits back is not.
  */
 export async function measureSpeed(models: SpeedModels, options: SpeedOptions = {}): Promise<Speed> {
-  const { prefillTokens = 128, decodeTokens = 16, rounds = 9, signal } = options;
+  const { prefillTokens, decodeTokens, rounds, seconds, signal, onProgress } = { ...SPEED_DEFAULTS, ...options };
   const prompt = Uint32Array.from({ length: prefillTokens }, (_, i) => (i * 37 + 11) % models.f32.graph.vocabulary);
   const names = (['f32', 'f16', 'compressed'] as const).filter((name) => models[name] !== undefined);
-  const seconds = {
+  const times = {
     prefill: { f32: [], f16: [], compressed: [] },
     decode: { f32: [], f16: [], compressed: [] },
   } as Record<'prefill' | 'decode', Record<(typeof names)[number], number[]>>;
+  const started = performance.now();
+  let timed = 0;
   for (let round = -1; round < rounds; round++) {
+    if (timed >= MIN_ROUNDS && performance.now() - started > 1000 * seconds) break;
     // Round -1 warms up: it compiles, allocates and records. The order turns, so that no model always follows the same one.
     for (let i = 0; i < names.length; i++) {
       checkCancelled(signal, 'The speed measurement');
@@ -58,11 +72,14 @@ export async function measureSpeed(models: SpeedModels, options: SpeedOptions = 
         for (let t = 0; t < decodeTokens; t++) await decoder.forward([prompt[t % prefillTokens]!], { lastOnly: true });
       });
       if (round < 0) continue;
-      seconds.prefill[name].push(prefill);
-      seconds.decode[name].push(decode);
+      times.prefill[name].push(prefill);
+      times.decode[name].push(decode);
     }
+    if (round >= 0) timed++;
+    onProgress?.(round + 2, rounds + 1);
   }
-  return { prefill: rate(seconds.prefill, prefillTokens), decode: rate(seconds.decode, decodeTokens) };
+  onProgress?.(rounds + 1, rounds + 1);
+  return { prefill: rate(times.prefill, prefillTokens), decode: rate(times.decode, decodeTokens), rounds: timed };
 }
 
 async function time(decoder: Decoder, work: () => Promise<unknown>): Promise<number> {

@@ -1,0 +1,142 @@
+import * as v from 'valibot';
+
+const described = <const S extends v.GenericSchema>(schema: S, text: string) => v.pipe(schema, v.description(text));
+
+const finite = (text: string) => v.pipe(v.number(), v.finite(), v.description(text));
+const count = (text: string) => v.pipe(v.number(), v.integer(), v.minValue(0), v.description(text));
+const name = (text: string) => v.pipe(v.string(), v.description(text));
+
+const RateSchema = v.object({
+  f32: finite('Tokens per second with linear matrices in f32: median over the rounds'),
+  f16: v.nullable(finite('The same in f16; null where it was not measured')),
+  compressed: finite('The same of the compressed model'),
+  ratio: finite('Time of the faster dense model divided by the compressed one; above 1 is faster'),
+  interval: described(v.tuple([v.number(), v.number()]), '95% bootstrap interval of the ratio, over paired rounds'),
+});
+
+const speedEntries = {
+  prefill: described(RateSchema, 'Taking a prompt in'),
+  decode: described(RateSchema, 'Writing token by token'),
+  rounds: count('Interleaved rounds that were timed'),
+};
+
+const pair = (text: string) =>
+  described(v.object({ original: count('Of the original'), compressed: count('Of the compressed model') }), text);
+
+const TensorSchema = v.object({
+  name: name('As the original calls it'),
+  shape: v.array(v.number()),
+  format: name('How the compressed model stores it: a format, or an element type in lower case'),
+  original: count('Bytes on disk in the original'),
+  compressed: count('Bytes on disk in the compressed model'),
+  onGpu: pair('Bytes on the GPU; 0 where the model does not load the tensor'),
+  relativeError: v.nullable(
+    finite('‖W − Ŵ‖ / ‖W‖, Frobenius norms; null for tensors of integers, and where only one model was given'),
+  ),
+  squaredError: v.nullable(finite('‖W − Ŵ‖²; null as the relative error')),
+});
+
+const SizeSchema = v.object({
+  original: count('Bytes of tensor data on disk'),
+  compressed: count('Bytes of tensor data on disk'),
+  onGpu: pair('Bytes of weights on the GPU'),
+  bitsPerWeight: v.object({
+    all: finite('Bits on disk per weight of the compressed model'),
+    withoutEmbeddings: finite('The same without embeddings and output head'),
+  }),
+  tensors: v.array(TensorSchema),
+});
+
+const MemorySchema = v.object({
+  gpu: v.object({
+    peak: count('Most bytes at a time; without the synthetic layers, which are left out where they do not fit'),
+    weights: pair('Weights of each model'),
+    caches: count('Keys and values of one model'),
+    activations: count('Activations of one window, logits included'),
+    stack: v.nullable(count('Bytes of the synthetic layers and their activations; null where they are not measured')),
+  }),
+  host: count('Most bytes at a time outside the GPU'),
+});
+
+const AccuracySchema = v.object({
+  windows: count('Windows of held-out text'),
+  window: count('Tokens of a window; the first is not scored'),
+  perplexity: v.object({
+    original: finite('exp of the mean negative natural-log likelihood a token'),
+    compressed: v.nullable(finite('The same of the compressed model')),
+    control: v.nullable(
+      finite('The same of the compressed model with the rows of its matrices shuffled, which has to be far worse'),
+    ),
+  }),
+  kl: v.nullable(
+    v.object({
+      mean: finite('KL(original ‖ compressed) in nats a token'),
+      p99: finite('Its 99th percentile over tokens'),
+    }),
+  ),
+  top1Agreement: v.nullable(finite('Fraction of tokens for which both models put the same token first')),
+  sensitivity: v.array(
+    v.object({
+      layer: v.nullable(count('Layer of the decoder; null: what belongs to none, such as embeddings')),
+      lossIncrease: finite(
+        'Increase of the mean negative log-likelihood with only this layer compressed, in nats a token',
+      ),
+    }),
+  ),
+});
+
+const KernelsSchema = v.object({
+  maxRelativeError: v.nullable(
+    finite(
+      'Largest error of a GPU logit against the f64 reference over the same dequantized weights, relative to the largest logit; null where a value was not finite',
+    ),
+  ),
+  nonFinite: described(v.array(v.string()), 'Values that held NaN or infinity, in the order of computation'),
+});
+
+const SpeedSchema = v.object({
+  ...speedEntries,
+  stack: v.nullable(
+    described(
+      v.object({ model: name('What was measured'), format: name('Of its linear matrices'), ...speedEntries }),
+      'The same for a stack of two layers with the shapes of a 1B model and synthetic weights; null: see the notes',
+    ),
+  ),
+});
+
+const GateSchema = v.object({
+  maxPerplexityIncrease: finite('Allowed increase, as a fraction'),
+  increase: v.nullable(finite('Measured increase, as a fraction; null where the compressed model gives no numbers')),
+  passed: v.boolean(),
+  costliest: described(
+    v.array(
+      v.object({
+        name: name('A tensor'),
+        format: name('Its format now'),
+        cost: finite("Share of its layer's loss increase, in nats a token"),
+        next: v.nullable(name('The next larger format; null where there is none')),
+      }),
+    ),
+    'The tensors that cost most, worst first',
+  ),
+});
+
+/** What `verify` found. Version 1; what a run leaves out is null. */
+export const ReportSchema = v.object({
+  version: v.literal(1),
+  device: v.object({
+    name: v.string(),
+    vendor: v.string(),
+    software: described(v.boolean(), 'Whether it computes on the CPU'),
+  }),
+  model: v.object({ original: v.string(), compressed: v.nullable(v.string()) }),
+  size: SizeSchema,
+  memory: described(MemorySchema, 'Estimates in bytes, made from the headers before the work began'),
+  accuracy: v.nullable(AccuracySchema),
+  kernels: v.nullable(KernelsSchema),
+  speed: v.nullable(SpeedSchema),
+  gate: v.nullable(GateSchema),
+  notes: described(v.array(v.string()), 'What was left out, and why'),
+});
+
+export type Report = v.InferOutput<typeof ReportSchema>;

@@ -1,0 +1,150 @@
+import { OutOfMemoryError } from '../errors.ts';
+import type { Format } from '../formats/format.ts';
+import { contentBytes } from '../formats/layout.ts';
+import { formatByName } from '../formats/registry.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import type { BufferView, Step } from '../gpu/kernel.ts';
+import type { Graph } from '../graph/graph.ts';
+import { randomUniform } from '../graph/reference/random.ts';
+import { quantizeStep } from '../kernels/quantize.ts';
+import { allocateWeight, type Weight } from '../kernels/weight.ts';
+import { SHAPES_1B, stackGraph } from '../models/stack.ts';
+import { matrixShape } from '../passes/stored-weight.ts';
+import { pooledBytes, speedRunBytes } from './memory-estimate.ts';
+import { measureSpeed, type Speed, type SpeedOptions } from './speed.ts';
+import { releaseWeights, withDecoder } from './with-decoder.ts';
+
+/** Layers with synthetic weights, whose speed is measured. */
+export interface Stack {
+  readonly description: string;
+  readonly shapes: Parameters<typeof stackGraph>[0];
+}
+
+/** Two layers as a model of a billion weights has them, with a small vocabulary, so that the head does not hide them. */
+export const STACK_1B: Stack = {
+  description: '2 layers with the shapes of Llama 3.2 1B and a vocabulary of 4096, synthetic weights',
+  shapes: { ...SHAPES_1B, layers: 2, vocabulary: 4096 },
+};
+
+/** Few tokens, and fewer seconds: one layer of these shapes costs as much as a small model. */
+const SPEED = { prefillTokens: 32, decodeTokens: 4, rounds: 9, seconds: 6 } as const;
+const POSITIONS = SPEED.prefillTokens + SPEED.decodeTokens;
+
+/**
+ * Random weights that are repeated over the rows of every matrix: their values do not matter to speed, and making each anew would take long.
+ * Up to 8192 columns, 256 rows or more at a time: every array of every format then starts at an offset that WebGPU can bind.
+ */
+const RANDOM_WEIGHTS = 2 ** 21;
+
+const graphOfStack = ({ shapes }: Stack): Graph => stackGraph({ ...shapes, maxPositions: POSITIONS });
+
+/** Bytes on the GPU that `measureStack` takes. */
+export function stackBytes(stack: Stack, format: Format): number {
+  const graph = graphOfStack(stack);
+  const weights = graph.weights.reduce((sum, { shape, role }) => {
+    const { rows, k } = matrixShape(shape);
+    const formats = role === 'linear' ? [formatByName('f32'), formatByName('f16'), format] : [formatOfRest(role)];
+    return sum + formats.reduce((bytes, one) => bytes + pooledBytes(one, rows, k), 0);
+  }, 0);
+  return weights + 4 * RANDOM_WEIGHTS + speedRunBytes(graph, SPEED);
+}
+
+const formatOfRest = (role: string): Format => formatByName(role === 'embedding' ? 'f16' : 'f32');
+
+/**
+ * Speed of layers as large models have them, which a small model hides: weights made on the GPU, with the linear matrices in f32, in f16 and
+ * in `format`.
+ * @throws OutOfMemoryError, before the work where the estimate exceeds the budget; CancelledError
+ */
+export async function measureStack(
+  gpu: Gpu,
+  stack: Stack,
+  format: Format,
+  options: Pick<SpeedOptions, 'signal' | 'onProgress' | 'rounds' | 'seconds'> = {},
+): Promise<Speed> {
+  const bytes = stackBytes(stack, format);
+  if (gpu.memory.bytesInUse + bytes > gpu.memory.budget) {
+    throw new OutOfMemoryError(`${stack.description}: about ${bytes} bytes; the budget is ${gpu.memory.budget}.`);
+  }
+  const graph = graphOfStack(stack);
+  const maker = new WeightMaker(gpu);
+  const lend = <T>(weights: ReadonlyMap<string, Weight>, work: Parameters<typeof withDecoder<T>>[4]) =>
+    withDecoder(gpu, graph, weights, POSITIONS, work);
+  const linear = graph.weights.filter(({ role }) => role === 'linear');
+  try {
+    const rest = await maker.make(
+      graph.weights.filter(({ role }) => role !== 'linear'),
+      formatOfRest,
+    );
+    const inFormat = async (one: Format) => new Map([...rest, ...(await maker.make(linear, () => one))]);
+    const wide = await inFormat(formatByName('f32'));
+    const half = await inFormat(formatByName('f16'));
+    const small = await inFormat(format);
+    return await lend(wide, (f32) =>
+      lend(half, (f16) =>
+        lend(small, (compressed) => measureSpeed({ f32, f16, compressed }, { ...SPEED, ...options })),
+      ),
+    );
+  } finally {
+    maker.release();
+    gpu.memory.trim();
+  }
+}
+
+/** Makes weights from one block of random numbers, on the GPU. */
+class WeightMaker {
+  readonly #gpu: Gpu;
+  readonly #made: Weight[] = [];
+  readonly #random: Weight;
+  readonly #bad: BufferView;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+    this.#random = allocateWeight(gpu, formatByName('f32'), 1, RANDOM_WEIGHTS, 'random weights');
+    this.#bad = { buffer: gpu.memory.allocate(4, 'bad weight') };
+    const values = Float32Array.from({ length: RANDOM_WEIGHTS }, (_, i) => (randomUniform(0, i) - 0.5) / 16);
+    gpu.upload(this.#random.parts[0]!.arrays[0]!.buffer, new Uint8Array(values.buffer));
+  }
+
+  async make(weights: Graph['weights'], formatOf: (role: string) => Format): Promise<Map<string, Weight>> {
+    const result = new Map<string, Weight>();
+    for (const { name, shape, role } of weights) {
+      const { rows, k } = matrixShape(shape);
+      // In an error scope of its own, so that a GPU that is full says so.
+      await this.#gpu.guard('Synthetic layers', () => {
+        const weight = allocateWeight(this.#gpu, formatOf(role), rows, k, name);
+        this.#made.push(weight);
+        result.set(name, weight);
+      });
+    }
+    for (const weight of result.values()) await this.#gpu.scheduler.run(this.#fill(weight));
+    return result;
+  }
+
+  /** Quantizes the block into as many rows as it makes up, again and again. */
+  #fill({ format, k, parts }: Weight): Step[] {
+    const chunk = 2 ** Math.floor(Math.log2(RANDOM_WEIGHTS / k));
+    return parts.flatMap((part) =>
+      Array.from({ length: Math.ceil(part.rows / chunk) }, (_, i) =>
+        quantizeStep({
+          source: this.#random.format,
+          from: this.#random.parts[0]!.arrays[0]!,
+          format,
+          to: part.arrays.map(({ buffer, offset = 0 }, a) => ({
+            buffer,
+            offset: offset + contentBytes(format.arrays[a]!, i * chunk, k),
+          })),
+          rows: Math.min(chunk, part.rows - i * chunk),
+          k,
+          bad: this.#bad,
+          name: 'synthetic weight',
+        }),
+      ),
+    );
+  }
+
+  release(): void {
+    releaseWeights([...this.#made, this.#random]);
+    this.#gpu.memory.release(this.#bad.buffer);
+  }
+}

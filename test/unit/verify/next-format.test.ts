@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { formatByName, formats } from '../../../src/formats/registry.ts';
+import { nextFormat } from '../../../src/verify/next-format.ts';
+
+test.each([
+  ['q4_0', 'q8_0'],
+  ['int4-g32', 'int8-g32'],
+  ['int4-g128', 'int8-g128'],
+  ['int4-g64-asym', 'int8-g64-asym'],
+  ['q8_0', 'f16'],
+  ['int8-g128-asym', 'f16'],
+])('after %s comes %s', (now, next) => {
+  expect(nextFormat(formatByName(now), formatByName('f16'))!.name).toBe(next);
+});
+
+test('above 8 bits there is what the original had, and nothing above that', () => {
+  expect(nextFormat(formatByName('q8_0'), formatByName('bf16'))!.name).toBe('bf16');
+  expect(nextFormat(formatByName('bf16'), formatByName('f32'))!.name).toBe('f32');
+  expect(nextFormat(formatByName('f16'), formatByName('f16'))).toBeUndefined();
+  expect(nextFormat(formatByName('q8_0'), undefined)).toBeUndefined();
+});
+
+test('every step ends, and the rows that a format divides are divided by the next', () => {
+  for (const first of formats) {
+    let format = first;
+    let steps = 0;
+    for (let next: typeof format | undefined = format; next; next = nextFormat(format, formatByName('f32'))) {
+      if (format.kind === 'block') expect(format.block % next.block).toBe(0);
+      format = next;
+      expect(steps++).toBeLessThan(5);
+    }
+  }
+});
