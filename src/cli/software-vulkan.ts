@@ -1,25 +1,15 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { constants, homedir } from 'node:os';
-import { basename, delimiter, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { brotliDecompress } from 'node:zlib';
-import { parseTar } from 'nanotar';
+import { delimiter, join } from 'node:path';
 import { NoDeviceError } from '../errors.ts';
-
-type Environment = Readonly<Record<string, string | undefined>>;
+import { type Environment, unpackChromiumPackage } from './chromium-package.ts';
 
 /** Set in the re-executed child, so that it never starts another. */
 const MARK = 'COMPRESSA_SOFTWARE_VULKAN';
-const PACKAGE = '@sparticuz/chromium';
-const ARCHIVE = 'bin/swiftshader.tar.br';
 const LOADER = 'libvulkan.so.1';
 const DRIVER = 'libvk_swiftshader.so';
 const ICD = 'compressa_swiftshader_icd.json';
-/** The archive unpacks to 15 MB: whatever is much larger is not it. */
-const MAX_UNPACKED_BYTES = 256 * 1024 * 1024;
 
 /** Where the Vulkan loader looks for drivers on Linux. */
 export function driverFolders(env: Environment): string[] {
@@ -37,7 +27,8 @@ export function driverFolders(env: Environment): string[] {
   ].map((folder) => join(folder, 'vulkan/icd.d'));
 }
 
-function loaderFolders(env: Environment): string[] {
+/** Where the dynamic loader of Linux looks for libraries. */
+export function libraryFolders(env: Environment): string[] {
   const own = (env.LD_LIBRARY_PATH ?? '').split(delimiter).filter(Boolean);
   const multiarch = ['x86_64-linux-gnu', 'aarch64-linux-gnu'].flatMap((triplet) => [
     `/usr/lib/${triplet}`,
@@ -73,7 +64,7 @@ export function missingVulkan(machine: Machine = thisMachine): string | undefine
   const { platform, env } = machine;
   if (platform !== 'linux' || env[MARK]) return undefined;
   if (env.VK_DRIVER_FILES || env.VK_ICD_FILENAMES) return undefined;
-  if (!loaderFolders(env).some((folder) => machine.exists(join(folder, LOADER)))) {
+  if (!libraryFolders(env).some((folder) => machine.exists(join(folder, LOADER)))) {
     return `no Vulkan loader (${LOADER}) is installed`;
   }
   const hasDriver = driverFolders(env).some((folder) => machine.list(folder).some((name) => name.endsWith('.json')));
@@ -81,65 +72,32 @@ export function missingVulkan(machine: Machine = thisMachine): string | undefine
 }
 
 /**
- * Unpacks SwiftShader and its Vulkan loader, which ship inside the npm package `@sparticuz/chromium`, into a cache folder
- * (once a version; renamed into place when complete) and returns the environment that makes Dawn use them.
+ * Unpacks SwiftShader and its Vulkan loader, which ship inside the npm package `@sparticuz/chromium`, and returns the
+ * environment that makes Dawn use them.
  * @throws NoDeviceError when the package is not installed or does not hold what it should.
  */
 export async function swiftShaderEnvironment(env: Environment = process.env): Promise<Record<string, string>> {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new NoDeviceError(`The SwiftShader that ${PACKAGE} ships runs on Linux x64 only. Install a Vulkan driver.`);
-  }
-  const { root, version } = await findPackage();
-  const cache = join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'compressa');
-  const folder = join(cache, `swiftshader-${version}`);
-  if (!existsSync(join(folder, ICD))) await unpack(join(root, ARCHIVE), folder);
-  const icd = join(folder, ICD);
-  const libraries = [folder, env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter);
-  return { LD_LIBRARY_PATH: libraries, VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd, [MARK]: '1' };
-}
-
-async function findPackage(): Promise<{ root: string; version: string }> {
-  let root: string;
+  let folder: string;
   try {
-    root = dirname(createRequire(import.meta.url).resolve(PACKAGE));
+    folder = await unpackChromiumPackage({
+      name: 'swiftshader',
+      archives: [{ archive: 'swiftshader.tar.br', files: [LOADER, DRIVER] }],
+      extra: (at) => {
+        const driver = { library_path: join(at, DRIVER), api_version: '1.1.0' };
+        return { [ICD]: JSON.stringify({ file_format_version: '1.0.0', ICD: driver }, undefined, 2) };
+      },
+      env,
+    });
   } catch (cause) {
+    if (!(cause instanceof NoDeviceError)) throw cause;
     throw new NoDeviceError(
-      `There is no Vulkan driver, and the package ${PACKAGE}, which ships a software one, is not installed. Install a driver (for instance mesa-vulkan-drivers), or run: npm install ${PACKAGE}`,
+      `There is no software Vulkan driver either: ${cause.message} Or install a driver, for instance mesa-vulkan-drivers.`,
       { cause },
     );
   }
-  while (!existsSync(join(root, ARCHIVE))) {
-    if (root === dirname(root)) {
-      throw new NoDeviceError(`This version of ${PACKAGE} has no ${ARCHIVE}. Install version 143 or a Vulkan driver.`);
-    }
-    root = dirname(root);
-  }
-  const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version?: unknown };
-  return { root, version: String(manifest.version).replaceAll(/[^A-Za-z0-9.-]/g, '_') };
-}
-
-async function unpack(archive: string, folder: string): Promise<void> {
-  await mkdir(dirname(folder), { recursive: true });
-  const partial = await mkdtemp(`${folder}.partial-`);
-  try {
-    const bytes = await promisify(brotliDecompress)(await readFile(archive), { maxOutputLength: MAX_UNPACKED_BYTES });
-    for (const { name, type, data } of parseTar(bytes)) {
-      // Two known names and nothing else: the archive never chooses a path.
-      const file = [LOADER, DRIVER].find((wanted) => name === wanted || name === `./${wanted}`);
-      if (file && type === 'file' && data) await writeFile(join(partial, file), data, { mode: 0o755 });
-    }
-    for (const needed of [LOADER, DRIVER]) {
-      if (!existsSync(join(partial, needed))) throw new NoDeviceError(`${basename(archive)} lacks ${needed}.`);
-    }
-    const icd = { file_format_version: '1.0.0', ICD: { library_path: join(folder, DRIVER), api_version: '1.1.0' } };
-    await writeFile(join(partial, ICD), JSON.stringify(icd, undefined, 2));
-    await rename(partial, folder).catch((error: unknown) => {
-      // Another process was faster: its copy is as good.
-      if (!existsSync(join(folder, ICD))) throw error;
-    });
-  } finally {
-    await rm(partial, { recursive: true, force: true });
-  }
+  const icd = join(folder, ICD);
+  const libraries = [folder, env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter);
+  return { LD_LIBRARY_PATH: libraries, VK_DRIVER_FILES: icd, VK_ICD_FILENAMES: icd, [MARK]: '1' };
 }
 
 /** Runs a command with more environment, our streams and our signals; resolves to its exit code. */

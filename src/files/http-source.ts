@@ -6,6 +6,9 @@ import { reason } from './text.ts';
 /** Largest file that is held whole in memory where a server ignores `Range`: config, tokenizer, small models. */
 export const MAX_WHOLE_BODY_BYTES = 256 * 1024 * 1024;
 
+/** What is asked for to learn a file's size. Not the first byte alone: some servers take the 0 at its end for no end at all. */
+const PROBE = 'bytes=0-1';
+
 /** How files come over HTTP. */
 export interface HttpOptions {
   readonly signal?: AbortSignal;
@@ -20,7 +23,7 @@ export interface HttpOptions {
  */
 export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<ByteSource> {
   const name = String(url);
-  const first = await request(name, 'bytes=0-0', options);
+  const first = await request(name, PROBE, options);
   if (first.status === 206) {
     const size = sizeFromRange(name, first);
     const tag = first.headers.get('etag');
@@ -48,7 +51,7 @@ export async function urlSource(url: string | URL, options: HttpOptions = {}): P
 
 /** Whether the server has the file. A development server's HTML page in place of a missing file counts as missing. */
 export async function urlExists(url: string | URL, options: HttpOptions = {}): Promise<boolean> {
-  const response = await request(String(url), 'bytes=0-0', options);
+  const response = await request(String(url), PROBE, options);
   await discard(response);
   if (response.status === 404 || response.status === 410) return false;
   if (response.status === 416) return true;
@@ -136,7 +139,7 @@ async function readBody(
 
 function sizeFromRange(name: string, response: Response): number {
   const encoding = response.headers.get('content-encoding');
-  const size = Number(/^bytes 0-0\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1] ?? Number.NaN);
+  const size = Number(/^bytes 0-[01]\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1] ?? Number.NaN);
   if (Number.isSafeInteger(size) && (encoding === null || encoding === 'identity')) return size;
   throw new FileError(
     `${name}: the server's range answer does not tell the file's size. It must send Content-Range uncompressed and, ` +

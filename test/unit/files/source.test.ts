@@ -39,12 +39,20 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     case '/m/short.bin':
       return void response.writeHead(206, headers).end(part.subarray(0, Math.max(1, part.length - 1)));
     case '/m/long.bin':
-      return void response.writeHead(206, headers).end(start === 0 && last === 0 ? part : DATA);
+      return void response.writeHead(206, headers).end(start === 0 && last === 1 ? part : DATA);
     case '/m/changing.bin':
       return void response.writeHead(206, { ...headers, etag: `"${start}"` }).end(part);
     case '/m/stubborn.bin':
-      // Ranges for the first byte only.
-      return void (last === 0 ? response.writeHead(206, headers).end(part) : response.writeHead(200).end(DATA));
+      // Ranges for the first bytes only.
+      return void (last === 1 ? response.writeHead(206, headers).end(part) : response.writeHead(200).end(DATA));
+    case '/m/falsy.bin': {
+      // Takes a last byte 0 for none named.
+      const end = Math.min(last || DATA.length - 1, DATA.length - 1);
+      const named = { 'content-range': `bytes ${start}-${end}/${DATA.length}` };
+      return void response.writeHead(206, named).end(DATA.subarray(start, end + 1));
+    }
+    case '/m/one.bin':
+      return void response.writeHead(206, { 'content-range': 'bytes 0-0/1' }).end(DATA.subarray(0, 1));
     case '/m/page.json':
       return void response.writeHead(200, { 'content-type': 'text/html' }).end('<html>');
     case '/m/broken.bin':
@@ -76,6 +84,7 @@ const OPENERS: [string, () => Promise<ByteSource>][] = [
   ['a blob', async () => blobSource('data', new Blob([DATA]))],
   ['a file', async () => openPath(join(folder, 'data.bin'))],
   ['a URL with ranges', async () => urlSource(`${base}ranges.bin`)],
+  ['a URL with ranges that end after byte 0', async () => urlSource(`${base}falsy.bin`)],
   ['a URL without ranges', async () => urlSource(`${base}whole.bin`)],
 ];
 
@@ -185,6 +194,12 @@ describe('files over HTTP', () => {
 
   test('an empty file is one', async () => {
     expect((await urlSource(`${base}empty.bin`)).size).toBe(0);
+  });
+
+  test('a file of one byte is shorter than the first question', async () => {
+    const source = await urlSource(`${base}one.bin`);
+    expect(source.size).toBe(1);
+    expect(await source.read(0, 1)).toEqual(DATA.slice(0, 1));
   });
 
   test('an unreachable server is a FileError', async () => {

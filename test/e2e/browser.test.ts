@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'puppeteer-core';
+import { build, type PreviewServer, preview } from 'vite';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openCheckpoint } from '../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../src/files/model-files.ts';
+import { nodeFolder } from '../../src/files/node-files.ts';
+import { memoryOutput } from '../../src/files/sink.ts';
+import { formatByName } from '../../src/formats/registry.ts';
+import { ReferenceRun } from '../../src/graph/reference.ts';
+import { readModel } from '../../src/model.ts';
+import { compress } from '../../src/passes/compress.ts';
+import { dequantizedWeights } from '../../src/passes/load-weights.ts';
+import { findBrowser, launchBrowser } from '../../tools/browser.ts';
+import { wgsl } from '../../tools/wgsl-plugin.ts';
+import { openTestGpu } from '../gpu/open-test-gpu.ts';
+// Types only: the page itself runs in the browser.
+import type {} from './browser/page.ts';
+import { sampleValues } from './browser/sample-values.ts';
+
+const SAMPLE = 'models/union-7m';
+const PROMPT = 'My fellow citizens';
+const TOKENS = 16;
+/** Most milliseconds for one question to the page, below the test's own limit: this error says more. */
+const ANSWER = 100_000;
+
+let folder: string;
+let server: PreviewServer | undefined;
+let browser: Browser | undefined;
+let page: Page;
+let url: string;
+/** The last things that the page said. */
+const said: string[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'compressa-browser-'));
+  const common = { configFile: false, logLevel: 'warn', root: join(import.meta.dirname, 'browser') } as const;
+  await build({
+    ...common,
+    plugins: [wgsl()],
+    publicDir: join(process.cwd(), SAMPLE),
+    build: { outDir: folder, emptyOutDir: true, minify: false },
+  });
+  // `mpa`: a file that is missing is missing, not the page once more.
+  server = await preview({
+    ...common,
+    appType: 'mpa',
+    build: { outDir: folder },
+    preview: { host: '127.0.0.1', port: 0 },
+  });
+  url = server.resolvedUrls!.local[0]!;
+  browser = await launchBrowser({ timeout: ANSWER });
+  page = await browser.newPage();
+  page.on('console', (message) => said.push(message.text()));
+  page.on('pageerror', (error) => said.push(String(error)));
+  page.on('requestfailed', (request) => said.push(`${request.url()}: ${request.failure()?.errorText}`));
+  await page.goto(url, { timeout: ANSWER });
+});
+
+afterAll(async () => {
+  // A browser that hangs does not answer; its process ends anyway.
+  const closed = browser?.close().then(() => true);
+  const hung = new Promise<boolean>((resolve) => setTimeout(resolve, 10_000, false).unref());
+  if (closed && !(await Promise.race([closed, hung]))) browser?.process()?.kill('SIGKILL');
+  await server?.close();
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+/** Waits for the page, and says where it was if it fails, crashes or hangs. */
+async function ask<T>(question: Promise<T>): Promise<T> {
+  const crashed = new Promise<never>((_, reject) => {
+    page.once('error', reject);
+    browser!.once('disconnected', () => reject(new Error('The browser is gone.')));
+  });
+  try {
+    return await Promise.race([question, crashed]);
+  } catch (cause) {
+    const { path, origin } = await findBrowser();
+    const last = said.slice(-5).join('\n  ') || 'nothing';
+    throw new Error(`${String(cause)}\nThe browser was ${path} (${origin}); the page last said:\n  ${last}`, { cause });
+  }
+}
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+
+test('compresses a model from HTTP to the bytes that Node makes, and writes a sentence', async () => {
+  const inPage = await ask(page.evaluate((...given) => window.compressAndWrite(...given), url, PROMPT, TOKENS));
+
+  const gpu = await openTestGpu();
+  const output = memoryOutput();
+  try {
+    await compress(await nodeFolder(SAMPLE), output, { gpu, format: 'q4_0' });
+  } finally {
+    gpu.close();
+  }
+  const files = memoryFolder('compressed', Object.fromEntries(output.files));
+  const checkpoint = await openCheckpoint(files);
+  const tensors: Record<string, string> = {};
+  for (const [name, info] of checkpoint.tensors) tensors[name] = sha256(await checkpoint.read(info));
+  await checkpoint.close();
+  // Codes and scales are bit-equal to the CPU reference on every driver, so two drivers agree. First what is easier to read.
+  expect(inPage.tensors).toEqual(tensors);
+  expect(inPage.files).toEqual(Object.fromEntries([...output.files].map(([name, bytes]) => [name, sha256(bytes)])));
+
+  // Logits are not: where two tokens are nearly as likely, drivers may differ. So each token has to be the f64 reference's own
+  // choice after those before it, or as likely to within what kernels may be off.
+  const model = await readModel(files);
+  const reference = new ReferenceRun(model.graph, await dequantizedWeights(model.checkpoint, model.graph));
+  await model.checkpoint.close();
+  expect(inPage.tokens).toHaveLength(TOKENS);
+  expect(inPage.promptTokens).toEqual(model.tokenizer!.encode(PROMPT));
+  const behind: number[] = [];
+  let next = [...inPage.promptTokens];
+  for (const token of inPage.tokens) {
+    const logits = reference.forward(next).slice(-model.graph.vocabulary);
+    behind.push(Math.max(...logits) - logits[token]!);
+    next = [token];
+  }
+  expect(Math.max(...behind)).toBeLessThan(1e-3);
+  expect(inPage.pieces.join('')).toBe(model.tokenizer!.decode(inPage.tokens, { skipSpecial: true }));
+  expect(inPage.pieces.join('')).toMatch(/\w+ \w+/);
+  expect(inPage.memory[1]).toBe(inPage.memory[0]);
+});
+
+test('computes on a device that the page brings, without a read-back, and leaves it alone', async () => {
+  const [rows, k] = [96, 256];
+  const { readBacks, y, alive } = await ask(page.evaluate((...given) => window.onBroughtDevice(...given), rows, k));
+  const { reference } = formatByName('q4_0');
+  const weights = reference.dequantize(reference.quantize(sampleValues(rows * k), rows, k), rows, k);
+  const x = sampleValues(k);
+  const expected = Array.from({ length: rows }, (_, row) =>
+    x.reduce((sum, value, i) => sum + value * weights[row * k + i]!, 0),
+  );
+  expect(y).toHaveLength(rows);
+  // Sums of 256 products of at most 1/4, in f32.
+  for (const [row, value] of expected.entries()) expect(Math.abs(y[row]! - value)).toBeLessThan(1e-5);
+  expect(readBacks).toBe(0);
+  expect(alive).toBe(true);
+});
