@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { DeviceLostError, ShaderError } from '../../src/errors.ts';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { create } from 'webgpu';
+import { DeviceLostError, NoDeviceError, ShaderError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { openTestGpu } from './open-test-gpu.ts';
@@ -50,4 +51,16 @@ test('a caller keeps the device that it brought', async () => {
   const guest = await openGpu({ device: gpu.device });
   guest.close();
   expect(await Promise.race([gpu.lost, Promise.resolve('alive')])).toBe('alive');
+});
+
+test('a backend that computes nothing is refused', async () => {
+  const nothing = create(['backend=null']);
+  expect(await nothing.requestAdapter()).not.toBeNull();
+  vi.stubGlobal('navigator', { gpu: nothing });
+  try {
+    await expect(openGpu()).rejects.toThrow(NoDeviceError);
+    await expect(openGpu()).rejects.toThrow(/null backend/);
+  } finally {
+    vi.unstubAllGlobals();
+  }
 });
