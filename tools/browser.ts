@@ -1,4 +1,5 @@
 // Finds and opens a headless Chrome or Chromium with WebGPU, for tests and benchmarks.
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import puppeteer, { type Browser } from 'puppeteer-core';
@@ -162,9 +163,17 @@ export async function launchBrowser(options: LaunchOptions = {}): Promise<Browse
     });
   } catch (cause) {
     throw new NoDeviceError(
-      `The browser ${found.path} (${found.origin}) did not start: ${cause instanceof Error ? cause.message : cause} ` +
-        `Set ${BROWSER_VARIABLE} to the path of another Chrome or Chromium.`,
+      `The browser ${found.path} (${found.origin}) did not start: ${cause instanceof Error ? cause.message : cause}. ` +
+        `${complaint(found.path, env)}Set ${BROWSER_VARIABLE} to the path of another Chrome or Chromium.`,
       { cause },
     );
   }
+}
+
+/** What a browser that does not start says itself, such as which library it misses. */
+function complaint(path: string, env: NodeJS.ProcessEnv): string {
+  // There it would open a window.
+  if (process.platform === 'win32') return '';
+  const { stderr } = spawnSync(path, ['--version'], { env, encoding: 'utf8', timeout: 10_000 });
+  return stderr ? `It says: ${stderr.trim().slice(-1000)}\n` : '';
 }

@@ -57,7 +57,7 @@ beforeAll(async () => {
   page.on('console', (message) => said.push(message.text()));
   page.on('pageerror', (error) => said.push(String(error)));
   page.on('requestfailed', (request) => said.push(`${request.url()}: ${request.failure()?.errorText}`));
-  await page.goto(url, { timeout: ANSWER });
+  await page.goto(url, { timeout: 30_000 });
 });
 
 afterAll(async () => {

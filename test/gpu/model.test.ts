@@ -17,7 +17,7 @@ let model: Model;
 beforeAll(async () => {
   gpu = await openTestGpu();
   files = await nodeFolder('models/union-7m');
-  model = await openModel(files, { gpu, maxPositions: 64 });
+  model = await openModel(files, { gpu, maxPositions: 32 });
 });
 afterAll(async () => {
   await model.close();
@@ -49,7 +49,7 @@ test('pieces, tokens and the reason are those of the tokens underneath', async (
 test('without a limit a text ends where the model or the caches say', async () => {
   const { tokens, promptTokens, reason } = await model.complete(PROMPT, { stopTokens: [] });
   expect(reason).toBe('cache-full');
-  expect(promptTokens.length + tokens.length).toBe(64 + 1);
+  expect(promptTokens.length + tokens.length).toBe(32 + 1);
   expect((await model.complete(PROMPT, { stopTokens: [tokens[2]!] })).reason).toBe('stop-token');
   expect(model.stopTokens).toEqual(new Set([0]));
 });

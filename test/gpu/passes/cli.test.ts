@@ -93,7 +93,7 @@ test('a cancelled command leaves nothing behind', async () => {
   const controller = new AbortController();
   const run = runCompress(SAMPLE, { out }, controller);
   setTimeout(() => controller.abort(), 5);
-  await expect(run).rejects.toThrow(new CancelledError('The compression', 'nothing was written'));
+  await expect(run).rejects.toThrow(CancelledError);
   expect(await readdir(folder)).toEqual([]);
 });
 
