@@ -91,8 +91,16 @@ export {
   measureCopyBandwidth,
   measureDevice,
 } from './verify/measure-device.ts';
+export {
+  planVerification,
+  type VerificationPlan,
+  type VerifyPlanOptions,
+  type VerifySpeedOptions,
+} from './verify/plan.ts';
 export { type Report, ReportSchema, reportMarkdown } from './verify/report.ts';
 export { shuffledWeights } from './verify/shuffle-control.ts';
 export { measureSpeed, type Rate, type Speed, type SpeedModels, type SpeedOptions } from './verify/speed.ts';
+export { STACK_1B, type Stack } from './verify/stack-speed.ts';
+export type { VerifyProgress } from './verify/stages.ts';
 export { bootstrapInterval, median } from './verify/statistics.ts';
 export { type VerifyOptions, verify } from './verify/verify.ts';

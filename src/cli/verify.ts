@@ -1,15 +1,14 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ArgumentError, ModelError } from '../errors.ts';
+import { ArgumentError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { fileSystemError } from '../files/node-error.ts';
 import { nodeFolder, openPath } from '../files/node-files.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink } from '../files/sink.ts';
-import { parseJsonObject } from '../files/strict-json.ts';
-import { loadTokenizer } from '../models/tokenizer.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
+import { encodeText } from '../verify/encode-text.ts';
 import { planVerification, type VerifyPlanOptions } from '../verify/plan.ts';
 import { type Report, reportMarkdown } from '../verify/report.ts';
 import type { VerifyProgress } from '../verify/stages.ts';
@@ -166,23 +165,8 @@ export function reportNames(path: string): readonly [string, string] {
 }
 
 async function tokensOf(model: Checkpoint, path: string): Promise<number[]> {
-  if (!model.config) {
-    throw new ModelError(
-      `${model.name}: scoring a text needs a model folder with config.json and tokenizer.json. Leave --text out to compare sizes and weights only.`,
-    );
-  }
-  const tokenizer = await model.fileBytes('tokenizer.json');
-  if (!tokenizer)
-    throw new ModelError(
-      `${model.name} has no tokenizer.json, which scoring a text needs. Copy the one of the original model there.`,
-    );
-  const config = await model.fileBytes('tokenizer_config.json');
   const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
-  const parsed = loadTokenizer(
-    parseJsonObject(tokenizer, `${model.name}/tokenizer.json`),
-    config ? parseJsonObject(config, `${model.name}/tokenizer_config.json`) : {},
-  );
-  return parsed.encode(text, { addSpecial: false });
+  return encodeText(model, text);
 }
 
 function whole(option: string, text: string, least: number): number {

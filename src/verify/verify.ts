@@ -5,6 +5,7 @@ import type { Weight } from '../kernels/weight.ts';
 import { loadWeights } from '../passes/load-weights.ts';
 import { compareAccuracy, scoreOne } from './accuracy-report.ts';
 import { checkKernels, REFERENCE_TOKENS } from './check-kernels.ts';
+import { encodeText } from './encode-text.ts';
 import { judge } from './gate.ts';
 import { checkMemory } from './memory-estimate.ts';
 import { measureModelSpeed } from './model-speed.ts';
@@ -18,6 +19,8 @@ import { releaseWeights, withDecoder } from './with-decoder.ts';
 
 export interface VerifyOptions extends VerifyPlanOptions {
   readonly gpu: Gpu;
+  /** Held-out text, in place of `tokens`: the original's tokenizer cuts it up. */
+  readonly text?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: VerifyProgress) => void;
 }
@@ -37,7 +40,8 @@ export async function verify(
   options: VerifyOptions,
 ): Promise<Report> {
   const { gpu, signal, maxPerplexityIncrease: most } = options;
-  const { pairs, memory, run } = planVerification(original, compressed, options);
+  const tokens = options.tokens ?? (options.text === undefined ? undefined : await encodeText(original, options.text));
+  const { pairs, memory, run } = planVerification(original, compressed, { ...options, ...(tokens && { tokens }) });
   if (run) checkMemory(gpu, run.estimate);
   const begin = stagesOf(signal, options.onProgress);
   const { description, device, vendor, software } = gpu.description;

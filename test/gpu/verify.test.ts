@@ -144,6 +144,16 @@ test('scores one model by itself, under "original"', async () => {
   expect(asJson(report).speed).toBeNull();
 });
 
+test('cuts a text up with the tokenizer of the original', async () => {
+  const text = readFileSync(`${FOLDER}/validation.txt`, 'utf8').slice(0, 2000);
+  const options = { gpu, window: 64, windows: 1 };
+  const byText = await verify(original, undefined, { ...options, text });
+  const byTokens = await verify(original, undefined, { ...options, tokens });
+  expect(byText.accuracy).toEqual(byTokens.accuracy);
+  const bare = await openCheckpoint(memorySource('bare', readFileSync(`${FOLDER}/model.safetensors`)));
+  await expect(verify(bare, undefined, { ...options, text })).rejects.toThrow(/needs a model folder/);
+});
+
 test('compares sizes and weights of files of any architecture', async () => {
   const source = () => memorySource('bare.safetensors', readFileSync(`${FOLDER}/model.safetensors`));
   const sink = memorySink();
