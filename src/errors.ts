@@ -4,8 +4,10 @@
  */
 export abstract class CompressaError extends Error {
   abstract readonly code: string;
+  /** The class's name, from the code: bundlers for the web shorten names of classes. */
   override get name(): string {
-    return this.constructor.name;
+    const words = this.code.toLowerCase().split('_');
+    return `${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}Error`;
   }
 }
 
