@@ -10,8 +10,9 @@ import { releaseWeights, withDecoder } from './with-decoder.ts';
 
 type AccuracyReport = NonNullable<Report['accuracy']>;
 
-/** Windows for the control and for each layer's sensitivity. */
+/** Windows for the control and for each layer's sensitivity, and the most tokens of each: every layer has to run them. */
 const FEW_WINDOWS = 2;
+const FEW_TOKENS = 128;
 
 export interface AccuracyArguments {
   readonly gpu: Gpu;
@@ -52,8 +53,10 @@ export async function compareAccuracy(
       scoreTokens(a, b, windows, begin('accuracy', 'windows', windows.length)),
     ),
   );
-  const few = windows.slice(0, FEW_WINDOWS);
-  const originalLoss = Math.log(summarizeScores(scores.slice(0, few.length)).perplexity.original);
+  const few = windows.slice(0, FEW_WINDOWS).map((tokens) => tokens.subarray(0, FEW_TOKENS));
+  // A token's score depends on those before it only, so that the start of a window has the scores that it has in the whole one.
+  const known = scores.slice(0, few.length).map((window) => window.slice(0, few[0]!.length - 1));
+  const originalLoss = Math.log(summarizeScores(known).perplexity.original);
   const control = await scoreControl({ gpu, graph, original: compressed, windows: few, begin });
   const sensitivity = await measureSensitivity(
     { gpu, graph, original, compressed, changed, windows: few, originalLoss },

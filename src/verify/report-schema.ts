@@ -18,6 +18,8 @@ const speedEntries = {
   prefill: described(RateSchema, 'Taking a prompt in'),
   decode: described(RateSchema, 'Writing token by token'),
   rounds: count('Interleaved rounds that were timed'),
+  prefillTokens: count('Tokens of the prompt'),
+  decodeTokens: count('Tokens that are written'),
 };
 
 const pair = (text: string) =>

@@ -3,11 +3,11 @@ import type { Decoder } from '../graph/decoder.ts';
 import { bootstrapInterval, median } from './statistics.ts';
 
 export interface SpeedOptions {
-  /** Tokens of one prefill. Default 128. */
+  /** Tokens of one prefill. Default 64. */
   readonly prefillTokens?: number;
-  /** Tokens of one decode run. Default 16. */
+  /** Tokens of one decode run. Default 8. */
   readonly decodeTokens?: number;
-  /** Most interleaved rounds. Default 9. */
+  /** Most interleaved rounds. Default 15. */
   readonly rounds?: number;
   /** Once three rounds are timed, none starts after this many seconds: a slow device is measured less often. Default 12. */
   readonly seconds?: number;
@@ -16,7 +16,7 @@ export interface SpeedOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-export const SPEED_DEFAULTS = { prefillTokens: 128, decodeTokens: 16, rounds: 9, seconds: 12 } as const;
+export const SPEED_DEFAULTS = { prefillTokens: 64, decodeTokens: 8, rounds: 15, seconds: 12 } as const;
 
 /** Fewest rounds, however slow the device: an interval needs several. */
 const MIN_ROUNDS = 3;
@@ -37,6 +37,8 @@ export interface Speed {
   readonly decode: Rate;
   /** Rounds that were timed. */
   readonly rounds: number;
+  readonly prefillTokens: number;
+  readonly decodeTokens: number;
 }
 
 export interface SpeedModels {
@@ -69,7 +71,8 @@ export async function measureSpeed(models: SpeedModels, options: SpeedOptions = 
       decoder.rewind();
       const prefill = await time(decoder, () => decoder.forward(prompt, { lastOnly: true }));
       const decode = await time(decoder, async () => {
-        for (let t = 0; t < decodeTokens; t++) await decoder.forward([prompt[t % prefillTokens]!], { lastOnly: true });
+        for (let t = 0; t < (round < 0 ? 1 : decodeTokens); t++)
+          await decoder.forward([prompt[t % prefillTokens]!], { lastOnly: true });
       });
       if (round < 0) continue;
       times.prefill[name].push(prefill);
@@ -79,7 +82,13 @@ export async function measureSpeed(models: SpeedModels, options: SpeedOptions = 
     onProgress?.(round + 2, rounds + 1);
   }
   onProgress?.(rounds + 1, rounds + 1);
-  return { prefill: rate(times.prefill, prefillTokens), decode: rate(times.decode, decodeTokens), rounds: timed };
+  return {
+    prefill: rate(times.prefill, prefillTokens),
+    decode: rate(times.decode, decodeTokens),
+    rounds: timed,
+    prefillTokens,
+    decodeTokens,
+  };
 }
 
 async function time(decoder: Decoder, work: () => Promise<unknown>): Promise<number> {

@@ -1,9 +1,9 @@
 import { OutOfMemoryError } from '../errors.ts';
 import type { Format } from '../formats/format.ts';
-import { contentBytes } from '../formats/layout.ts';
+import { arrayBytes, contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import type { BufferView, Step } from '../gpu/kernel.ts';
+import type { BufferView } from '../gpu/kernel.ts';
 import type { Graph } from '../graph/graph.ts';
 import { randomUniform } from '../graph/reference/random.ts';
 import { quantizeStep } from '../kernels/quantize.ts';
@@ -26,28 +26,34 @@ export const STACK_1B: Stack = {
   shapes: { ...SHAPES_1B, layers: 2, vocabulary: 4096 },
 };
 
-/** Few tokens, and fewer seconds: one layer of these shapes costs as much as a small model. */
-const SPEED = { prefillTokens: 32, decodeTokens: 4, rounds: 9, seconds: 6 } as const;
+/** Fewer tokens and seconds: one layer of these shapes costs as much as a small model, and on a CPU far too much for a long prompt. */
+const SPEED = { prefillTokens: 128, decodeTokens: 4, seconds: 6 } as const;
+const SPEED_ON_CPU = { prefillTokens: 16, decodeTokens: 2, seconds: 6 } as const;
 const POSITIONS = SPEED.prefillTokens + SPEED.decodeTokens;
 
-/**
- * Random weights that are repeated over the rows of every matrix: their values do not matter to speed, and making each anew would take long.
- * Up to 8192 columns, 256 rows or more at a time: every array of every format then starts at an offset that WebGPU can bind.
- */
-const RANDOM_WEIGHTS = 2 ** 21;
+/** Random weights that are repeated over the rows of every matrix: their values do not matter to speed, and making each anew would take long. */
+const RANDOM_WEIGHTS = 2 ** 20;
 
 const graphOfStack = ({ shapes }: Stack): Graph => stackGraph({ ...shapes, maxPositions: POSITIONS });
 
 /** Bytes on the GPU that `measureStack` takes. */
 export function stackBytes(stack: Stack, format: Format): number {
   const graph = graphOfStack(stack);
-  const weights = graph.weights.reduce((sum, { shape, role }) => {
+  const blocks = new Map<string, number>();
+  let weights = 0;
+  for (const { shape, role } of graph.weights) {
     const { rows, k } = matrixShape(shape);
-    const formats = role === 'linear' ? [formatByName('f32'), formatByName('f16'), format] : [formatOfRest(role)];
-    return sum + formats.reduce((bytes, one) => bytes + pooledBytes(one, rows, k), 0);
-  }, 0);
-  return weights + 4 * RANDOM_WEIGHTS + speedRunBytes(graph, SPEED);
+    for (const one of role === 'linear' ? [formatByName('f32'), formatByName('f16'), format] : [formatOfRest(role)]) {
+      weights += pooledBytes(one, rows, k);
+      blocks.set(`${one.name} ${k}`, pooledBytes(one, blockRows(k), k));
+    }
+  }
+  const random = [...blocks.values()].reduce((sum, bytes) => sum + bytes, 4 * RANDOM_WEIGHTS);
+  return weights + random + speedRunBytes(graph, SPEED);
 }
+
+/** Rows of a block of random weights, so that copies of it start on whole words. */
+const blockRows = (k: number): number => Math.floor(RANDOM_WEIGHTS / k / 8) * 8;
 
 const formatOfRest = (role: string): Format => formatByName(role === 'embedding' ? 'f16' : 'f32');
 
@@ -67,6 +73,7 @@ export async function measureStack(
     throw new OutOfMemoryError(`${stack.description}: about ${bytes} bytes; the budget is ${gpu.memory.budget}.`);
   }
   const graph = graphOfStack(stack);
+  const tokens = gpu.description.software ? SPEED_ON_CPU : SPEED;
   const maker = new WeightMaker(gpu);
   const lend = <T>(weights: ReadonlyMap<string, Weight>, work: Parameters<typeof withDecoder<T>>[4]) =>
     withDecoder(gpu, graph, weights, POSITIONS, work);
@@ -82,7 +89,7 @@ export async function measureStack(
     const small = await inFormat(format);
     return await lend(wide, (f32) =>
       lend(half, (f16) =>
-        lend(small, (compressed) => measureSpeed({ f32, f16, compressed }, { ...SPEED, ...options })),
+        lend(small, (compressed) => measureSpeed({ f32, f16, compressed }, { ...tokens, ...options })),
       ),
     );
   } finally {
@@ -97,11 +104,13 @@ class WeightMaker {
   readonly #made: Weight[] = [];
   readonly #random: Weight;
   readonly #bad: BufferView;
+  /** The block in each format, as matrices of each width. */
+  readonly #blocks = new Map<string, Weight>();
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
-    this.#random = allocateWeight(gpu, formatByName('f32'), 1, RANDOM_WEIGHTS, 'random weights');
     this.#bad = { buffer: gpu.memory.allocate(4, 'bad weight') };
+    this.#random = allocateWeight(gpu, formatByName('f32'), 1, RANDOM_WEIGHTS, 'random weights');
     const values = Float32Array.from({ length: RANDOM_WEIGHTS }, (_, i) => (randomUniform(0, i) - 0.5) / 16);
     gpu.upload(this.#random.parts[0]!.arrays[0]!.buffer, new Uint8Array(values.buffer));
   }
@@ -110,37 +119,63 @@ class WeightMaker {
     const result = new Map<string, Weight>();
     for (const { name, shape, role } of weights) {
       const { rows, k } = matrixShape(shape);
+      const block = await this.#block(formatOf(role), k);
       // In an error scope of its own, so that a GPU that is full says so.
       await this.#gpu.guard('Synthetic layers', () => {
-        const weight = allocateWeight(this.#gpu, formatOf(role), rows, k, name);
+        const weight = allocateWeight(this.#gpu, block.format, rows, k, name);
         this.#made.push(weight);
         result.set(name, weight);
+        this.#fill(weight, block);
       });
     }
-    for (const weight of result.values()) await this.#gpu.scheduler.run(this.#fill(weight));
     return result;
   }
 
-  /** Quantizes the block into as many rows as it makes up, again and again. */
-  #fill({ format, k, parts }: Weight): Step[] {
-    const chunk = 2 ** Math.floor(Math.log2(RANDOM_WEIGHTS / k));
-    return parts.flatMap((part) =>
-      Array.from({ length: Math.ceil(part.rows / chunk) }, (_, i) =>
+  async #block(format: Format, k: number): Promise<Weight> {
+    const key = `${format.name} ${k}`;
+    const known = this.#blocks.get(key);
+    if (known) return known;
+    const block = allocateWeight(this.#gpu, format, blockRows(k), k, 'random weights');
+    this.#made.push(block);
+    await this.#gpu.scheduler.run(
+      block.parts.map((part) =>
         quantizeStep({
           source: this.#random.format,
           from: this.#random.parts[0]!.arrays[0]!,
           format,
-          to: part.arrays.map(({ buffer, offset = 0 }, a) => ({
-            buffer,
-            offset: offset + contentBytes(format.arrays[a]!, i * chunk, k),
-          })),
-          rows: Math.min(chunk, part.rows - i * chunk),
+          to: part.arrays,
+          rows: part.rows,
           k,
           bad: this.#bad,
-          name: 'synthetic weight',
+          name: 'random weights',
         }),
       ),
     );
+    this.#blocks.set(key, block);
+    return block;
+  }
+
+  /** Copies the block into as many rows as it has, again and again. */
+  #fill({ format, k, parts }: Weight, block: Weight): void {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'synthetic weights' });
+    const { rows: blockRows, arrays: from } = block.parts[0]!;
+    for (const part of parts) {
+      for (let row = 0; row < part.rows; row += blockRows) {
+        const rows = Math.min(blockRows, part.rows - row);
+        for (const [i, array] of format.arrays.entries()) {
+          const to = part.arrays[i]!;
+          const offset = (to.offset ?? 0) + contentBytes(array, row, k);
+          encoder.copyBufferToBuffer(
+            from[i]!.buffer,
+            from[i]!.offset ?? 0,
+            to.buffer,
+            offset,
+            arrayBytes(array, rows, k),
+          );
+        }
+      }
+    }
+    this.#gpu.device.queue.submit([encoder.finish()]);
   }
 
   release(): void {

@@ -149,10 +149,10 @@ async function stackOrNote(
   }
 }
 
-const reported = ({ prefill, decode, rounds }: Speed) => ({
+const reported = ({ prefill, decode, ...rest }: Speed) => ({
   prefill: rateOf(prefill),
   decode: rateOf(decode),
-  rounds,
+  ...rest,
 });
 
 /** With an interval that is no longer read-only, as schemas infer it. */

@@ -24,9 +24,9 @@ test('values that are kept share no memory', () => {
   expect(run.activations).toBeLessThan(values / 2);
 });
 
-test('the layers of a 1B model are 122 million weights in three formats', () => {
+test('the layers of a 1B model are 122 million weights in three formats, and a tenth for blocks, embedding and activations', () => {
   const weights = 2 * 2048 * (2 * 2048 + 2 * 512 + 3 * 8192);
   const bytes = stackBytes(STACK_1B, formatByName('q4_0'));
-  expect(bytes / (weights * (4 + 2 + 4.5 / 8))).toBeGreaterThan(1);
-  expect(bytes / (weights * (4 + 2 + 4.5 / 8))).toBeLessThan(1.1);
+  expect(bytes / (weights * (4 + 2 + 4.5 / 8))).toBeGreaterThan(1.05);
+  expect(bytes / (weights * (4 + 2 + 4.5 / 8))).toBeLessThan(1.15);
 });
