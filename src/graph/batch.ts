@@ -127,6 +127,9 @@ export function planBatch(
   return { steps, operationOf, logits: values.get(graph.logits)!, logitRows, values, bytes, release };
 }
 
+/** Threads for a row where a barrier costs more than the additions that it saves. */
+const FEW_THREADS = 8;
+
 function isAligned(gpu: Gpu, graph: Graph, operation: Operation & { op: 'linear' }, tokens: number): boolean {
   return ((tokens - 1) * graph.values[operation.x]! * 4) % gpu.limits.minStorageBufferOffsetAlignment === 0;
 }
@@ -164,6 +167,7 @@ function stepsOf(
           epsilon: operation.epsilon,
           tokens,
           width,
+          ...(buffers.threadPerRow && { threads: FEW_THREADS }),
         }),
       ];
     }

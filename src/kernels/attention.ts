@@ -67,7 +67,7 @@ export interface AttentionArguments {
 /** A workgroup for each token and head, or a thread. */
 export type AttentionVariant = 'workgroup' | 'thread';
 
-/** The thread variant keeps a whole head in registers, as vec4. */
+/** The thread variant keeps a head's sums for each thread in workgroup memory: 16 KiB with the largest. */
 const MAX_THREAD_HEAD_DIM = 128;
 const THREADS = 32;
 

@@ -99,17 +99,18 @@ test(`rms-norm: ${SHAPES} shapes`, async () => {
     const x = filled(tokens * width, draws[n % draws.length]!(next));
     const weight = filled(width, () => gaussian(next));
     const epsilon = [1e-5, 1e-6, 1e-12][n % 3]!;
+    const threads = n % 2 === 0 ? 256 : 8;
     const out = bench.room(tokens * width);
-    steps.push(rmsNormStep({ x: bench.upload(x), weight: bench.upload(weight), out, epsilon, tokens, width }));
-    return { x, weight, out, epsilon, tokens, width };
+    steps.push(rmsNormStep({ x: bench.upload(x), weight: bench.upload(weight), out, epsilon, tokens, width, threads }));
+    return { x, weight, out, epsilon, tokens, width, threads };
   });
   await bench.gpu.scheduler.run(steps);
-  for (const { x, weight, out, epsilon, tokens, width } of cases) {
+  for (const { x, weight, out, epsilon, tokens, width, threads } of cases) {
     const wanted = rmsNorm(x, weight, epsilon);
-    // The sum has at most width/256 + 8 roundings in a row, and counts half under the root; root, two divisions and
-    // products are worth about ten units.
-    const units = 12 + (width / 256 + 8) / 2;
-    const label = `${tokens} x ${width}, epsilon ${epsilon}`;
+    // The sum has at most width/threads roundings in a row and those of the tree, and counts half under the root; root, two
+    // divisions and products are worth about ten units.
+    const units = 12 + (width / threads + Math.log2(threads)) / 2;
+    const label = `${tokens} x ${width} by ${threads}, epsilon ${epsilon}`;
     errors.compare(
       label,
       await bench.floats(out, tokens * width),

@@ -1,0 +1,37 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Claim } from '../claim.ts';
+
+/** Tests that compare kernels with their CPU references: at least 200 random shapes a kernel, and codes and scales bit for bit. */
+const SUITES = [
+  'test/gpu/layers',
+  'test/gpu/linear.test.ts',
+  'test/gpu/quantize.test.ts',
+  'test/gpu/compare-logits.test.ts',
+];
+
+/** Every kernel equals its reference on this device. Run it once on each driver. */
+export const claim: Claim = {
+  name: 'kernels',
+  async measure() {
+    const folder = mkdtempSync(join(tmpdir(), 'compressa-claim-'));
+    const file = join(folder, 'results.json');
+    try {
+      // A child's own device: the tests open it as they would alone.
+      spawnSync('npx', ['vitest', 'run', ...SUITES, '--reporter=json', `--outputFile=${file}`], { stdio: 'ignore' });
+      const { numPassedTests, numFailedTests, numTotalTests } = JSON.parse(readFileSync(file, 'utf8'));
+      return [
+        {
+          claim: 'kernels equal their f64 references over 200 shapes each, quantizers bit for bit',
+          threshold: 'every test passes',
+          measured: `${numPassedTests} of ${numTotalTests}`,
+          pass: numFailedTests === 0 && numPassedTests === numTotalTests && numTotalTests > 0,
+        },
+      ];
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+};
