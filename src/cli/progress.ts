@@ -24,10 +24,15 @@ export function startProgress(label: string, unit: ProgressUnit = MEGABYTES): Pr
   return process.stderr.isTTY ? bar(label, unit) : lines(label, unit);
 }
 
-/** Of one unit a second, since `started`. */
-function rateText(done: number, started: number, { name, scale }: ProgressUnit): string {
-  const rate = done / scale / Math.max(1e-3, (performance.now() - started) / 1000);
-  return `${rate < 10 ? rate.toFixed(2) : rate.toFixed(1)} ${name}/s`;
+/** Rate since `started` and time left, once something is done. */
+function pace(done: number, total: number, started: number, { name, scale }: ProgressUnit) {
+  if (done === 0) return { rate: '-', left: '-' };
+  const seconds = Math.max(1e-3, (performance.now() - started) / 1000);
+  const rate = done / scale / seconds;
+  return {
+    rate: `${rate < 10 ? rate.toFixed(2) : rate.toFixed(1)} ${name}/s`,
+    left: `${((seconds * (total - done)) / done).toFixed(0)} s left`,
+  };
 }
 
 function bar(label: string, unit: ProgressUnit): Progress {
@@ -36,15 +41,15 @@ function bar(label: string, unit: ProgressUnit): Progress {
   return {
     update(done, total, what = '') {
       if (!single) {
-        const format = `${label} {bar} {percentage}% | {rate} | {eta_formatted} left${what ? ' | {what}' : ''}`;
+        const format = `${label} {bar} {percentage}% | {rate} | {left}${what ? ' | {what}' : ''}`;
         // Ctrl-C is handled by the program, which cancels.
         single = new SingleBar(
           { format, hideCursor: true, clearOnComplete: true, gracefulExit: false },
           Presets.shades_classic,
         );
-        single.start(total, 0, { rate: '-', what: '' });
+        single.start(total, 0, { ...pace(0, total, started, unit), what: '' });
       }
-      single.update(done, { rate: rateText(done, started, unit), what: safeName(what) });
+      single.update(done, { ...pace(done, total, started, unit), what: safeName(what) });
     },
     stop: () => single?.stop(),
   };
@@ -61,8 +66,8 @@ function lines(label: string, unit: ProgressUnit): Progress {
       if (tenths <= shown || (tenths < 10 && now - last < 1000 * LINE_SECONDS)) return;
       shown = tenths;
       last = now;
-      const left = done === 0 ? 0 : ((now - started) / 1000) * ((total - done) / done);
-      console.error(`${label}: ${tenths * 10}%, ${rateText(done, started, unit)}, ${left.toFixed(0)} s left`);
+      const { rate, left } = pace(done, total, started, unit);
+      console.error(`${label}: ${tenths * 10}%, ${rate}, ${left}`);
     },
     stop: () => undefined,
   };

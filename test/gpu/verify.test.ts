@@ -25,7 +25,7 @@ const tokens = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength 
 /** As the 1B stack, in small; the odd width of the feed-forward part leaves a rest behind the last whole block of random numbers. */
 const STACK: Stack = {
   description: 'small layers',
-  shapes: { hidden: 256, ffn: 4224, layers: 2, heads: 4, kvHeads: 2, headDim: 64, vocabulary: 128 },
+  shapes: { hidden: 256, ffn: 4224, layers: 1, heads: 4, kvHeads: 2, headDim: 64, vocabulary: 128 },
 };
 const QUICK = { rounds: 1, prefillTokens: 8, decodeTokens: 2, stack: STACK };
 
