@@ -1,6 +1,7 @@
-// Causal attention with grouped queries, a workgroup for each token and head. Positions pass in tiles of WORKGROUP: each
+// Causal attention with grouped queries, over all positions or a window of the last, a workgroup for each token and head. Positions pass in tiles of WORKGROUP: each
 // thread scores one position, then each owns up to four columns of the output and adds up the tile. The softmax is
 // online: the running sums are rescaled where a tile raises the maximum. Tiles are summed by themselves first.
+// #include "soft_cap_value.wgsl"
 @group(0) @binding(0) var<storage, read> q: array<f32>;
 @group(0) @binding(1) var<storage, read> k_cache: array<f32>;
 @group(0) @binding(2) var<storage, read> v_cache: array<f32>;
@@ -8,7 +9,7 @@
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-struct Params { tokens: u32, heads: u32, kv_heads: u32, head_dim: u32, max_positions: u32, scale: f32 }
+struct Params { tokens: u32, heads: u32, kv_heads: u32, head_dim: u32, max_positions: u32, scale: f32, window: u32, soft_cap: f32 }
 
 override WORKGROUP: u32 = 64;
 const COLUMNS = 4u;
@@ -33,7 +34,8 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let start = (token * params.heads + head) * head_dim;
   let kv_width = params.kv_heads * head_dim;
   let kv_start = head * params.kv_heads / params.heads * head_dim;
-  let visible = min(min(state[0], params.max_positions) + token + 1u, params.max_positions);
+  let end = min(min(state[0], params.max_positions) + token + 1u, params.max_positions);
+  let first = select(0u, end - params.window, params.window > 0u && end > params.window);
 
   for (var i = thread; i < head_dim; i += WORKGROUP) { query[i] = q[start + i]; }
   workgroupBarrier();
@@ -41,13 +43,15 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   var columns = vec4<f32>(0.0);
   var total = 0.0;
   var largest = -LARGEST;
-  for (var tile = 0u; tile < visible; tile += WORKGROUP) {
-    let count = min(WORKGROUP, visible - tile);
+  for (var tile = first; tile < end; tile += WORKGROUP) {
+    let count = min(WORKGROUP, end - tile);
     if (thread < count) {
       let key = (tile + thread) * kv_width + kv_start;
       var dot = 0.0;
       for (var i = 0u; i < head_dim; i++) { dot += query[i] * k_cache[key + i]; }
-      scores[thread] = clamp(dot * params.scale, -LARGEST, LARGEST);
+      var score = clamp(dot * params.scale, -LARGEST, LARGEST);
+      if (params.soft_cap > 0.0) { score = soft_cap(vec4<f32>(score), params.soft_cap).x; }
+      scores[thread] = score;
     }
     workgroupBarrier();
     var tile_largest = largest;

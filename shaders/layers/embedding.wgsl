@@ -1,11 +1,11 @@
-// Row ids[t] of a weight in any format to row t of out, four weights a thread. Tokens outside rows
+// Row ids[t] of a weight in any format, times a factor, to row t of out, four weights a thread. Tokens outside rows
 // row_start .. row_start + rows - 1, which this part of the weight holds, are left alone.
 // #include "../common/grid.wgsl"
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-struct Params { tokens: u32, width: u32, row_start: u32, rows: u32 }
+struct Params { tokens: u32, width: u32, row_start: u32, rows: u32, scale: f32 }
 
 fn row_length() -> u32 { return params.width; }
 
@@ -27,6 +27,6 @@ fn main(
   let k = 4u * (i % quads);
   let w = load4(row, k);
   for (var j = 0u; j < 4u; j++) {
-    if (k + j < params.width) { out[token * params.width + k + j] = w[j]; }
+    if (k + j < params.width) { out[token * params.width + k + j] = w[j] * params.scale; }
   }
 }

@@ -4,10 +4,12 @@ import type { BufferView, Step } from '../gpu/kernel.ts';
 import { addStep } from '../kernels/add.ts';
 import { appendStep, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
 import { embeddingSteps } from '../kernels/embedding.ts';
+import { geluMulStep } from '../kernels/gelu-mul.ts';
 import { linearSteps } from '../kernels/linear.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
 import { rotaryStep } from '../kernels/rotary.ts';
 import { siluMulStep } from '../kernels/silu-mul.ts';
+import { softCapStep } from '../kernels/soft-cap.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Graph, Operation, ValueName } from './graph.ts';
 import { inputsOf, lastReads } from './inputs.ts';
@@ -156,7 +158,13 @@ function stepsOf(
   const vector = (name: string): BufferView => weight(name).parts[0]!.arrays[0]!;
   switch (operation.op) {
     case 'embedding':
-      return embeddingSteps({ ids, weight: weight(operation.weight), out, tokens });
+      return embeddingSteps({
+        ids,
+        weight: weight(operation.weight),
+        out,
+        tokens,
+        ...optional({ scale: operation.scale }),
+      });
     case 'rms-norm': {
       const width = weight(operation.weight).k;
       return [
@@ -165,22 +173,29 @@ function stepsOf(
           weight: vector(operation.weight),
           out,
           epsilon: operation.epsilon,
-          tokens,
+          // Heads that are normalized by themselves are rows too.
+          tokens: out.size! / 4 / width,
           width,
+          ...optional({ offset: operation.offset }),
           ...(buffers.threadPerRow && { threads: FEW_THREADS }),
         }),
       ];
     }
     case 'linear':
-      return linearSteps({
-        x: value(operation.x),
-        weight: weight(operation.weight),
-        y: out,
-        tokens,
-        lanes: buffers.threadPerRow ? 1 : 32,
-        label: operation.weight,
-        ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
-      });
+      return [
+        ...linearSteps({
+          x: value(operation.x),
+          weight: weight(operation.weight),
+          y: out,
+          tokens,
+          lanes: buffers.threadPerRow ? 1 : 32,
+          label: operation.weight,
+          ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
+        }),
+        ...(operation.softCap === undefined
+          ? []
+          : [softCapStep({ y: out, count: out.size! / 4, cap: operation.softCap })]),
+      ];
     case 'rotary': {
       const { headDim } = operation.rotary;
       const heads = out.size! / 4 / tokens / headDim;
@@ -188,7 +203,7 @@ function stepsOf(
       return [rotaryStep({ x: value(operation.x), frequencies, state, out, tokens, heads, headDim })];
     }
     case 'attention': {
-      const { heads, kvHeads, headDim, scale } = operation;
+      const { heads, kvHeads, headDim, scale, window, softCap } = operation;
       const { k: kCache, v: vCache } = buffers.caches[operation.cache]!;
       const width = kvHeads * headDim;
       return [
@@ -214,13 +229,23 @@ function stepsOf(
           headDim,
           maxPositions,
           scale,
+          ...optional({ window, softCap }),
           variant: buffers.threadPerRow && fitsThreadAttention(headDim) ? 'thread' : 'workgroup',
         }),
       ];
     }
+    case 'gelu-mul':
+      return [geluMulStep({ gate: value(operation.gate), up: value(operation.up), out, count: out.size! / 4 })];
     case 'silu-mul':
       return [siluMulStep({ gate: value(operation.gate), up: value(operation.up), out, count: out.size! / 4 })];
     case 'add':
       return [addStep({ a: value(operation.a), b: value(operation.b), out, count: out.size! / 4 })];
   }
+}
+
+/** The fields that are set: an argument that is undefined is not the same as one left out. */
+function optional<T extends Record<string, number | undefined>>(fields: T): { [K in keyof T]?: number } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: number;
+  };
 }

@@ -13,11 +13,20 @@ export interface Rotary {
 
 /** One operation. Every operation works on all tokens of a batch row by row, except attention. */
 export type Operation =
-  | { readonly op: 'embedding'; readonly weight: WeightName; readonly out: ValueName }
+  | {
+      readonly op: 'embedding';
+      readonly weight: WeightName;
+      /** Factor on the rows; default 1. */
+      readonly scale?: number;
+      readonly out: ValueName;
+    }
   | {
       readonly op: 'rms-norm';
+      /** As wide as the weight, or a multiple: then each piece of the weight's width is normalized by itself, such as heads. */
       readonly x: ValueName;
       readonly weight: WeightName;
+      /** Added to the weight; default 0. Some families store what a weight differs from 1 by. */
+      readonly offset?: number;
       readonly epsilon: number;
       readonly out: ValueName;
     }
@@ -26,6 +35,8 @@ export type Operation =
       readonly x: ValueName;
       readonly weight: WeightName;
       readonly bias?: WeightName;
+      /** The result y becomes softCap · tanh(y / softCap). */
+      readonly softCap?: number;
       readonly out: ValueName;
     }
   | { readonly op: 'rotary'; readonly x: ValueName; readonly rotary: Rotary; readonly out: ValueName }
@@ -41,8 +52,13 @@ export type Operation =
       readonly headDim: number;
       /** Factor on q·k, usually 1/√headDim. */
       readonly scale: number;
+      /** A token at position p sees positions above p − window; default: all up to p. */
+      readonly window?: number;
+      /** A score s becomes softCap · tanh(s / softCap) before the softmax. */
+      readonly softCap?: number;
       readonly out: ValueName;
     }
+  | { readonly op: 'gelu-mul'; readonly gate: ValueName; readonly up: ValueName; readonly out: ValueName }
   | { readonly op: 'silu-mul'; readonly gate: ValueName; readonly up: ValueName; readonly out: ValueName }
   | { readonly op: 'add'; readonly a: ValueName; readonly b: ValueName; readonly out: ValueName };
 

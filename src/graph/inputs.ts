@@ -11,6 +11,7 @@ export function inputsOf(operation: Operation): ValueName[] {
       return [operation.x];
     case 'attention':
       return [operation.q, operation.k, operation.v];
+    case 'gelu-mul':
     case 'silu-mul':
       return [operation.gate, operation.up];
     case 'add':

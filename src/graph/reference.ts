@@ -9,10 +9,12 @@ import { add } from './reference/add.ts';
 import type { Numbers } from './reference/array.ts';
 import { attention } from './reference/attention.ts';
 import { embedding } from './reference/embedding.ts';
+import { geluMul } from './reference/gelu-mul.ts';
 import { linear } from './reference/linear.ts';
 import { rmsNorm } from './reference/rms-norm.ts';
 import { rotary } from './reference/rotary.ts';
 import { siluMul } from './reference/silu-mul.ts';
+import { softCap } from './reference/soft-cap.ts';
 
 export type { Numbers } from './reference/array.ts';
 
@@ -72,12 +74,13 @@ export class ReferenceRun {
     const width = (name: ValueName) => this.#graph.values[name]!;
     switch (operation.op) {
       case 'embedding':
-        return embedding(tokens, this.#weights(operation.weight), width(operation.out));
+        return embedding(tokens, this.#weights(operation.weight), width(operation.out), operation.scale);
       case 'rms-norm':
-        return rmsNorm(value(operation.x), this.#weights(operation.weight), operation.epsilon);
+        return rmsNorm(value(operation.x), this.#weights(operation.weight), operation.epsilon, operation.offset);
       case 'linear': {
         const bias = operation.bias === undefined ? undefined : this.#weights(operation.bias);
-        return linear(value(operation.x), this.#weights(operation.weight), width(operation.x), bias);
+        const y = linear(value(operation.x), this.#weights(operation.weight), width(operation.x), bias);
+        return operation.softCap === undefined ? y : softCap(y, operation.softCap);
       }
       case 'rotary':
         return rotary(value(operation.x), width(operation.x), operation.rotary, start);
@@ -85,6 +88,8 @@ export class ReferenceRun {
         const { keys, values: seen } = this.#extend(operation, value(operation.k), value(operation.v), start);
         return attention(value(operation.q), keys, seen, operation);
       }
+      case 'gelu-mul':
+        return geluMul(value(operation.gate), value(operation.up));
       case 'silu-mul':
         return siluMul(value(operation.gate), value(operation.up));
       case 'add':

@@ -4,6 +4,7 @@ import threadSource from '../../shaders/layers/attention_thread.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, readsState, writes } from './exact.ts';
+import { checkSoftCap } from './soft-cap.ts';
 
 /** Threads, positions of a tile, and a quarter of the largest head. */
 const WORKGROUP = 64;
@@ -60,6 +61,10 @@ export interface AttentionArguments {
   readonly maxPositions: number;
   /** Factor on q·k. */
   readonly scale: number;
+  /** Positions that a token sees, its own included. Default: all. */
+  readonly window?: number;
+  /** Scores s become softCap * tanh(s / softCap). */
+  readonly softCap?: number;
   /** Default `workgroup`; `thread` needs a headDim that `fitsThreadAttention`. */
   readonly variant?: AttentionVariant;
 }
@@ -75,9 +80,9 @@ export function fitsThreadAttention(headDim: number): boolean {
   return headDim % 4 === 0 && headDim <= MAX_THREAD_HEAD_DIM;
 }
 
-/** Causal attention with grouped queries over everything cached up to each token. */
+/** Causal attention with grouped queries over everything cached up to each token, or the last `window` positions of it. */
 export function attentionStep(args: AttentionArguments): Step {
-  const { q, kCache, vCache, state, out, tokens, heads, kvHeads, headDim, maxPositions, scale } = args;
+  const { q, kCache, vCache, state, out, tokens, heads, kvHeads, headDim, maxPositions, scale, window, softCap } = args;
   const label = 'attention';
   checkSizes(label, { tokens, heads, headDim });
   checkSizes(label, { maxPositions, kvHeads, headDim });
@@ -86,6 +91,8 @@ export function attentionStep(args: AttentionArguments): Step {
   if (tokens > 65535 || heads > 65535)
     throw new ArgumentError(`${label}: ${tokens} tokens x ${heads} heads; at most 65535 each.`);
   if (!Number.isFinite(scale)) throw new ArgumentError(`${label}: the scale is ${scale}.`);
+  if (window !== undefined) checkSizes(label, { window });
+  if (softCap !== undefined) checkSoftCap(label, softCap);
   if (args.variant === 'thread' && !fitsThreadAttention(headDim)) {
     throw new ArgumentError(
       `${label}: the thread variant takes multiples of 4 up to ${MAX_THREAD_HEAD_DIM}, not a headDim of ${headDim}.`,
@@ -104,7 +111,9 @@ export function attentionStep(args: AttentionArguments): Step {
       readsState(label, state),
       writes(label, 'out', out, tokens * width),
     ],
-    params: packParams(tokens, heads, kvHeads, headDim, maxPositions, { f32: scale }),
+    params: packParams(tokens, heads, kvHeads, headDim, maxPositions, { f32: scale }, window ?? 0, {
+      f32: softCap ?? 0,
+    }),
     grid: [heads, byThread ? Math.ceil(tokens / THREADS) : tokens, 1],
   };
 }

@@ -1,4 +1,5 @@
 import source from '../../shaders/layers/embedding.wgsl';
+import { ArgumentError } from '../errors.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { type Weight, weightBindings } from './weight.ts';
@@ -11,13 +12,16 @@ export interface EmbeddingArguments {
   readonly weight: Weight;
   readonly out: BufferView;
   readonly tokens: number;
+  /** Default 1. */
+  readonly scale?: number;
 }
 
-/** out[t] = row ids[t] of the weight; a step for each part of the weight. */
-export function embeddingSteps({ ids, weight, out, tokens }: EmbeddingArguments): Step[] {
+/** out[t] = row ids[t] of the weight times the scale; a step for each part of the weight. */
+export function embeddingSteps({ ids, weight, out, tokens, scale = 1 }: EmbeddingArguments): Step[] {
   const label = 'embedding';
   const { format, k: width } = weight;
   checkSizes(label, { tokens, width });
+  if (!Number.isFinite(scale)) throw new ArgumentError(`${label}: the scale is ${scale}.`);
   return weight.parts.map((part) => {
     checkSizes(label, { rows: part.rows, width });
     return {
@@ -25,7 +29,7 @@ export function embeddingSteps({ ids, weight, out, tokens }: EmbeddingArguments)
       kernel: { source, format: format.shader, constants: { ...format.constants, WORKGROUP } },
       bindings: [reads(label, 'ids', ids, tokens), writes(label, 'out', out, tokens * width)],
       weight: weightBindings(part),
-      params: packParams(tokens, width, part.rowStart, part.rows),
+      params: packParams(tokens, width, part.rowStart, part.rows, { f32: scale }),
       grid: grid1d(Math.ceil((tokens * Math.ceil(width / 4)) / WORKGROUP)),
       bytes: 4 * tokens * width,
     };

@@ -1,7 +1,10 @@
 import intAsymmetric from '../../shaders/quantize/int_asymmetric.wgsl';
 import intSymmetric from '../../shaders/quantize/int_symmetric.wgsl';
-import q4Shader from '../../shaders/quantize/q4_0.wgsl';
-import q8Shader from '../../shaders/quantize/q8_0.wgsl';
+import toQ40 from '../../shaders/quantize/q4_0.wgsl';
+import toQ41 from '../../shaders/quantize/q4_1.wgsl';
+import toQ50 from '../../shaders/quantize/q5_0.wgsl';
+import toQ51 from '../../shaders/quantize/q5_1.wgsl';
+import toQ80 from '../../shaders/quantize/q8_0.wgsl';
 import toBf16 from '../../shaders/quantize/to_bf16.wgsl';
 import toF16 from '../../shaders/quantize/to_f16.wgsl';
 import toF32 from '../../shaders/quantize/to_f32.wgsl';
@@ -27,11 +30,19 @@ interface Quantizer {
 
 const DENSE: Readonly<Record<string, ShaderSource>> = { f32: toF32, f16: toF16, bf16: toBf16 };
 
+const GGML: Readonly<Record<string, ShaderSource>> = {
+  q4_0: toQ40,
+  q4_1: toQ41,
+  q5_0: toQ50,
+  q5_1: toQ51,
+  q8_0: toQ80,
+};
+
 function quantizerOf(format: Format): Quantizer {
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
-  if (format.name === 'q8_0') return { source: q8Shader, constants: {}, weightsPerThread: 2 * format.block };
-  if (format.name === 'q4_0') return { source: q4Shader, constants: {}, weightsPerThread: 2 * format.block };
+  const ggml = GGML[format.name];
+  if (ggml) return { source: ggml, constants: {}, weightsPerThread: 2 * format.block };
   const constants = { ...format.constants, BITS: format.arrays[0]!.elementsPerRow(8) };
   return format.arrays.length === 3
     ? { source: intAsymmetric, constants, weightsPerThread: 4 * format.block }
@@ -62,7 +73,7 @@ export interface QuantizeArguments {
 }
 
 /**
- * Converts a dense matrix to `format` (dense to dense too). Codes, scales and zeros equal `format.reference.quantize` bit
+ * Converts a dense matrix to `format` (dense to dense too). Codes, scales, zeros and minima equal `format.reference.quantize` bit
  * for bit on every device.
  * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit.
  */

@@ -47,7 +47,10 @@ test.each<AttentionVariant>(['workgroup', 'thread'])(
       const k = bench.upload(keys.slice(past * kvWidth));
       const v = bench.upload(values.slice(past * kvWidth));
       steps.push(appendStep({ k, v, state, kCache, vCache, tokens, width: kvWidth, maxPositions }));
-      const shape = { heads, kvHeads, headDim, scale };
+      // None, the token itself, a tile and one more, none again, and longer than everything.
+      const window = [undefined, 1, 64, 65, undefined, 1000, 1 + Math.floor(next() * 100)][n % 7];
+      const softCap = [undefined, 50, undefined, 0.5][n % 4];
+      const shape = { heads, kvHeads, headDim, scale, ...(window && { window }), ...(softCap && { softCap }) };
       steps.push(
         attentionStep({ q: bench.upload(q), kCache, vCache, state, out, tokens, maxPositions, variant, ...shape }),
       );
@@ -55,10 +58,10 @@ test.each<AttentionVariant>(['workgroup', 'thread'])(
     });
     await bench.gpu.scheduler.run(steps);
     for (const { q, keys, values, out, past, tokens, shape } of cases) {
-      const { heads, kvHeads, headDim, scale } = shape;
+      const { heads, kvHeads, headDim, scale, window = past + tokens, softCap = 0 } = shape;
       const wanted = attention(q, keys, values, shape);
       const actual = await bench.floats(out, q.length);
-      const label = `${tokens} after ${past}, ${heads}/${kvHeads} x ${headDim}`;
+      const label = `${tokens} after ${past}, ${heads}/${kvHeads} x ${headDim}, window ${window}, cap ${softCap}`;
       for (let row = 0; row < tokens; row++) {
         for (let head = 0; head < heads; head++) {
           // A score is off by at most (headDim + 2) roundings of Σ|q·k|·scale; so far off, a softmax moves by twice that
@@ -68,7 +71,7 @@ test.each<AttentionVariant>(['workgroup', 'thread'])(
           const qStart = (row * heads + head) * headDim;
           let products = 0;
           let largest = 0;
-          for (let position = 0; position <= past + row; position++) {
+          for (let position = Math.max(0, past + row + 1 - window); position <= past + row; position++) {
             let sum = 0;
             for (let i = 0; i < headDim; i++) {
               const at = position * kvHeads * headDim + kvStart + i;
@@ -77,7 +80,8 @@ test.each<AttentionVariant>(['workgroup', 'thread'])(
             }
             products = Math.max(products, sum * scale);
           }
-          const scoreError = (headDim + 2) * 2 ** -24 * products;
+          // A cap makes no error larger, and adds 8 units of itself.
+          const scoreError = (headDim + 2) * 2 ** -24 * products + 8 * 2 ** -24 * softCap;
           const allowed = largest * Math.min(2, 2 * scoreError + (past / 64 + 100) * 2 ** -24);
           const part = (array: ArrayLike<number>) => Array.from({ length: headDim }, (_, i) => array[qStart + i]!);
           errors.compare(`${label}, row ${row}, head ${head}`, part(actual), part(wanted), () => allowed);
@@ -120,5 +124,7 @@ test('wrong arguments', () => {
   expect(() => attentionStep({ ...views, ...shape })).not.toThrow();
   expect(() => attentionStep({ ...views, ...shape, headDim: 257 })).toThrow(ArgumentError);
   expect(() => attentionStep({ ...views, ...shape, kvHeads: 3 })).toThrow(ArgumentError);
+  expect(() => attentionStep({ ...views, ...shape, window: 0 })).toThrow('window is 0');
+  expect(() => attentionStep({ ...views, ...shape, softCap: 0 })).toThrow('soft cap is 0');
   expect(() => attentionStep({ ...views, ...shape, maxPositions: 1 << 20 })).toThrow('"kCache" needs');
 });
