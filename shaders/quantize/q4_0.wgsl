@@ -31,7 +31,7 @@ fn quantize_block(block: u32) -> u32 {
   // Division by 8 takes 3 from the exponent; below 2^-123 the step counts as zero.
   let step = select(saturated_step(magnitude - 0x01800000u), 0u, magnitude < 0x02000000u);
   let sign = select(0x80000000u, 0u, extreme_is_negative(first, 32u, bounds));
-  let inverse = bitcast<f32>(bitcast<u32>(inverse_step(step)) | sign);
+  let inverse = bitcast<f32>(bitcast<u32>(inverse_step(step, SMALLEST_STEP)) | sign);
   for (var i = 0u; i < 4u; i++) { codes[4u * block + i] = codes8(first + 8u * i, inverse); }
   return f16_bits(step | sign);
 }

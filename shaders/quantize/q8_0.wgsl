@@ -33,7 +33,7 @@ fn quantize_block(block: u32) -> u32 {
   if (magnitude >= INFINITY) { report(first, 32u); }
   // 0x42fe0000 is 127; a subnormal maximum has a step that counts as zero.
   let step = select(saturated_step(divide_bits(magnitude, 0x42fe0000u)), 0u, magnitude < 0x800000u);
-  let inverse = inverse_step(step);
+  let inverse = inverse_step(step, SMALLEST_STEP);
   codes[2u * block] = vec4<u32>(codes4(w[0], inverse), codes4(w[1], inverse), codes4(w[2], inverse), codes4(w[3], inverse));
   codes[2u * block + 1u] = vec4<u32>(codes4(w[4], inverse), codes4(w[5], inverse), codes4(w[6], inverse), codes4(w[7], inverse));
   return f16_bits(step);

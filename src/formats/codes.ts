@@ -1,7 +1,7 @@
 /**
  * The code array of block formats. Eight-bit: byte i of a row is weight i. Four-bit: each 32-bit word holds eight
  * consecutive weights, weight b (0..3) in the low nibble of byte b and weight 4 + b in its high nibble, so that a
- * kernel gets two vec4s with one mask and one shift.
+ * kernel gets two vec4s with one mask and one shift. Five-bit: four bits like that, and the fifth bits in an array of bits.
  */
 
 /** Index of the byte that holds the four-bit code of weight `i`, counted over whole rows. */
@@ -15,4 +15,14 @@ export function readNibble(codes: Uint8Array, i: number): number {
 /** Stores the four-bit code of weight `i` in an array that is still zero there. */
 export function writeNibble(codes: Uint8Array, i: number, code: number): void {
   codes[nibbleByte(i)]! |= code << (i & 4);
+}
+
+/** Bit `i` of an array of bits: little-endian words hold 32 of them, the first in the lowest place. */
+export function readBit(bits: Uint8Array, i: number): number {
+  return (bits[i >>> 3]! >>> (i & 7)) & 1;
+}
+
+/** Stores bit `i` in an array that is still zero there. */
+export function writeBit(bits: Uint8Array, i: number, bit: number): void {
+  bits[i >>> 3]! |= bit << (i & 7);
 }

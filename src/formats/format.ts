@@ -18,7 +18,7 @@ export type ElementType =
 
 /** One array of a format's device layout. Rows follow each other without padding; the whole is padded to 4 bytes. */
 export interface FormatArray {
-  /** `data` for dense formats; `codes`, `scales`, `zeros` for block formats. */
+  /** `data` for dense formats; `codes` first, then `scales`, `zeros`, `minima`, `high` for block formats. */
   readonly name: string;
   readonly type: ElementType;
   /** Elements that one row of `k` weights takes in this array. */

@@ -1,9 +1,13 @@
 import int4Shader from '../../shaders/formats/int4.wgsl';
 import int8Shader from '../../shaders/formats/int8.wgsl';
+import q41Shader from '../../shaders/formats/q4_1.wgsl';
+import q50Shader from '../../shaders/formats/q5_0.wgsl';
+import q51Shader from '../../shaders/formats/q5_1.wgsl';
+import { ELEMENT_BYTES } from '../files/element-type.ts';
 import { checkBytes, checkWeights } from './checks.ts';
-import { readNibble, writeNibble } from './codes.ts';
+import { readBit, readNibble, writeBit, writeNibble } from './codes.ts';
 import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
-import type { Codec, Format, FormatArray } from './format.ts';
+import type { Codec, Format, FormatArray, HostArrays } from './format.ts';
 import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
 import { clamp, roundHalfAway } from './rounding.ts';
 
@@ -17,98 +21,139 @@ const BLOCK = 32;
  */
 export const SMALLEST_STEP = 2 ** -124;
 
+/**
+ * The same for types with a minimum, which is subtracted: from this step on, a subnormal minimum or weight is less than
+ * half a unit in the last place of every difference that could round to another code.
+ */
+export const SMALLEST_STEP_ABOVE_MINIMUM = 2 ** -100;
+
 /** f32 values from here on round to infinity in f16. */
 export const F16_OVERFLOW = 65520;
 
 const F16_MAX = 65504;
 
 /**
- * The step that codes are computed with: ggml's, but saturated where its f16 would be infinite. Then the weights
- * beyond the last code are clipped, and nothing decodes to infinity.
+ * The step and the minimum that codes are computed with: ggml's, but saturated where their f16 would be infinite. Then
+ * weights that no code reaches are clipped, and nothing decodes to infinity.
  */
-const saturate = (d: number): number => (Math.abs(d) < F16_OVERFLOW ? d : Math.sign(d) * F16_MAX);
+const saturate = (x: number): number => (Math.abs(x) < F16_OVERFLOW ? x : Math.sign(x) * F16_MAX);
 
-/** f32 reciprocal, or 0 where the block counts as zero. */
-const inverse = (d: number): number => (Math.abs(d) < SMALLEST_STEP ? 0 : Math.fround(1 / d));
-
+const codes8: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => k };
+const codes4: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => k / 2 };
 const scales: FormatArray = { name: 'scales', type: 'F16', elementsPerRow: (k) => k / BLOCK };
+const minima: FormatArray = { name: 'minima', type: 'F16', elementsPerRow: (k) => k / BLOCK };
+/** Fifth bits of the codes: a word a block, bit i for weight i. */
+const high: FormatArray = { name: 'high', type: 'U32', elementsPerRow: (k) => k / BLOCK };
 
-/** The parts in which the two formats differ. */
+/** The parts in which the formats differ. */
 interface BlockType {
   readonly name: string;
-  readonly codes: FormatArray;
+  /** Codes first; behind them the others, in the order in which ggml puts them before its codes. */
+  readonly arrays: readonly [FormatArray, ...FormatArray[]];
   readonly shader: Format['shader'];
-  /** d before rounding to f16, from one block. */
-  step(block: Float32Array): number;
-  /** Code of `scaled` = w · (1/d), already rounded to f32. */
+  readonly constants: Format['constants'];
+  /** d and the minimum m (0 for types without one) before rounding to f16, from one block. */
+  step(block: Float32Array): { readonly d: number; readonly m: number };
+  readonly smallestStep: number;
+  /** Code of `scaled` = (w − m) · (1/d), each operation rounded to f32. */
   code(scaled: number): number;
-  write(codes: Uint8Array, i: number, code: number): void;
+  write(arrays: HostArrays, i: number, code: number): void;
   /** code − zero. */
-  read(codes: Uint8Array, i: number): number;
-  /** Bytes of one block's codes in ggml's order, and back. */
-  toGgml(codes: Uint8Array, first: number, out: Uint8Array): void;
-  fromGgml(bytes: Uint8Array, codes: Uint8Array, first: number): void;
+  read(arrays: HostArrays, i: number): number;
 }
 
-function codec(type: BlockType): Codec {
-  const codeBytes = type.codes.elementsPerRow(BLOCK);
-  const blockBytes = 2 + codeBytes;
+/** Bytes that one block takes in an array. */
+const blockBytesOf = (array: FormatArray): number => array.elementsPerRow(BLOCK) * ELEMENT_BYTES[array.type];
+
+function codec({ name, arrays: layout }: BlockType): Codec {
+  const [codes, ...heads] = layout;
+  const codeBytes = blockBytesOf(codes);
+  const blockBytes = layout.reduce((sum, array) => sum + blockBytesOf(array), 0);
   const bytesPerRow = (k: number): number => (k / BLOCK) * blockBytes;
   return {
     bytesPerRow,
-    encode(arrays, rows, k) {
-      const codes = takeArray(arrays, type.codes, rows, k);
-      const d = takeArray(arrays, scales, rows, k);
+    encode(host, rows, k) {
+      const parts = heads.map((array) => ({ bytes: takeArray(host, array, rows, k), size: blockBytesOf(array) }));
+      const codesOf = takeArray(host, codes, rows, k);
       const out = new Uint8Array(rows * bytesPerRow(k));
-      for (let block = 0; block < (rows * k) / BLOCK; block++) {
-        const at = block * blockBytes;
-        out.set(d.subarray(2 * block, 2 * block + 2), at);
-        type.toGgml(codes, block * BLOCK, out.subarray(at + 2, at + blockBytes));
+      for (let block = 0, at = 0; block < (rows * k) / BLOCK; block++) {
+        for (const { bytes, size } of parts) {
+          out.set(bytes.subarray(block * size, (block + 1) * size), at);
+          at += size;
+        }
+        const to = out.subarray(at, at + codeBytes);
+        if (codes === codes8) to.set(codesOf.subarray(block * BLOCK, (block + 1) * BLOCK));
+        else nibblesToGgml(codesOf, block * BLOCK, to);
+        at += codeBytes;
       }
       return out;
     },
     decode(bytes, rows, k) {
-      checkBytes(bytes, rows * bytesPerRow(k), `${type.name}, ${rows} x ${k}`);
-      const arrays = allocateArrays([type.codes, scales], rows, k);
-      for (let block = 0; block < (rows * k) / BLOCK; block++) {
-        const at = block * blockBytes;
-        arrays.scales!.set(bytes.subarray(at, at + 2), 2 * block);
-        type.fromGgml(bytes.subarray(at + 2, at + blockBytes), arrays.codes!, block * BLOCK);
+      checkBytes(bytes, rows * bytesPerRow(k), `${name}, ${rows} x ${k}`);
+      const host = allocateArrays(layout, rows, k);
+      const parts = heads.map((array) => ({ to: host[array.name]!, size: blockBytesOf(array) }));
+      for (let block = 0, at = 0; block < (rows * k) / BLOCK; block++) {
+        for (const { to, size } of parts) {
+          to.set(bytes.subarray(at, at + size), block * size);
+          at += size;
+        }
+        const from = bytes.subarray(at, at + codeBytes);
+        if (codes === codes8) host.codes!.set(from, block * BLOCK);
+        else nibblesFromGgml(from, host.codes!, block * BLOCK);
+        at += codeBytes;
       }
-      return arrays;
+      return host;
     },
   };
 }
 
+/** ggml's byte j holds weight j (low nibble) and weight j + 16 (high). */
+function nibblesToGgml(codes: Uint8Array, first: number, out: Uint8Array): void {
+  for (let j = 0; j < BLOCK / 2; j++) out[j] = readNibble(codes, first + j) | (readNibble(codes, first + j + 16) << 4);
+}
+
+function nibblesFromGgml(bytes: Uint8Array, codes: Uint8Array, first: number): void {
+  for (const [j, byte] of bytes.entries()) {
+    writeNibble(codes, first + j, byte & 15);
+    writeNibble(codes, first + j + 16, byte >>> 4);
+  }
+}
+
 function ggmlFormat(type: BlockType): Format {
+  const { arrays: layout } = type;
   return {
     name: type.name,
     kind: 'block',
     block: BLOCK,
-    arrays: [type.codes, scales],
+    arrays: layout,
     shader: type.shader,
-    constants: { GROUP: BLOCK },
+    constants: type.constants,
     reference: {
       quantize(weights, rows, k) {
         checkWeights(weights, rows, k);
-        const arrays = allocateArrays([type.codes, scales], rows, k);
+        const host = allocateArrays(layout, rows, k);
         for (let block = 0; block < weights.length / BLOCK; block++) {
           const first = block * BLOCK;
           const values = weights.subarray(first, first + BLOCK);
-          const d = saturate(type.step(values));
-          const id = inverse(d);
-          writeU16(arrays.scales!, block, f32ToF16Bits(d));
+          const exact = type.step(values);
+          const d = saturate(exact.d);
+          const m = saturate(exact.m);
+          const inverse = Math.abs(d) < type.smallestStep ? 0 : Math.fround(1 / d);
+          writeU16(host.scales!, block, f32ToF16Bits(d));
+          if (host.minima) writeU16(host.minima, block, f32ToF16Bits(m));
           for (const [i, w] of values.entries()) {
-            type.write(arrays.codes!, first + i, type.code(Math.fround(w * id)));
+            type.write(host, first + i, type.code(Math.fround(Math.fround(w - m) * inverse)));
           }
         }
-        return arrays;
+        return host;
       },
-      dequantize(arrays, rows, k) {
-        const codes = takeArray(arrays, type.codes, rows, k);
-        const d = takeArray(arrays, scales, rows, k);
+      dequantize(host, rows, k) {
+        for (const array of layout) takeArray(host, array, rows, k);
         return Float32Array.from({ length: rows * k }, (_, i) => {
-          return f16BitsToF32(readU16(d, Math.floor(i / BLOCK))) * type.read(codes, i);
+          const block = Math.floor(i / BLOCK);
+          // Exact in f32, since d has 11 bits; the sum rounds once.
+          const product = f16BitsToF32(readU16(host.scales!, block)) * type.read(host, i);
+          return host.minima ? product + f16BitsToF32(readU16(host.minima, block)) : product;
         });
       },
     },
@@ -116,22 +161,52 @@ function ggmlFormat(type: BlockType): Format {
   };
 }
 
+/** d = m / −divisor, where m is the first weight of largest magnitude, with its sign. */
+const signedStep = (divisor: number) => (block: Float32Array) => ({
+  d: Math.fround(block.reduce((m, w) => (Math.abs(w) > Math.abs(m) ? w : m), 0) / -divisor),
+  m: 0,
+});
+
+/** m = the smallest weight (of zeros the first, with its sign); d = (largest − m) / levels. */
+const rangeStep = (levels: number) => (block: Float32Array) => {
+  const low = block.reduce((min, w) => (w < min ? w : min));
+  const high = block.reduce((max, w) => (w > max ? w : max));
+  return { d: Math.fround(Math.fround(high - low) / levels), m: low };
+};
+
+/** ⌊scaled + offset⌋ with the sum rounded to f32, at most `levels`: how ggml's code writes it. */
+const cutOff = (offset: number, levels: number) => (scaled: number) =>
+  clamp(Math.trunc(Math.fround(scaled + offset)), 0, levels);
+
+const fourBits = {
+  write: (host: HostArrays, i: number, code: number) => writeNibble(host.codes!, i, code),
+  read: (host: HostArrays, i: number) => readNibble(host.codes!, i),
+};
+
+const fiveBits = {
+  write: (host: HostArrays, i: number, code: number) => {
+    writeNibble(host.codes!, i, code & 15);
+    writeBit(host.high!, i, code >>> 4);
+  },
+  read: (host: HostArrays, i: number) => readNibble(host.codes!, i) | (readBit(host.high!, i) << 4),
+};
+
 /**
  * ggml's q8_0 (`quantize_row_q8_0_ref`): d = max|w| / 127, code = w · (1/d) to nearest, halves away from zero. Codes use
  * d before it is rounded to f16. w = d · code.
  */
 export const q8_0 = ggmlFormat({
   name: 'q8_0',
-  codes: { name: 'codes', type: 'U8', elementsPerRow: (k) => k },
+  arrays: [codes8, scales],
   shader: int8Shader,
-  step: (block) => Math.fround(block.reduce((max, w) => Math.max(max, Math.abs(w)), 0) / 127),
+  constants: { GROUP: BLOCK },
+  step: (block) => ({ d: Math.fround(block.reduce((max, w) => Math.max(max, Math.abs(w)), 0) / 127), m: 0 }),
+  smallestStep: SMALLEST_STEP,
   code: (scaled) => clamp(roundHalfAway(scaled), -127, 127),
-  write: (codes, i, code) => {
-    codes[i] = code;
+  write: (host, i, code) => {
+    host.codes![i] = code;
   },
-  read: (codes, i) => (codes[i]! << 24) >> 24,
-  toGgml: (codes, first, out) => out.set(codes.subarray(first, first + BLOCK)),
-  fromGgml: (bytes, codes, first) => codes.set(bytes, first),
+  read: (host, i) => (host.codes![i]! << 24) >> 24,
 });
 
 /**
@@ -141,21 +216,52 @@ export const q8_0 = ggmlFormat({
  */
 export const q4_0 = ggmlFormat({
   name: 'q4_0',
-  codes: { name: 'codes', type: 'U8', elementsPerRow: (k) => k / 2 },
+  arrays: [codes4, scales],
   shader: int4Shader,
-  step: (block) => Math.fround(block.reduce((m, w) => (Math.abs(w) > Math.abs(m) ? w : m), 0) / -8),
-  code: (scaled) => clamp(Math.trunc(Math.fround(scaled + 8.5)), 0, 15),
-  write: writeNibble,
-  read: (codes, i) => readNibble(codes, i) - 8,
-  // ggml's byte j holds weight j (low nibble) and weight j + 16 (high).
-  toGgml: (codes, first, out) => {
-    for (let j = 0; j < BLOCK / 2; j++)
-      out[j] = readNibble(codes, first + j) | (readNibble(codes, first + j + 16) << 4);
-  },
-  fromGgml: (bytes, codes, first) => {
-    for (const [j, byte] of bytes.entries()) {
-      writeNibble(codes, first + j, byte & 15);
-      writeNibble(codes, first + j + 16, byte >>> 4);
-    }
-  },
+  constants: { GROUP: BLOCK },
+  step: signedStep(8),
+  smallestStep: SMALLEST_STEP,
+  code: cutOff(8.5, 15),
+  write: fourBits.write,
+  read: (host, i) => fourBits.read(host, i) - 8,
+});
+
+/** ggml's q5_0 (`quantize_row_q5_0_ref`): q4_0 with a fifth bit. d = m / −16, code = ⌊w · (1/d) + 16.5⌋. w = d · (code − 16). */
+export const q5_0 = ggmlFormat({
+  name: 'q5_0',
+  arrays: [codes4, scales, high],
+  shader: q50Shader,
+  constants: {},
+  step: signedStep(16),
+  smallestStep: SMALLEST_STEP,
+  code: cutOff(16.5, 31),
+  write: fiveBits.write,
+  read: (host, i) => fiveBits.read(host, i) - 16,
+});
+
+/**
+ * ggml's q4_1 (`quantize_row_q4_1_ref`): m = min w, d = (max w − m) / 15, code = ⌊(w − m) · (1/d) + ½⌋, at most 15. Codes
+ * use d and m before they are rounded to f16, and every operation rounds to f32. w = d · code + m.
+ */
+export const q4_1 = ggmlFormat({
+  name: 'q4_1',
+  arrays: [codes4, scales, minima],
+  shader: q41Shader,
+  constants: {},
+  step: rangeStep(15),
+  smallestStep: SMALLEST_STEP_ABOVE_MINIMUM,
+  code: cutOff(0.5, 15),
+  ...fourBits,
+});
+
+/** ggml's q5_1 (`quantize_row_q5_1_ref`): q4_1 with a fifth bit. d = (max w − m) / 31. */
+export const q5_1 = ggmlFormat({
+  name: 'q5_1',
+  arrays: [codes4, scales, minima, high],
+  shader: q51Shader,
+  constants: {},
+  step: rangeStep(31),
+  smallestStep: SMALLEST_STEP_ABOVE_MINIMUM,
+  code: cutOff(0.5, 31),
+  ...fiveBits,
 });

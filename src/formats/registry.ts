@@ -2,7 +2,7 @@ import { closest } from 'fastest-levenshtein';
 import { FormatError } from '../errors.ts';
 import { bf16, f16, f32 } from './dense.ts';
 import type { Format } from './format.ts';
-import { q4_0, q8_0 } from './ggml.ts';
+import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
 import { integerGroups } from './integer-groups.ts';
 
 export { checkRow } from './checks.ts';
@@ -15,7 +15,10 @@ export const formats: readonly Format[] = [
   f16,
   bf16,
   q8_0,
+  q5_1,
+  q5_0,
   q4_0,
+  q4_1,
   ...([8, 4] as const).flatMap((bits) =>
     [false, true].flatMap((asymmetric) => GROUPS.map((group) => integerGroups(bits, group, asymmetric))),
   ),

@@ -1,0 +1,46 @@
+// ggml's q5_1: m = min w, d = (max w − m) / 31, code = ⌊(w − m) / d + ½⌋. A thread owns two blocks of 32, whose scales
+// and minima make a word each; fifth bits take a word a block.
+// #include "../common/grid.wgsl"
+// #include "source.wgsl"
+// #include "range.wgsl"
+// #include "pack.wgsl"
+@group(0) @binding(0) var<storage, read_write> codes: array<u32>;
+@group(0) @binding(1) var<storage, read_write> scales: array<u32>;
+@group(0) @binding(2) var<storage, read_write> minima: array<u32>;
+@group(0) @binding(3) var<storage, read_write> high: array<u32>;
+@group(0) @binding(4) var<storage, read_write> bad: atomic<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+override WORKGROUP: u32 = 64;
+
+// Quantizes one block and returns the f16 bits of its scale and of its minimum.
+fn quantize_block(block: u32) -> vec2<u32> {
+  let first = block * 32u;
+  let range = block_range(first, 0x41f80000u); // 31
+  let minimum = bitcast<f32>(range.minimum);
+  let inverse = inverse_step(range.step, SMALLEST_STEP_ABOVE_MINIMUM);
+  var fifths = 0u;
+  for (var i = 0u; i < 4u; i++) {
+    let at = first + 8u * i;
+    let packed = pack_fives(codes_above(at, minimum, inverse, 31.0), codes_above(at + 4u, minimum, inverse, 31.0));
+    codes[4u * block + i] = packed.x;
+    fifths |= packed.y << (i << 3u);
+  }
+  high[block] = fifths;
+  return vec2<u32>(f16_bits(range.step), f16_bits(range.minimum));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let blocks = params.count / 32u;
+  let block = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
+  if (block >= blocks) { return; }
+  var pair = vec2<u32>(0u);
+  for (var i = 0u; i < min(2u, blocks - block); i++) { pair |= quantize_block(block + i) << vec2<u32>(i << 4u); }
+  scales[block >> 1u] = pair.x;
+  minima[block >> 1u] = pair.y;
+}
