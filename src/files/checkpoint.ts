@@ -1,6 +1,9 @@
 import * as v from 'valibot';
 import { FileError } from '../errors.ts';
 import { checkFileName } from './file-name.ts';
+import { openGguf } from './gguf/checkpoint.ts';
+import type { GgufFile } from './gguf/read.ts';
+import { isGguf } from './gguf/scan.ts';
 import type { ModelFiles } from './model-files.ts';
 import {
   findTensor,
@@ -22,6 +25,17 @@ export const MAX_SHARDS = 1024;
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
+/** A weight in a form that this version can list, size and copy, but not compute with. */
+export interface OpaqueWeight {
+  readonly name: string;
+  /** As ggml calls it: `q4_k`, say. */
+  readonly type: string;
+  /** Of the matrix that it stands for. */
+  readonly shape: readonly number[];
+  /** For `Checkpoint.read`: its bytes as they are, row by row. */
+  readonly data: TensorInfo;
+}
+
 /** An open checkpoint: checked, its data still where it is. */
 export interface Checkpoint {
   readonly name: string;
@@ -33,8 +47,14 @@ export interface Checkpoint {
   readonly metadata: Readonly<Record<string, string>>;
   /** How compressed weights are stored; undefined for files that Compressa did not write. */
   readonly tree: WeightTree | undefined;
-  /** `config.json`; undefined without one. */
+  /** Weights whose form no format of ours reads: only GGUF files have such. They are not among `tensors`. */
+  readonly opaque?: ReadonlyMap<string, OpaqueWeight>;
+  /** `config.json`, or what a GGUF file says in its place; undefined without one. */
   readonly config: JsonObject | undefined;
+  /** Why a GGUF file gives no config. */
+  readonly configProblem?: string;
+  /** The file itself, where it is a GGUF file. */
+  readonly gguf?: GgufFile;
   /** A file beside the weights, such as `tokenizer.json`; undefined where there is none. */
   fileBytes(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
   close(): Promise<void>;
@@ -48,7 +68,7 @@ export interface CheckpointOptions {
 }
 
 /**
- * Opens a Hugging Face folder (`model.safetensors`, or shards with their index) or a single safetensors file, and
+ * Opens a Hugging Face folder (`model.safetensors`, or shards with their index), a single safetensors file or a GGUF file, and
  * checks everything but the data. The result owns a `ByteSource` that it is given, also where it throws.
  * @throws FileError that names the file and the cause.
  */
@@ -56,6 +76,7 @@ export async function openCheckpoint(
   input: ModelFiles | ByteSource,
   options: CheckpointOptions = {},
 ): Promise<Checkpoint> {
+  if ('read' in input && (await startsAsGguf(input, options.signal))) return openGguf(input, options.signal);
   const folder = 'read' in input ? undefined : input;
   const opened: SafetensorsFile[] = [];
   const close = async (): Promise<void> => {
@@ -93,6 +114,16 @@ export async function openCheckpoint(
   }
 }
 
+/** @throws as `ByteSource.read`, with the source closed */
+async function startsAsGguf(source: ByteSource, signal?: AbortSignal): Promise<boolean> {
+  try {
+    return await isGguf(source, signal);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
 type AddFile = (source: ByteSource) => Promise<SafetensorsFile>;
 
 const ownersOf = (file: SafetensorsFile): Map<string, SafetensorsFile> =>
@@ -108,7 +139,7 @@ async function openFolder(
   const index = await readJson(folder, INDEX, signal);
   if (index === undefined) {
     throw new FileError(
-      `${folder.name}: there is neither ${SINGLE} nor ${INDEX}. Name a Hugging Face folder with safetensors weights, or a .safetensors file.`,
+      `${folder.name}: there is neither ${SINGLE} nor ${INDEX}. Name a Hugging Face folder with safetensors weights, or a .safetensors or .gguf file.`,
     );
   }
   const where = `${folder.name}/${INDEX}`;
