@@ -1,25 +1,7 @@
+/** The fields of `config.json` that every family has, with Hugging Face's names. */
 import * as v from 'valibot';
-import { ModelError } from '../errors.ts';
-
-/** What the Llama family needs to know, out of `config.json`. */
-export interface LlamaConfig {
-  readonly hidden: number;
-  readonly ffn: number;
-  readonly layers: number;
-  readonly heads: number;
-  /** Divides `heads`. */
-  readonly kvHeads: number;
-  /** Even. */
-  readonly headDim: number;
-  readonly vocabulary: number;
-  readonly maxPositions: number;
-  readonly normEpsilon: number;
-  readonly ropeTheta: number;
-  readonly attentionBias: boolean;
-  readonly mlpBias: boolean;
-  /** The output head is the embedding matrix. */
-  readonly tiedHead: boolean;
-}
+import { between, failIn, flag, whole } from './config-fields.ts';
+import { ropeEntries } from './rope.ts';
 
 // Each limit is far above any published model: a config beyond it is broken or hostile, and would make us allocate
 // or loop without end (CWE-770). Products of any two stay safe integers.
@@ -30,99 +12,95 @@ const MAX_WIDTH = 2 ** 20;
 const MAX_VOCABULARY = 2 ** 24;
 const MAX_POSITIONS = 2 ** 28;
 
-const whole = (max: number) => {
-  const message = `must be a whole number from 1 to ${max}`;
-  return v.pipe(v.number(message), v.integer(message), v.minValue(1, message), v.maxValue(max, message));
+/** For `v.object`. What may be absent has a default by family, except that the sizes must be there. */
+export const commonEntries = {
+  hidden_size: whole(MAX_WIDTH),
+  intermediate_size: whole(MAX_WIDTH),
+  num_hidden_layers: whole(MAX_LAYERS),
+  num_attention_heads: whole(MAX_HEADS),
+  num_key_value_heads: v.nullish(whole(MAX_HEADS)),
+  head_dim: v.nullish(whole(MAX_HEAD_DIM)),
+  vocab_size: whole(MAX_VOCABULARY),
+  max_position_embeddings: v.nullish(whole(MAX_POSITIONS)),
+  rms_norm_eps: v.nullish(between(0, 1), 1e-6),
+  tie_word_embeddings: v.nullish(v.boolean('must be true or false')),
+  ...ropeEntries,
 };
-const between = (low: number, high: number) => {
-  const message = `must be a number above ${low} and up to ${high}`;
-  return v.pipe(v.number(message), v.gtValue(low, message), v.maxValue(high, message));
-};
-const flag = v.nullish(v.boolean('must be true or false'), false);
-const theta = between(0, 1e15);
+type CommonFields = v.InferOutput<v.ObjectSchema<typeof commonEntries, undefined>>;
 
-// "rope_scaling" until Transformers 4, "rope_parameters" since 5; "type" is the oldest spelling.
-const ropeKind = v.nullish(
-  v.literal('default', 'is a position scaling that is not supported; only "default" (none) is'),
-  'default',
-);
-const ropeMessage = 'must be an object or null';
-const rope = v.nullish(v.object({ rope_type: ropeKind, type: ropeKind, rope_theta: v.nullish(theta) }, ropeMessage));
-
-// Names and defaults are those of Hugging Face's LlamaConfig, except that the sizes must be there.
-const schema = v.object(
-  {
-    hidden_size: whole(MAX_WIDTH),
-    intermediate_size: whole(MAX_WIDTH),
-    num_hidden_layers: whole(MAX_LAYERS),
-    num_attention_heads: whole(MAX_HEADS),
-    num_key_value_heads: v.nullish(whole(MAX_HEADS)),
-    head_dim: v.nullish(whole(MAX_HEAD_DIM)),
-    vocab_size: whole(MAX_VOCABULARY),
-    max_position_embeddings: v.nullish(whole(MAX_POSITIONS), 2048),
-    rms_norm_eps: v.nullish(between(0, 1), 1e-6),
-    rope_theta: v.nullish(theta),
-    rope_scaling: rope,
-    rope_parameters: rope,
-    hidden_act: v.nullish(v.literal('silu', 'is an activation that is not supported; only "silu" is'), 'silu'),
-    attention_bias: flag,
-    mlp_bias: flag,
-    tie_word_embeddings: flag,
-  },
-  'must be an object',
-);
-
-const REMEDY = 'Use the config.json that belongs to the checkpoint, as its publisher wrote it.';
-
-/** Shown in messages: short, whatever the file holds. */
-const shown = (value: unknown): string => {
-  const text = JSON.stringify(value) ?? 'missing';
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+/** For families in which some layers see a window only. */
+export const windowEntries = {
+  sliding_window: v.nullish(whole(MAX_POSITIONS)),
+  use_sliding_window: flag,
+  max_window_layers: v.nullish(v.pipe(v.number('must be a number'), v.minValue(0, 'must not be negative'))),
+  layer_types: v.nullish(
+    v.array(
+      v.picklist(
+        ['full_attention', 'sliding_attention'],
+        'is a kind of layer that is not supported; "full_attention" and "sliding_attention" are',
+      ),
+      'must be a list',
+    ),
+  ),
 };
 
-/** Reads a Llama-type `config.json`. `file` names it in the message of the `ModelError` that a bad field throws. */
-export function parseLlamaConfig(config: unknown, file: string): LlamaConfig {
-  const result = v.safeParse(schema, config, { abortEarly: true, abortPipeEarly: true });
-  if (!result.success) {
-    const issue = result.issues[0];
-    const field = v.getDotPath(issue) ?? 'the whole file';
-    // An absent key is reported by the object, with its own words; the field's words say what is wanted.
-    const problem = issue.input === undefined ? 'is missing' : `${issue.message}`;
-    const found = issue.input === undefined ? '' : ` (found ${shown(issue.input)})`;
-    throw new ModelError(`${file}: ${field} ${problem}${found}. ${REMEDY}`);
-  }
-  const c = result.output;
+/** The sizes of a decoder. */
+export interface DecoderShape {
+  readonly hidden: number;
+  readonly ffn: number;
+  readonly heads: number;
+  /** Divides `heads`. */
+  readonly kvHeads: number;
+  /** Even. */
+  readonly headDim: number;
+  readonly vocabulary: number;
+  readonly maxPositions: number;
+  readonly normEpsilon: number;
+}
+
+export interface ShapeDefaults {
+  /** Default: what is left when the hidden width is shared among the heads. */
+  readonly headDim?: number;
+  readonly maxPositions: number;
+}
+
+/** The checked sizes. `file` names the config in messages. @throws ModelError */
+export function shapeOf(c: CommonFields, file: string, defaults: ShapeDefaults): DecoderShape {
+  const fail = failIn(file);
   const heads = c.num_attention_heads;
   const kvHeads = c.num_key_value_heads ?? heads;
-  const headDim = c.head_dim ?? c.hidden_size / heads;
-  const fail = (problem: string): never => {
-    throw new ModelError(`${file}: ${problem}. ${REMEDY}`);
-  };
-  if (heads % kvHeads !== 0) {
-    fail(`num_key_value_heads ${kvHeads} does not divide num_attention_heads ${heads}`);
-  }
+  const headDim = c.head_dim ?? defaults.headDim ?? c.hidden_size / heads;
+  if (heads % kvHeads !== 0) fail(`num_key_value_heads ${kvHeads} does not divide num_attention_heads ${heads}`);
   if (!Number.isInteger(headDim)) {
     fail(`num_attention_heads ${heads} does not divide hidden_size ${c.hidden_size}, and there is no head_dim`);
   }
-  if (headDim % 2 !== 0) {
-    fail(`head_dim ${headDim} is odd; rotary positions turn pairs, so it must be even`);
-  }
+  if (headDim % 2 !== 0) fail(`head_dim ${headDim} is odd; rotary positions turn pairs, so it must be even`);
   if (headDim > MAX_HEAD_DIM) {
     fail(`hidden_size ${c.hidden_size} over num_attention_heads ${heads} is above the limit of ${MAX_HEAD_DIM} a head`);
   }
   return {
     hidden: c.hidden_size,
     ffn: c.intermediate_size,
-    layers: c.num_hidden_layers,
     heads,
     kvHeads,
     headDim,
     vocabulary: c.vocab_size,
-    maxPositions: c.max_position_embeddings,
+    maxPositions: c.max_position_embeddings ?? defaults.maxPositions,
     normEpsilon: c.rms_norm_eps,
-    ropeTheta: c.rope_parameters?.rope_theta ?? c.rope_theta ?? 10000,
-    attentionBias: c.attention_bias,
-    mlpBias: c.mlp_bias,
-    tiedHead: c.tie_word_embeddings,
   };
+}
+
+/** Whether each layer sees a window only: by the config's list, or by what its family does without one. @throws ModelError */
+export function slidingLayers(
+  c: { readonly num_hidden_layers: number; readonly layer_types?: readonly string[] | null | undefined },
+  file: string,
+  byDefault: (layer: number) => boolean,
+): boolean[] {
+  const { num_hidden_layers: layers, layer_types: types } = c;
+  if (types && types.length < layers) {
+    failIn(file)(`layer_types has ${types.length} entries for num_hidden_layers ${layers}`);
+  }
+  return Array.from({ length: layers }, (_, layer) =>
+    types ? types[layer] === 'sliding_attention' : byDefault(layer),
+  );
 }

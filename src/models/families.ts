@@ -1,13 +1,17 @@
 import { ModelError } from '../errors.ts';
 import type { Graph } from '../graph/graph.ts';
 import type { Family } from './family.ts';
+import { gemma, gemma2, gemma3 } from './gemma.ts';
 import { llama } from './llama.ts';
+import { mistral } from './mistral.ts';
+import { qwen2, qwen3 } from './qwen.ts';
+import { smollm3 } from './smollm3.ts';
 import { suggest } from './suggest.ts';
 
 export type { Family } from './family.ts';
 
 /** Every family that Compressa runs. A new one is a file and a line here. */
-export const families: readonly Family[] = [llama];
+export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, smollm3, gemma, gemma2, gemma3];
 
 /**
  * The graph of the model that a parsed `config.json` describes. `fileName` names it in messages. Throws `ModelError`

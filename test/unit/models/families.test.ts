@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import { ModelError } from '../../../src/errors.ts';
 import { inputsOf } from '../../../src/graph/inputs.ts';
 import { checkTensors } from '../../../src/models/check-tensors.ts';
-import { parseLlamaConfig } from '../../../src/models/config.ts';
 import { graphOf } from '../../../src/models/families.ts';
 import { SHAPES_1B, stackGraph } from '../../../src/models/stack.ts';
 
@@ -13,6 +12,13 @@ const small = {
   num_hidden_layers: 2,
   num_attention_heads: 6,
   vocab_size: 9,
+};
+const LLAMA3 = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 64,
 };
 const refusal = (config: unknown): string => {
   try {
@@ -26,27 +32,31 @@ const refusal = (config: unknown): string => {
 
 describe('config.json', () => {
   test('what is left out is as Hugging Face has it', () => {
-    expect(parseLlamaConfig(small, 'config.json')).toEqual({
-      hidden: 12,
-      ffn: 20,
-      layers: 2,
-      heads: 6,
-      kvHeads: 6,
-      headDim: 2,
-      vocabulary: 9,
-      maxPositions: 2048,
-      normEpsilon: 1e-6,
-      ropeTheta: 10000,
-      attentionBias: false,
-      mlpBias: false,
-      tiedHead: false,
-    });
+    const graph = graphOf(small, 'config.json');
+    expect(graph).toMatchObject({ layers: 2, vocabulary: 9, maxPositions: 2048 });
+    const of = (op: string) => graph.operations.filter((operation) => operation.op === op);
+    expect(of('rms-norm')).toHaveLength(5);
+    for (const norm of of('rms-norm')) expect(norm).toMatchObject({ epsilon: 1e-6 });
+    for (const attention of of('attention')) {
+      expect(attention).toMatchObject({ heads: 6, kvHeads: 6, headDim: 2, scale: 1 / Math.sqrt(2) });
+      expect(attention).not.toHaveProperty('window');
+    }
+    expect(graph.weights.filter(({ role }) => role === 'bias')).toEqual([]);
+    expect(graph.weights.filter(({ role }) => role === 'head')).toHaveLength(1);
   });
 
   test('rotary settings are read where Transformers 4 and 5 write them', () => {
-    expect(parseLlamaConfig({ ...small, rope_theta: 5e5, rope_scaling: null }, '').ropeTheta).toBe(5e5);
-    const newer = { ...small, rope_parameters: { rope_type: 'default', rope_theta: 7e4 } };
-    expect(parseLlamaConfig(newer, '').ropeTheta).toBe(7e4);
+    const slowest = (fields: object) => {
+      const turn = graphOf({ ...small, head_dim: 4, ...fields }, 'config.json').operations.find(
+        (o) => o.op === 'rotary',
+      );
+      return turn?.op === 'rotary' ? turn.rotary.inverseFrequencies[1] : undefined;
+    };
+    // Of two pairs, the second turns by 1/√theta.
+    expect(slowest({})).toBeCloseTo(1 / 100, 15);
+    expect(slowest({ rope_theta: 250000, rope_scaling: null })).toBeCloseTo(1 / 500, 15);
+    expect(slowest({ rope_parameters: { rope_type: 'default', rope_theta: 40000 } })).toBeCloseTo(1 / 200, 15);
+    expect(slowest({ rope_scaling: { type: 'linear', factor: 4 } })).toBeCloseTo(1 / 400, 15);
   });
 
   const bad: [string, Record<string, unknown>, string][] = [
@@ -62,7 +72,15 @@ describe('config.json', () => {
     ['epsilon of zero', { rms_norm_eps: 0 }, 'rms_norm_eps must be a number above 0'],
     ['infinite theta', { rope_theta: Number.POSITIVE_INFINITY }, 'rope_theta must be'],
     ['another activation', { hidden_act: 'gelu' }, 'hidden_act is an activation that is not supported'],
-    ['scaled positions', { rope_scaling: { rope_type: 'llama3' } }, 'rope_scaling.rope_type is a position scaling'],
+    ['unknown scaling', { rope_scaling: { rope_type: 'longrope' } }, 'rope_scaling.rope_type is a position scaling'],
+    [
+      'scaling without its factor',
+      { rope_scaling: { type: 'linear' } },
+      '"linear" scaling of positions needs a factor',
+    ],
+    ['bands in disorder', { rope_scaling: { ...LLAMA3, low_freq_factor: 4 } }, 'low_freq_factor 4 is not below'],
+    ['theta that YaRN divides by', { rope_theta: 1, rope_scaling: { type: 'yarn', factor: 2 } }, 'no finite freq'],
+    ['heads that turn in part', { partial_rotary_factor: 0.5 }, 'partial_rotary_factor must be 1'],
     ['scaling of a wrong type', { rope_scaling: 7 }, 'rope_scaling must be an object'],
     ['a flag that is none', { tie_word_embeddings: 'yes' }, 'tie_word_embeddings must be true or false'],
   ];
@@ -74,7 +92,7 @@ describe('config.json', () => {
 
   test('an unknown architecture is named, with what is supported', () => {
     expect(refusal({ ...small, architectures: ['LlamaForCasualLM'] })).toMatchInlineSnapshot(
-      `"some/config.json: architecture "LlamaForCasualLM" is not supported. Did you mean "LlamaForCausalLM"? Supported: LlamaForCausalLM. Matrices of other models can still be compressed: give the .safetensors file itself instead of the folder."`,
+      `"some/config.json: architecture "LlamaForCasualLM" is not supported. Did you mean "LlamaForCausalLM"? Supported: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM, GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM. Matrices of other models can still be compressed: give the .safetensors file itself instead of the folder."`,
     );
     expect(refusal({ ...small, architectures: ['ResNet'] })).not.toContain('Did you mean');
     for (const config of [null, 7, {}, { architectures: [] }, { architectures: 'x' }]) {
