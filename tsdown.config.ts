@@ -3,7 +3,7 @@ import { wgsl } from './tools/wgsl-plugin.ts';
 
 export default defineConfig([
   {
-    entry: ['src/index.ts', 'src/node-index.ts'],
+    entry: { index: 'src/index.ts', 'node-index': 'src/node-index.ts', 'report-page': 'src/report/html.ts' },
     platform: 'neutral',
     target: 'es2023',
     dts: true,

@@ -50,7 +50,10 @@ export function registerVerify(program: Command): void {
     .option('--windows <n>', 'windows of the text to score (default: all)')
     .option('--window <n>', 'tokens in a window', '256')
     .option('--max-perplexity-increase <percent>', 'fail (exit code 1) above this, for instance 1%')
-    .option('--report <file.json>', 'also write the report there as JSON, and as Markdown beside it')
+    .option(
+      '--report <file.json>',
+      'also write the report there as JSON, and as Markdown and as a page with plots beside it',
+    )
     .option('--no-speed', 'leave the speed out')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())
@@ -128,7 +131,7 @@ interface ReportFiles {
   abort(): Promise<void>;
 }
 
-/** Opens both files of a report, so that a folder that can't be written to shows at once; they appear complete or not at all. */
+/** Opens all files of a report, so that a folder that can't be written to shows at once; they appear complete or not at all. */
 async function openReport(path: string): Promise<ReportFiles> {
   const names = reportNames(path);
   const folder = dirname(resolve(path));
@@ -145,23 +148,25 @@ async function openReport(path: string): Promise<ReportFiles> {
   }
   return {
     async write(report) {
-      const texts = [`${JSON.stringify(report, undefined, 2)}\n`, reportMarkdown(report)];
+      // Only who writes a report loads what draws it.
+      const { reportHtml } = await import('../report/html.ts');
+      const texts = [`${JSON.stringify(report, undefined, 2)}\n`, reportMarkdown(report), await reportHtml(report)];
       for (const [i, sink] of sinks.entries()) {
         await sink.write(new TextEncoder().encode(texts[i]));
         await sink.commit();
       }
-      console.error(`Report: ${names.join(' and ')}`);
+      console.error(`Report: ${names.join(', ')}`);
     },
     abort,
   };
 }
 
-/** The JSON file and the Markdown file: whichever of the two endings the name has, and the other beside it. */
-export function reportNames(path: string): readonly [string, string] {
-  const ending = /\.(json|md)$/i.exec(path)?.[0] ?? '';
+/** The JSON, the Markdown and the HTML file: whichever of the endings the name has, and the others beside it. */
+export function reportNames(path: string): readonly [string, string, string] {
+  const ending = /\.(json|md|html)$/i.exec(path)?.[0] ?? '';
   const stem = path.slice(0, path.length - ending.length);
-  if (ending.toLowerCase() === '.md') return [`${stem}.json`, path];
-  return [path, `${stem}.md`];
+  const named = (other: string) => (ending.toLowerCase() === other ? path : `${stem}${other}`);
+  return [ending === '' ? path : named('.json'), named('.md'), named('.html')];
 }
 
 async function tokensOf(model: Checkpoint, path: string): Promise<number[]> {

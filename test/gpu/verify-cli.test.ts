@@ -59,7 +59,7 @@ test('files without a model: sizes and weight errors, in a report that matches i
   const seen = v.parse(ReportSchema, JSON.parse(printed));
   expect(JSON.parse(await readFile(report, 'utf8'))).toEqual(JSON.parse(printed));
   expect(await readFile(join(folder, 'deeper', 'report.md'), 'utf8')).toMatch(/\| q8_0 \|/);
-  expect((await readdir(join(folder, 'deeper'))).sort()).toEqual(['report.json', 'report.md']);
+  expect((await readdir(join(folder, 'deeper'))).sort()).toEqual(['report.html', 'report.json', 'report.md']);
   expect(seen).toMatchObject({ accuracy: null, kernels: null, speed: null, gate: null });
   const quantized = seen.size.tensors.filter(({ format }) => format === 'q8_0');
   expect(quantized).toHaveLength(56);
@@ -89,7 +89,7 @@ test('a gate that fails is exit code 1 and names tensors, and its report is stil
   expect(report.accuracy!.sensitivity.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, null]);
   expect(printed).toMatch(/FAILED[\s\S]*\| int8-g128 \|/);
   expect(`${await readFile(join(folder, 'report.md'), 'utf8')}\n`).toBe(printed);
-  expect((await readdir(folder)).sort()).toEqual(['int4', 'recipe.json', 'report', 'report.md']);
+  expect((await readdir(folder)).sort()).toEqual(['int4', 'recipe.json', 'report', 'report.html', 'report.md']);
   expect(said.indexOf('Memory (estimates)')).toBeGreaterThanOrEqual(0);
   expect(said.indexOf('Memory (estimates)')).toBeLessThan(said.indexOf('Verifying: '));
 });
@@ -138,10 +138,11 @@ test('a cancelled run leaves the old report as it was', async () => {
 });
 
 test.each([
-  ['out/report.json', 'out/report.json', 'out/report.md'],
-  ['report.md', 'report.json', 'report.md'],
-  ['report', 'report', 'report.md'],
-  ['a.json/report.v2', 'a.json/report.v2', 'a.json/report.v2.md'],
-])('--report %s writes %s and %s', (path, json, markdown) => {
-  expect(reportNames(path)).toEqual([json, markdown]);
+  ['out/report.json', 'out/report.json', 'out/report.md', 'out/report.html'],
+  ['report.md', 'report.json', 'report.md', 'report.html'],
+  ['report.html', 'report.json', 'report.md', 'report.html'],
+  ['report', 'report', 'report.md', 'report.html'],
+  ['a.json/report.v2', 'a.json/report.v2', 'a.json/report.v2.md', 'a.json/report.v2.html'],
+])('--report %s writes %s, %s and %s', (path, json, markdown, html) => {
+  expect(reportNames(path)).toEqual([json, markdown, html]);
 });

@@ -1,0 +1,137 @@
+import type { Report } from '../verify/report-schema.ts';
+import { drawSvg } from './draw.ts';
+import { plotsOf } from './plots.ts';
+import { STYLE } from './style.ts';
+
+/** A report as one HTML page that needs no other file and no script: figures, plots, tables, and the JSON itself. */
+export async function reportHtml(report: Report): Promise<string> {
+  const { model, device, gate, notes } = report;
+  const title = escapeHtml(model.compressed ?? model.original);
+  const plots = await Promise.all(
+    plotsOf(report).map(
+      async ({ title, caption, spec }) =>
+        `<figure><h2>${escapeHtml(title)}</h2>${await drawSvg(spec)}<figcaption>${escapeHtml(caption)}</figcaption></figure>`,
+    ),
+  );
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${title}: Compressa report</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<header>
+<h1>${title}</h1>
+<p>${model.compressed === null ? 'scored' : `compressed from ${escapeHtml(model.original)}, measured`} on
+${escapeHtml(device.name)}${device.software ? ', a software device: it computes on the CPU' : ''}</p>
+</header>
+${gate ? gateBanner(gate) : ''}
+<section class="tiles">${tilesOf(report).map(tile).join('')}</section>
+${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}
+<main>${plots.join('\n')}</main>
+${tensorTable(report)}
+<details><summary>The report as JSON</summary><pre>${escapeHtml(JSON.stringify(report, undefined, 2))}</pre></details>
+</body>
+</html>
+`;
+}
+
+interface Tile {
+  readonly figure: string;
+  readonly label: string;
+  readonly bad?: boolean;
+}
+
+const tile = ({ figure, label, bad }: Tile) =>
+  `<div${bad ? ' class="bad"' : ''}><b>${escapeHtml(figure)}</b><span>${escapeHtml(label)}</span></div>`;
+
+function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
+  const tiles: Tile[] = [];
+  if (model.compressed !== null) {
+    tiles.push({
+      figure: `${(size.original / Math.max(1, size.compressed)).toFixed(2)}x smaller`,
+      label: `${megabytes(size.original)} to ${megabytes(size.compressed)}, ${size.bitsPerWeight.all.toFixed(2)} bits per weight`,
+    });
+  }
+  if (accuracy) tiles.push(...accuracyTiles(accuracy));
+  if (speed) {
+    for (const [name, { ratio, compressed }] of Object.entries({ prefill: speed.prefill, decode: speed.decode })) {
+      tiles.push({ figure: `${ratio.toFixed(2)}x ${name}`, label: `${compressed.toFixed(1)} tokens/s` });
+    }
+  }
+  if (kernels) {
+    const { maxRelativeError: error, nonFinite } = kernels;
+    tiles.push(
+      error === null
+        ? { figure: 'NaN or infinity', label: nonFinite.join(', '), bad: true }
+        : { figure: error.toExponential(1), label: 'largest error of the kernels against f64' },
+    );
+  }
+  return tiles;
+}
+
+function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['accuracy']>): Tile[] {
+  const { original, compressed, control } = perplexity;
+  const tiles: Tile[] = [];
+  if (compressed === null) return [{ figure: original.toFixed(3), label: 'perplexity' }];
+  const increase = 100 * (compressed / original - 1);
+  tiles.push({
+    figure: `${increase >= 0 ? '+' : ''}${increase.toFixed(2)}%`,
+    label: `perplexity, ${original.toFixed(3)} to ${compressed.toFixed(3)}`,
+  });
+  if (top1Agreement !== null && kl) {
+    tiles.push({
+      figure: `${(100 * top1Agreement).toFixed(1)}%`,
+      label: `same first choice; KL ${kl.mean.toExponential(2)} nats per token`,
+    });
+  }
+  if (control !== null) {
+    tiles.push({
+      figure: `${(control / original).toFixed(0)}x`,
+      label: 'perplexity of the shuffled control, which has to fail',
+    });
+  }
+  return tiles;
+}
+
+function gateBanner({ passed, increase, maxPerplexityIncrease, costliest }: NonNullable<Report['gate']>): string {
+  const percent = (x: number) => `${(100 * x).toFixed(2)}%`;
+  const found = increase === null ? 'the model gives no numbers' : `perplexity changed by ${percent(increase)}`;
+  const advice = passed
+    ? ''
+    : `<ul>${costliest
+        .map(
+          ({ name, format, next }) =>
+            `<li>${escapeHtml(`${name}: ${format}${next ? `, next larger ${next}` : ''}`)}</li>`,
+        )
+        .join('')}</ul>`;
+  return `<section class="gate ${passed ? 'passed' : 'failed'}"><b>${passed ? 'Passed' : 'Failed'}</b>: ${found}, allowed are
+${percent(maxPerplexityIncrease)}.${advice}</section>`;
+}
+
+function tensorTable({ size }: Report): string {
+  const rows = size.tensors.map(
+    ({ name, shape, format, original, compressed, relativeError }) =>
+      `<tr><td>${escapeHtml(name)}</td><td>${shape.join(' x ')}</td><td>${escapeHtml(format)}</td><td>${original}</td>` +
+      `<td>${compressed}</td><td>${relativeError === null ? '' : relativeError.toExponential(2)}</td></tr>`,
+  );
+  return `<details><summary>All ${size.tensors.length} tensors</summary><div class="scroll"><table>
+<thead><tr><th>tensor</th><th>shape</th><th>format</th><th>bytes before</th><th>bytes after</th><th>relative error</th></tr></thead>
+<tbody>${rows.join('\n')}</tbody></table></div></details>`;
+}
+
+const megabytes = (bytes: number) =>
+  bytes >= 1e6 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e3).toFixed(1)} kB`;
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+/** Names come from files that anybody may have made. */
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character]!);

@@ -1,0 +1,275 @@
+import type { TopLevelSpec } from 'vega-lite';
+import type { Report } from '../verify/report-schema.ts';
+
+/** A figure of the page. */
+export interface Plot {
+  readonly title: string;
+  /** What to look for. */
+  readonly caption: string;
+  readonly spec: TopLevelSpec;
+}
+
+/** Colours that differ in lightness too, and stand on white and on black. */
+const ORIGINAL = '#8a94a6';
+const COMPRESSED = '#2f7ed8';
+const BAD = '#d1495b';
+const KINDS = ['#2f7ed8', '#e0a030', '#3a9b7a', '#d1495b', '#8e6bbf', '#6b8e23', '#c46f9c', '#4aa3b5', '#8a94a6'];
+
+/** Of a plot, in pixels; the page scales it to the column. */
+const WIDTH = 620;
+const HEIGHT = 240;
+
+/** The plots that a report has data for, in the order of the page. */
+export function plotsOf(report: Report): Plot[] {
+  return [sizes, weightErrors, sensitivity, perplexity, divergence, ratios, rates].flatMap(
+    (plot) => plot(report) ?? [],
+  );
+}
+
+/** Where a tensor belongs: `model.layers.3.mlp.up_proj.weight` is `up_proj` of layer 3. */
+function placeOf({ name, shape }: Report['size']['tensors'][number]): { layer: string; kind: string } {
+  const layer = /\.(\d+)\./.exec(name)?.[1] ?? 'rest';
+  if (shape.length < 2) return { layer, kind: 'norms, biases' };
+  return { layer, kind: name.replace(/\.weight$/, '').replace(/^.*\./, '') };
+}
+
+/** Layers in their order, what belongs to none last. */
+const layerOrder = (layers: Iterable<string>): string[] =>
+  [...new Set(layers)].sort((a, b) => Number(a === 'rest') - Number(b === 'rest') || Number(a) - Number(b));
+
+function sizes({ size, model }: Report): Plot {
+  const values = size.tensors.flatMap((tensor) => {
+    const { original, compressed } = tensor;
+    const place = placeOf(tensor);
+    const before = { ...place, which: 'original', megabytes: original / 1e6 };
+    return model.compressed === null
+      ? [before]
+      : [before, { ...place, which: 'compressed', megabytes: compressed / 1e6 }];
+  });
+  return {
+    title: 'Size by layer',
+    caption: 'Bytes on disk of every tensor, by layer and kind; the left, paler bar of a pair is the original.',
+    spec: {
+      width: WIDTH,
+      height: HEIGHT,
+      data: { values },
+      mark: { type: 'bar' },
+      encoding: {
+        x: { field: 'layer', type: 'nominal', sort: layerOrder(values.map(({ layer }) => layer)), title: 'layer' },
+        xOffset: { field: 'which', sort: ['original', 'compressed'] },
+        y: { aggregate: 'sum', field: 'megabytes', type: 'quantitative', title: 'MB' },
+        color: { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } },
+        opacity: {
+          field: 'which',
+          type: 'ordinal',
+          scale: { domain: ['original', 'compressed'], range: [0.45, 1] },
+          legend: null,
+        },
+      },
+    },
+  };
+}
+
+function weightErrors({ size }: Report): Plot | undefined {
+  const values = size.tensors.flatMap((tensor) =>
+    tensor.relativeError ? [{ ...placeOf(tensor), error: 100 * tensor.relativeError }] : [],
+  );
+  if (values.length === 0) return undefined;
+  return {
+    title: 'Weight error by layer',
+    caption: '‖W − Ŵ‖ / ‖W‖ of every tensor that changed.',
+    spec: {
+      width: WIDTH,
+      height: HEIGHT,
+      data: { values },
+      mark: { type: 'point', filled: true, size: 60, opacity: 0.9 },
+      encoding: {
+        x: { field: 'layer', type: 'nominal', sort: layerOrder(values.map(({ layer }) => layer)), title: 'layer' },
+        xOffset: { field: 'kind' },
+        y: { field: 'error', type: 'quantitative', title: 'relative error, %', scale: { zero: false, padding: 8 } },
+        color: { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } },
+      },
+    },
+  };
+}
+
+function sensitivity({ accuracy }: Report): Plot | undefined {
+  if (!accuracy || accuracy.sensitivity.length === 0) return undefined;
+  const values = accuracy.sensitivity.map(({ layer, lossIncrease }) => ({
+    layer: layer === null ? 'rest' : String(layer),
+    increase: 1000 * lossIncrease,
+    worse: lossIncrease > 0,
+  }));
+  return {
+    title: 'Sensitivity by layer',
+    caption:
+      'Loss increase with only this layer compressed, on a few windows: where more bits help most. Small bars are noise.',
+    spec: {
+      width: WIDTH,
+      height: HEIGHT,
+      data: { values },
+      mark: { type: 'bar' },
+      encoding: {
+        x: { field: 'layer', type: 'nominal', sort: layerOrder(values.map(({ layer }) => layer)), title: 'layer' },
+        y: { field: 'increase', type: 'quantitative', title: 'thousandths of a nat per token' },
+        color: {
+          field: 'worse',
+          type: 'nominal',
+          scale: { domain: [true, false], range: [BAD, ORIGINAL] },
+          legend: null,
+        },
+      },
+    },
+  };
+}
+
+function perplexity({ accuracy }: Report): Plot | undefined {
+  if (!accuracy) return undefined;
+  const values = Object.entries(accuracy.perplexity).flatMap(([which, value]) =>
+    value === null
+      ? []
+      : [{ which: which === 'control' ? 'control: rows shuffled' : which, value, label: value.toPrecision(5) }],
+  );
+  return {
+    title: 'Perplexity',
+    caption: 'On held-out text, lower is better. The control has the same values in the wrong order and has to fail.',
+    spec: {
+      width: WIDTH,
+      height: 40 * values.length,
+      data: { values },
+      encoding: {
+        y: { field: 'which', type: 'nominal', sort: null, title: null },
+        x: {
+          field: 'value',
+          type: 'quantitative',
+          scale: { type: 'log', nice: true },
+          title: 'perplexity, logarithmic',
+        },
+      },
+      layer: [
+        {
+          mark: { type: 'point', filled: true, size: 110 },
+          encoding: {
+            color: {
+              field: 'which',
+              type: 'nominal',
+              scale: { domain: values.map(({ which }) => which), range: [ORIGINAL, COMPRESSED, BAD] },
+              legend: null,
+            },
+          },
+        },
+        { mark: { type: 'text', dy: -12, color: 'currentColor' }, encoding: { text: { field: 'label' } } },
+      ],
+    },
+  };
+}
+
+function divergence({ accuracy }: Report): Plot | undefined {
+  if (!accuracy?.kl) return undefined;
+  const { mean, p99 } = accuracy.kl;
+  const values = [
+    { which: 'mean', value: mean, label: mean.toExponential(2) },
+    { which: '99th percentile', value: p99, label: p99.toExponential(2) },
+  ];
+  return {
+    title: 'KL divergence',
+    caption: "How far the compressed model's next-token probabilities are from the original's, in nats per token.",
+    spec: {
+      width: WIDTH,
+      height: 40 * values.length,
+      data: { values },
+      encoding: {
+        y: { field: 'which', type: 'nominal', sort: null, title: null },
+        x: { field: 'value', type: 'quantitative', title: 'nats per token' },
+      },
+      layer: [
+        { mark: { type: 'bar', color: COMPRESSED, height: 14 } },
+        {
+          mark: { type: 'text', align: 'left', dx: 5, color: 'currentColor' },
+          encoding: { text: { field: 'label' } },
+        },
+      ],
+    },
+  };
+}
+
+/** Prefill and decode of the model and of the synthetic layers. */
+function measuredSpeeds({ speed }: Report) {
+  if (!speed) return [];
+  const { stack } = speed;
+  const of = (what: string, { prefill, decode }: Pick<typeof speed, 'prefill' | 'decode'>) => [
+    { what: `${what}, prefill`, rate: prefill },
+    { what: `${what}, decode`, rate: decode },
+  ];
+  return [...of('this model', speed), ...(stack ? of('1B layers', stack) : [])];
+}
+
+function ratios(report: Report): Plot | undefined {
+  const values = measuredSpeeds(report).map(({ what, rate }) => ({
+    what,
+    ratio: rate.ratio,
+    low: rate.interval[0],
+    high: rate.interval[1],
+    label: `${rate.ratio.toFixed(2)}x`,
+  }));
+  if (values.length === 0) return undefined;
+  const what = { field: 'what', type: 'nominal', sort: null, title: null } as const;
+  return {
+    title: 'Speed-up on this device',
+    caption: 'Against the faster of f32 and f16, with 95% intervals of paired runs. Right of 1 is faster.',
+    spec: {
+      width: WIDTH,
+      height: 40 * values.length,
+      data: { values },
+      layer: [
+        { mark: { type: 'rule', strokeDash: [4, 4], color: 'currentColor' }, encoding: { x: { datum: 1 } } },
+        {
+          mark: { type: 'rule', strokeWidth: 3, color: COMPRESSED },
+          encoding: {
+            y: what,
+            x: { field: 'low', type: 'quantitative', title: 'times as fast', scale: { zero: false, padding: 20 } },
+            x2: { field: 'high' },
+          },
+        },
+        {
+          mark: { type: 'point', filled: true, size: 90, color: COMPRESSED },
+          encoding: { y: what, x: { field: 'ratio', type: 'quantitative' } },
+        },
+        {
+          mark: { type: 'text', dy: -12, color: 'currentColor' },
+          encoding: { y: what, x: { field: 'ratio', type: 'quantitative' }, text: { field: 'label' } },
+        },
+      ],
+    },
+  };
+}
+
+function rates(report: Report): Plot | undefined {
+  const values = measuredSpeeds(report).flatMap(({ what, rate }) =>
+    (['f32', 'f16', 'compressed'] as const).flatMap((which) => {
+      const tokens = rate[which];
+      return tokens === null ? [] : [{ what, which, tokens }];
+    }),
+  );
+  if (values.length === 0) return undefined;
+  return {
+    title: 'Tokens per second',
+    caption: 'Medians of interleaved rounds on a logarithmic scale.',
+    spec: {
+      width: WIDTH,
+      height: 40 * new Set(values.map(({ what }) => what)).size,
+      data: { values },
+      mark: { type: 'point', filled: true, size: 90 },
+      encoding: {
+        y: { field: 'what', type: 'nominal', sort: null, title: null },
+        x: { field: 'tokens', type: 'quantitative', scale: { type: 'log', nice: true }, title: 'tokens per second' },
+        color: {
+          field: 'which',
+          type: 'nominal',
+          scale: { domain: ['f32', 'f16', 'compressed'], range: [ORIGINAL, '#e0a030', COMPRESSED] },
+          title: null,
+        },
+      },
+    },
+  };
+}

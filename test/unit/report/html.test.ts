@@ -1,0 +1,124 @@
+import { expect, test, vi } from 'vitest';
+import { reportHtml } from '../../../src/report/html.ts';
+import { plotsOf } from '../../../src/report/plots.ts';
+import type { Report } from '../../../src/verify/report.ts';
+
+const rate = (f16: number | null) => ({
+  f32: 11,
+  f16,
+  compressed: 23,
+  ratio: 1.77,
+  interval: [1.61, 1.93] as [number, number],
+});
+const timed = { prefill: rate(13), decode: rate(null), rounds: 5, prefillTokens: 64, decodeTokens: 8 };
+
+const tensor = (name: string, shape: number[], relativeError: number | null): Report['size']['tensors'][number] => ({
+  name,
+  shape,
+  format: 'q4_0',
+  original: 4_000_000,
+  compressed: 1_125_000,
+  onGpu: { original: 4_000_000, compressed: 1_125_000 },
+  relativeError,
+  squaredError: relativeError,
+});
+
+const REPORT: Report = {
+  version: 1,
+  device: { name: 'a device', vendor: 'nobody', software: true },
+  model: { original: 'big', compressed: 'small' },
+  size: {
+    original: 12_000_000,
+    compressed: 3_375_000,
+    onGpu: { original: 12_000_000, compressed: 3_375_000 },
+    bitsPerWeight: { all: 4.51, withoutEmbeddings: 4.5 },
+    tensors: [
+      tensor('model.layers.0.mlp.up_proj.weight', [64, 64], 0.0871),
+      tensor('model.layers.10.mlp.up_proj.weight', [64, 64], 0.0872),
+      tensor('model.layers.2.mlp.up_proj.weight', [64, 64], 0.0873),
+      tensor('model.norm.weight', [64], null),
+    ],
+  },
+  memory: {
+    gpu: { peak: 1, weights: { original: 1, compressed: 1 }, caches: 1, activations: 1, stack: null },
+    host: 1,
+  },
+  accuracy: {
+    windows: 4,
+    window: 256,
+    perplexity: { original: 35.25, compressed: 36.5, control: 9999 },
+    kl: { mean: 0.00625, p99: 0.0375 },
+    top1Agreement: 0.945,
+    sensitivity: [
+      { layer: 0, lossIncrease: 0.007 },
+      { layer: 10, lossIncrease: -0.001 },
+      { layer: null, lossIncrease: 0.002 },
+    ],
+  },
+  kernels: { maxRelativeError: 3.9e-7, nonFinite: [] },
+  speed: { ...timed, stack: { model: 'two layers', format: 'q4_0', ...timed } },
+  gate: {
+    maxPerplexityIncrease: 0.01,
+    increase: 36.5 / 35.25 - 1,
+    passed: false,
+    costliest: [{ name: 'model.layers.0.mlp.up_proj.weight', format: 'q4_0', cost: 0.007, next: 'q8_0' }],
+  },
+  notes: ['Something was left out.'],
+};
+
+/** What the drawings say, as text. */
+const textOf = (html: string) => html.replace(/<style>.*?<\/style>/s, '').replace(/<[^>]+>/g, '\n');
+
+test('the page shows the figures of the report, draws its plots and needs nothing from elsewhere', async () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  const html = await reportHtml(REPORT);
+  expect(warn).not.toHaveBeenCalled();
+  const text = textOf(html);
+  for (const figure of [
+    '3.56x smaller',
+    '+3.55%',
+    '94.5%',
+    '284x',
+    '1.77x prefill',
+    '1.77x decode',
+    '3.9e-7',
+    'next larger q8_0',
+  ]) {
+    expect(text).toContain(figure);
+  }
+  for (const drawn of ['35.250', '36.500', '9999.0', '6.25e-3', '3.75e-2', '1B layers, decode'])
+    expect(text).toContain(drawn);
+  expect(text).toContain('Failed');
+  expect(text).toContain('Something was left out.');
+  expect(html.match(/<svg/g)).toHaveLength(plotsOf(REPORT).length);
+  expect(html).not.toMatch(/NaN|undefined|<script|(src|href)=["']?https?:/);
+});
+
+test('layers stand in their order, what belongs to none last', () => {
+  const spec = plotsOf(REPORT).find(({ title }) => title === 'Size by layer')!.spec;
+  expect(spec).toMatchObject({ encoding: { x: { sort: ['0', '2', '10', 'rest'] } } });
+});
+
+test('a report of sizes alone has the plots that it has data for', async () => {
+  const bare: Report = { ...REPORT, accuracy: null, kernels: null, speed: null, gate: null, notes: [] };
+  expect(plotsOf(bare).map(({ title }) => title)).toEqual(['Size by layer', 'Weight error by layer']);
+  const alone: Report = {
+    ...bare,
+    model: { original: 'big', compressed: null },
+    size: { ...bare.size, tensors: [tensor('t', [2, 2], null)] },
+  };
+  expect(plotsOf(alone).map(({ title }) => title)).toEqual(['Size by layer']);
+  expect(textOf(await reportHtml(alone))).not.toContain('smaller');
+});
+
+test('names from files cannot bring markup along', async () => {
+  const evil = '</title><script>alert(1)</script><img src=x onerror=alert(1)>';
+  const html = await reportHtml({
+    ...REPORT,
+    model: { original: evil, compressed: evil },
+    device: { ...REPORT.device, name: evil },
+    size: { ...REPORT.size, tensors: [tensor(`model.layers.0.${evil}`, [2, 2], 0.1)] },
+    notes: [evil],
+  });
+  expect(html).not.toMatch(/<script|<img/);
+});
