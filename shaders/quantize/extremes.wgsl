@@ -20,11 +20,10 @@ fn extremes(first: u32, length: u32) -> vec2<i32> {
 // Whether the first weight of largest magnitude is negative.
 fn extreme_is_negative(first: u32, length: u32, bounds: vec2<i32>) -> bool {
   if (bounds.x != bounds.y || bounds.x == 0) { return bounds.y > bounds.x; }
-  for (var i = 0u; i < length; i += 4u) {
-    let bits = bitcast<vec4<i32>>(load4_aligned(0u, first + i));
-    for (var j = 0u; j < 4u; j++) {
-      if ((bits[j] & 0x7fffffff) == bounds.x) { return bits[j] < 0; }
-    }
+  for (var i = first; i < end_of(first, length); i += 4u) {
+    let bits = bitcast<vec4<i32>>(load4_aligned(0u, i));
+    let extreme = (bits & vec4<i32>(0x7fffffff)) == vec4<i32>(bounds.x);
+    if (any(extreme)) { return bits[first_of(extreme)] < 0; }
   }
   return false;
 }

@@ -12,18 +12,16 @@
 
 override WORKGROUP: u32 = 64;
 
+fn codes4(i: u32, range: BlockRange, inverse: f32) -> vec4<f32> {
+  return codes_above(i, bitcast<f32>(range.minimum), inverse, 15.0);
+}
+
 // Quantizes one block and returns the f16 bits of its scale and of its minimum.
-fn quantize_block(block: u32) -> vec2<u32> {
-  let first = block * 32u;
-  let range = block_range(first, 0x41700000u); // 15
-  let minimum = bitcast<f32>(range.minimum);
+fn quantize_block(index: u32) -> vec2<u32> {
+  let range = block_range(32u * index, 0x41700000u); // 15
   let inverse = inverse_step(range.step, SMALLEST_STEP_ABOVE_MINIMUM);
   for (var i = 0u; i < 4u; i++) {
-    let at = first + 8u * i;
-    codes[4u * block + i] = pack_nibbles(
-      codes_above(at, minimum, inverse, 15.0),
-      codes_above(at + 4u, minimum, inverse, 15.0),
-    );
+    codes[4u * index + i] = pack_nibbles(codes4(2u * i, range, inverse), codes4(2u * i + 1u, range, inverse));
   }
   return vec2<u32>(f16_bits(range.step), f16_bits(range.minimum));
 }
@@ -35,10 +33,10 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let blocks = params.count / 32u;
-  let block = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (block >= blocks) { return; }
+  let index = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
+  if (index >= blocks) { return; }
   var pair = vec2<u32>(0u);
-  for (var i = 0u; i < min(2u, blocks - block); i++) { pair |= quantize_block(block + i) << vec2<u32>(i << 4u); }
-  scales[block >> 1u] = pair.x;
-  minima[block >> 1u] = pair.y;
+  for (var i = 0u; i < min(2u, blocks - index); i++) { pair |= quantize_block(index + i) << vec2<u32>(i << 4u); }
+  scales[index >> 1u] = pair.x;
+  minima[index >> 1u] = pair.y;
 }

@@ -2,6 +2,7 @@
 // rules). Extremes are found by integer comparison, which flushed subnormals can't disturb.
 // #include "../common/divide.wgsl"
 // #include "ggml_step.wgsl"
+// #include "block.wgsl"
 
 // Bits of both: saturated where their f16 would be infinite.
 struct BlockRange { minimum: u32, step: u32 }
@@ -13,21 +14,21 @@ fn ordered(bits: vec4<i32>) -> vec4<i32> {
 
 // The sign bit of the first zero in a block.
 fn sign_of_zero(first: u32) -> u32 {
-  for (var i = 0u; i < 32u; i += 4u) {
-    let bits = bitcast<vec4<u32>>(load4_aligned(0u, first + i));
-    for (var j = 0u; j < 4u; j++) {
-      if ((bits[j] << 1u) == 0u) { return bits[j]; }
-    }
+  for (var i = first; i < end_of(first, 32u); i += 4u) {
+    let bits = bitcast<vec4<u32>>(load4_aligned(0u, i));
+    let zero = (bits << vec4<u32>(1u)) == vec4<u32>(0u);
+    if (any(zero)) { return bits[first_of(zero)]; }
   }
   return 0u;
 }
 
-// `levels`: the bits of 2^bits − 1 as f32.
+// Of the 32 weights from `first` on, which become the block at hand. `levels`: the bits of 2^bits − 1 as f32.
 fn block_range(first: u32, levels: u32) -> BlockRange {
   var low4 = vec4<i32>(0x7fffffff);
   var high4 = -low4;
-  for (var i = 0u; i < 32u; i += 4u) {
-    let order = ordered(bitcast<vec4<i32>>(load4_aligned(0u, first + i)));
+  for (var i = 0u; i < 8u; i++) {
+    block[i] = load4_aligned(0u, first + 4u * i);
+    let order = ordered(bitcast<vec4<i32>>(block[i]));
     low4 = min(low4, order);
     high4 = max(high4, order);
   }
@@ -45,9 +46,9 @@ fn block_range(first: u32, levels: u32) -> BlockRange {
   return BlockRange(minimum, select(saturated_step(divide_bits(range, levels)), 0u, range < 0x800000u));
 }
 
-// Code of each weight as f32. The clamp leaves every code as it is and keeps the product and the sum two operations:
+// Codes of the weights block[i], as f32. The clamp leaves every code as it is and keeps the product and the sum two operations:
 // fused into one they round differently.
-fn codes_above(at: u32, minimum: f32, inverse: f32, levels: f32) -> vec4<f32> {
-  let scaled = (load4_aligned(0u, at) - vec4<f32>(minimum)) * inverse;
+fn codes_above(i: u32, minimum: f32, inverse: f32, levels: f32) -> vec4<f32> {
+  let scaled = (block[i] - vec4<f32>(minimum)) * inverse;
   return floor(clamp(scaled, vec4<f32>(0.0), vec4<f32>(levels)) + vec4<f32>(0.5));
 }

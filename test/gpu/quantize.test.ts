@@ -82,10 +82,30 @@ const DISTRIBUTIONS: readonly ((next: () => number) => () => number)[] = [
   // steps beside them.
   (next) => {
     const scale = (2048 + Math.floor(next() * 2048)) * 2 ** -Math.floor(11 + next() * 12) * (next() < 0.5 ? 1 : -1);
-    const extreme = [8, 15, 127, 128, 255][Math.floor(next() * 5)]! * scale;
+    const extreme = [8, 15, 16, 31, 127, 128, 255][Math.floor(next() * 7)]! * scale;
     const lowest = next() < 0.5 ? 0 : -8;
     return () => (next() < 0.1 ? extreme : stepped((lowest + Math.floor(next() * 16) + 0.5) * scale, next));
   },
+  // The same above a minimum.
+  (next) => {
+    const scale = (2048 + Math.floor(next() * 2048)) * 2 ** -Math.floor(11 + next() * 12);
+    const minimum = (Math.floor(next() * 64) - 32) * scale;
+    const levels = next() < 0.5 ? 15 : 31;
+    return () => {
+      const kind = next();
+      if (kind < 0.2) return minimum + (kind < 0.1 ? levels * scale : 0);
+      return Math.max(minimum, stepped(minimum + (Math.floor(next() * levels) + 0.5) * scale, next));
+    };
+  },
+  // A narrow range far from zero, up to minima that f16 can't hold.
+  (next) => {
+    const base = [1, 65504, 65520, 2 ** 17, 2 ** 100, 3e38][Math.floor(next() * 6)]! * (next() < 0.5 ? 1 : -1);
+    const width = 2 ** -Math.floor(next() * 23);
+    return () => Math.fround(base * (1 + (next() - 0.5) * width * 0.25));
+  },
+  // Zeros of both signs are the smallest.
+  (next) => () => (next() < 0.3 ? 0 : next() < 0.5 ? -0 : Math.abs(gaussian(next))),
+  (next) => () => (next() < 0.5 ? 0 : -0),
   // One outlier among small weights.
   (next) => () => gaussian(next) * (next() < 0.02 ? 100 : 0.01),
   (next) => () => (next() < 0.9 ? 0 : -gaussian(next)),
@@ -208,14 +228,15 @@ describe.each(named)('%s', (_name, format, i) => {
       const wanted = format.reference.dequantize(arrays, rows, k);
       const { data } = await dequantizeOnGpu(format, arrays, f32, rows, k);
       const actual = new Float32Array(data.buffer);
-      // Exact: a product of 11 and at most 9 bits. Only the sign of zero is the device's own.
+      // Exact: a product of 11 and at most 9 bits, to which a minimum is added with one rounding. Only the sign of zero is
+      // the device's own.
       const at = wanted.findIndex((w, j) => w !== actual[j]);
       if (at >= 0) differences.push(`${rows} x ${k}, weight ${at}: ${actual[at]} instead of ${wanted[at]}`);
     }
     expect(differences).toEqual([]);
   });
 
-  test('dequantizing to f16 and bf16 rounds the exact value once', async () => {
+  test('dequantizing to f16 and bf16 rounds the f32 value', async () => {
     for (const target of [formatByName('f16'), formatByName('bf16')]) {
       for (const { rows, k, weights } of cases(format.block, 300 + i, dense).slice(0, 20)) {
         const arrays = format.reference.quantize(weights, rows, k);

@@ -40,12 +40,16 @@ const filled = (block: number, ...head: number[]): Float32Array => {
 /** Largest |w − decoded| that the rule of each format allows in a block. */
 function allowedError(name: string, block: Float32Array, scale: number): number {
   const step = Math.abs(scale);
-  const bits = name.startsWith('int8') || name === 'q8_0' ? 8 : 4;
+  const bits = name.startsWith('int8') || name === 'q8_0' ? 8 : name.startsWith('q5') ? 5 : 4;
   const half = 2 ** (bits - 1);
   // The stored scale is off by half a unit of f16, which counts as often as the largest |code − zero|.
   const scaleError = Math.max(step * 2 ** -11, 2 ** -25) * (1 + 2 ** -10);
   if (name === 'q8_0') return step / 2 + 127 * scaleError;
   if (name.endsWith('-asym')) return step / 2 + (2 ** bits - 1) * scaleError;
+  if (name.endsWith('_1')) {
+    const minimum = Math.abs(Math.min(...block));
+    return step / 2 + (2 ** bits - 1) * scaleError + Math.max(minimum * 2 ** -11, 2 ** -25) * (1 + 2 ** -10);
+  }
   // The weight opposite to the one that sets the scale may need the code 2^bits: it is clipped by up to one step.
   const opposite = step === 0 || block.some((w) => w / scale > half - 1);
   return (opposite ? step : step / 2) + half * scaleError;
@@ -91,7 +95,9 @@ describe.each(blockFormats.map((format) => [format.name, format] as const))('%s'
     for (const w of [1, -1, 0.3, -0.3, 1234.5]) {
       const decoded = roundTrip(name, filled(format.block, 0, w));
       expect(Math.abs(decoded[1]! - w)).toBeLessThanOrEqual(Math.abs(w) * 2 ** -11);
-      expect(decoded.filter((value) => value !== 0)).toHaveLength(1);
+      // Zero above a negative minimum is levels · scale + minimum: two roundings to f16 away.
+      const apart = format.arrays.some((array) => array.name === 'minima') && w < 0 ? Math.abs(w) * 2 ** -10 : 0;
+      expect(decoded.filter((value) => Math.abs(value) > apart)).toHaveLength(1);
     }
   });
 
@@ -134,6 +140,12 @@ describe('weights on the grid come back exactly', () => {
     ['q8_0', Array.from({ length: 32 }, (_, i) => (i - 5) * 0.25).with(0, -31.75)],
     ['q4_0', Array.from({ length: 32 }, (_, i) => ((i % 16) - 8) * 0.5)],
     ['q4_0', Array.from({ length: 32 }, (_, i) => (8 - (i % 16)) * 0.5)],
+    ['q4_1', Array.from({ length: 32 }, (_, i) => ((i % 16) - 3) * 0.5)],
+    ['q4_1', Array.from({ length: 32 }, (_, i) => 100 + (i % 16) * 0.5)],
+    ['q5_0', Array.from({ length: 32 }, (_, i) => (i - 16) * 0.25)],
+    ['q5_0', Array.from({ length: 32 }, (_, i) => (16 - i) * 0.25)],
+    ['q5_1', Array.from({ length: 32 }, (_, i) => (i - 5) * 0.5)],
+    ['q5_1', Array.from({ length: 32 }, (_, i) => -100 - ((i * 7) % 32) * 0.5)],
     ['int4-g32', Array.from({ length: 32 }, (_, i) => ((i % 16) - 8) * 0.5)],
     ['int4-g32', Array.from({ length: 32 }, (_, i) => (8 - (i % 16)) * 0.5)],
     ['int8-g64', Array.from({ length: 64 }, (_, i) => (i - 32) * 4)],
@@ -169,6 +181,70 @@ describe('codes by hand', () => {
 
   test('q4_0: the scale of a block of zeros is ggml’s negative zero', () => {
     expect(readU16(codesOf('q4_0', 32).scales!, 0)).toBe(0x8000);
+  });
+
+  /** Codes of weights 0 .. 7, by the layout that shaders/formats states. */
+  const eight = ({ codes, high }: Record<string, Uint8Array>) =>
+    Array.from({ length: 8 }, (_, i) => {
+      const fifth = high ? (high[0]! >>> i) & 1 : 0;
+      return ((codes![i & 3]! >>> (i & 4)) & 15) + 16 * fifth;
+    });
+  const halfFloats = (bytes: Uint8Array | undefined) => f16BitsToF32(readU16(bytes!, 0));
+
+  test('q5_0: first weight of largest magnitude gives scale and sign; halves go up', () => {
+    // d = -16 / -16 = 1: code = trunc(w + 16.5), at most 31.
+    const arrays = codesOf('q5_0', 32, -16, 16, 15, 0.5, -0.5, -1.5, 7.25, -15.75);
+    expect([halfFloats(arrays.scales), ...eight(arrays)]).toEqual([1, 0, 31, 31, 17, 16, 15, 23, 0]);
+    // Weights 8 .. 31 are zero: code 16, so low bits of 0 and the fifth bit set.
+    expect([...arrays.high!]).toEqual([0b01011110, 255, 255, 255]);
+    expect(arrays.codes!.subarray(4).every((byte) => byte === 0)).toBe(true);
+    expect(halfFloats(codesOf('q5_0', 32, 16, -16).scales)).toBe(-1);
+    expect(readU16(codesOf('q5_0', 32).scales!, 0)).toBe(0x8000);
+  });
+
+  test('q4_1 and q5_1: the smallest weight is the minimum, the largest has the last code; halves go up', () => {
+    // d = 1, m = -1: code = trunc(w + 1.5).
+    const four = codesOf('q4_1', 32, -1, 14, 0.5, -0.5, 1.25, 13.5, 0.49, 7);
+    expect([halfFloats(four.scales), halfFloats(four.minima)]).toEqual([1, -1]);
+    expect(eight(four)).toEqual([0, 15, 2, 1, 2, 15, 1, 8]);
+    const five = codesOf('q5_1', 32, -1, 30, 0.5, -0.5, 15, 14.49, 29.5, 29.49);
+    expect([halfFloats(five.scales), halfFloats(five.minima)]).toEqual([1, -1]);
+    expect(eight(five)).toEqual([0, 31, 2, 1, 16, 15, 31, 30]);
+  });
+
+  test.each(['q4_1', 'q5_1'])('%s: edges of the minimum', (name) => {
+    const bits = (weights: Float32Array) => {
+      const { scales, minima } = formatByName(name).reference.quantize(weights, 1, 32);
+      return [readU16(scales!, 0), readU16(minima!, 0)];
+    };
+    // A block of one value is its minimum.
+    expect(bits(new Float32Array(32).fill(-2))).toEqual([0, 0xc000]);
+    expect(roundTrip(name, new Float32Array(32).fill(0.1))).toEqual(Array(32).fill(f16BitsToF32(0x2e66)));
+    // Of zeros of both signs the first, as C compares them.
+    expect(bits(filled(32, 0, -0))[1]).toBe(0);
+    expect(bits(filled(32, -0, 0))[1]).toBe(0x8000);
+    expect(bits(filled(32, 1, -0, 0))[1]).toBe(0x8000);
+    // Minima that f16 can't hold become its largest, and the weights the nearest value that is left.
+    expect(roundTrip(name, new Float32Array(32).fill(1e30))).toEqual(Array(32).fill(65504));
+    expect(roundTrip(name, new Float32Array(32).fill(-1e30))).toEqual(Array(32).fill(-65504));
+    const levels = name === 'q4_1' ? 15 : 31;
+    const high = roundTrip(
+      name,
+      filled(32)
+        .fill(1e6)
+        .fill(1e6 + levels, 16),
+    );
+    expect(high).toEqual(Array(32).fill(65504 + levels));
+    // A step that f16 can't hold: weights beyond the last code are clipped to it.
+    expect(roundTrip(name, filled(32, 3e38, 65504, 131008))).toEqual([
+      levels * 65504,
+      65504,
+      131008,
+      ...Array(29).fill(0),
+    ]);
+    // Steps below 2^-100 count as zero.
+    const tiny = formatByName(name).reference.quantize(filled(32, 2 ** -110, 2 ** -111), 1, 32);
+    expect(tiny.codes!.every((byte) => byte === 0)).toBe(true);
   });
 
   test('int4: halves to even, signed scale', () => {
@@ -252,6 +328,21 @@ test('ggml q4_0 puts weight j and j + 16 in byte j, q8_0 keeps order; both put d
   const wide = Float32Array.from({ length: 32 }, (_, i) => i - 16).with(31, 127);
   const stored = q8.codecs.ggml!.encode(q8.reference.quantize(wide, 1, 32), 1, 32);
   expect([...stored]).toEqual([0x00, 0x3c, ...Array.from(wide, (w) => w & 255)]);
+});
+
+test('ggml q4_1 puts d and m first, q5_0 and q5_1 the fifth bits between them and the codes', () => {
+  const bytesOf = (name: string, weights: Float32Array) => {
+    const { reference, codecs } = formatByName(name);
+    return [...codecs.ggml!.encode(reference.quantize(weights, 1, 32), 1, 32)];
+  };
+  const ramp = Float32Array.from({ length: 32 }, (_, i) => (i < 16 ? i : 0) - 2);
+  const nibbles = Array.from({ length: 16 }, (_, j) => j);
+  expect(bytesOf('q4_1', ramp)).toEqual([0x00, 0x3c, 0x00, 0xc0, ...nibbles]);
+  // Codes 0 .. 31 in order: weight j + 16 has the same four low bits as weight j, and the upper half of the fifth bits.
+  const wide = Float32Array.from({ length: 32 }, (_, i) => i - 16);
+  const both = Array.from({ length: 16 }, (_, j) => j | (j << 4));
+  expect(bytesOf('q5_0', wide)).toEqual([0x00, 0x3c, 0, 0, 255, 255, ...both]);
+  expect(bytesOf('q5_1', wide)).toEqual([0x00, 0x3c, 0x00, 0xcc, 0, 0, 255, 255, ...both]);
 });
 
 describe('registry', () => {
