@@ -1,6 +1,7 @@
 import { ArgumentError, ModelError } from './errors.ts';
 import { type Checkpoint, openCheckpoint } from './files/checkpoint.ts';
 import type { ModelFiles } from './files/model-files.ts';
+import type { ByteSource } from './files/source.ts';
 import { parseJsonObject } from './files/strict-json.ts';
 import type { Gpu } from './gpu/gpu.ts';
 import { Decoder, type DecoderOptions } from './graph/decoder.ts';
@@ -46,11 +47,17 @@ export interface ModelSource {
  * The caller closes the checkpoint, or hands everything to `loadModel`.
  * @throws FileError, ModelError, CancelledError
  */
-export async function readModel(files: ModelFiles, { signal }: { signal?: AbortSignal } = {}): Promise<ModelSource> {
+export async function readModel(
+  files: ModelFiles | ByteSource,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<ModelSource> {
   const checkpoint = await openCheckpoint(files, { checkWeight, ...(signal && { signal }) });
   try {
     const { name, config } = checkpoint;
-    if (!config) throw new ModelError(`${name}: there is no config.json, so nothing says how to run it.`);
+    if (!config) {
+      const { configProblem } = checkpoint;
+      throw new ModelError(configProblem ?? `${name}: there is no config.json, so nothing says how to run it.`);
+    }
     const graph = graphOf(config, `${name}/config.json`);
     checkGraphWeights(checkpoint, graph);
     const json = async (file: string) => {
@@ -87,10 +94,11 @@ function tokenizerOf({ checkpoint, tokenizer }: ModelSource): Tokenizer {
 
 /**
  * Opens a model, compressed or not, and brings its weights onto the GPU, as they are stored unless told otherwise. In Node
- * `nodeFolder` makes the files, in a browser `httpFolder`, and from a compression in memory `memoryFolder`.
+ * `nodeFolder` makes the files, in a browser `httpFolder`, and from a compression in memory `memoryFolder`; a GGUF file is given as
+ * a `ByteSource` (`openPath`, `urlSource`, `blobSource`, `memorySource`), which is closed with the model.
  * @throws FileError, ModelError, OutOfMemoryError, CancelledError, DeviceLostError
  */
-export async function openModel(files: ModelFiles, options: ModelOptions): Promise<Model> {
+export async function openModel(files: ModelFiles | ByteSource, options: ModelOptions): Promise<Model> {
   return loadModel(await readModel(files, options), options);
 }
 

@@ -2,18 +2,25 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { ArgumentError } from '../errors.ts';
+import { ggufFormats } from '../files/gguf/checkpoint.ts';
 import { fileSystemError } from '../files/node-error.ts';
 import { openPath } from '../files/node-files.ts';
 import { nodeOutput } from '../files/node-output.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
-import { type CompressReport, compress, planCompression, type RecipeOptions } from '../passes/compress.ts';
+import {
+  type CompressReport,
+  compress,
+  type OutputKind,
+  planCompression,
+  type RecipeOptions,
+} from '../passes/compress.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
-import { isFolder, openInput } from './node-inputs.ts';
+import { openInput } from './node-inputs.ts';
 import { print, printJson, table } from './output.ts';
 import { startProgress } from './progress.ts';
 
@@ -35,6 +42,9 @@ Short names: ${Object.entries(formatAliases)
   .map(([alias, name]) => `${alias} (${name})`)
   .join(', ')}
 
+GGUF files hold: ${[...ggufFormats.keys()].map((format) => format.name).join(', ')}
+"--format keep" leaves every weight as it is, to write a model into another kind of file.
+
 A recipe is a JSON file: {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}. The first rule that
 matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head).
 A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
@@ -43,15 +53,20 @@ Examples:
   $ compressa compress models/union-7m -o out/union-q4
   $ compressa compress models/union-7m -o out/union-int4 --format int4-g64-asym
   $ compressa compress my-model -o out/mixed --recipe recipe.json --dry-run
+  $ compressa compress models/union-7m -o out/union-q4.gguf
+  $ compressa compress out/union-q4.gguf -o out/union-q4 --format keep
   $ compressa compress tensors.safetensors -o out/tensors.safetensors --format q8_0 --json > report.json
 `;
 
 export function registerCompress(program: Command): void {
   program
     .command('compress')
-    .argument('<model>', 'a Hugging Face folder, or a .safetensors file')
+    .argument('<model>', 'a Hugging Face folder, a .gguf or a .safetensors file')
     .description('compress the matrices of a model on the GPU')
-    .requiredOption('-o, --out <path>', 'where the result goes: a folder for a model, a .safetensors file for a file')
+    .requiredOption(
+      '-o, --out <path>',
+      'where the result goes; its ending chooses: .gguf, .safetensors, or else a folder',
+    )
     .option('--format <name>', 'format of all linear matrices (default: q4_0)')
     .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
     .option('--overwrite', 'replace what is at <path>')
@@ -73,16 +88,9 @@ export async function runCompress(
   if (options.recipe !== undefined && options.format !== undefined) {
     throw new ArgumentError('Give either --recipe or --format, not both.');
   }
-  const folder = await isFolder(model);
-  if (folder === /\.safetensors$/i.test(options.out)) {
-    throw new ArgumentError(
-      folder
-        ? `${model} is a folder, so the result is one: give -o a name without ".safetensors".`
-        : `${model} is a single file, so the result is one: give -o a name that ends in ".safetensors".`,
-    );
-  }
   const how: RecipeOptions = {
     signal,
+    output: outputKind(options.out),
     ...(options.format !== undefined && { format: options.format }),
     ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
   };
@@ -99,7 +107,8 @@ export async function runCompress(
     const parent = dirname(resolve(options.out));
     await mkdir(parent, { recursive: true }).catch((error: unknown) => Promise.reject(fileSystemError(parent, error)));
     const overwrite = { overwrite: options.overwrite ?? false };
-    const output = folder ? await nodeOutput(options.out, overwrite) : await nodeFileSink(options.out, overwrite);
+    const output =
+      how.output === 'folder' ? await nodeOutput(options.out, overwrite) : await nodeFileSink(options.out, overwrite);
     const progress = startProgress('Compressing');
     try {
       return await compress(source, output, {
@@ -113,6 +122,12 @@ export async function runCompress(
   });
   if (options.json) await printJson({ ...report, output: options.out });
   else await print([tensorTable(report.tensors), done(report, options.out)].join('\n\n'));
+}
+
+/** What the ending of a path says. */
+function outputKind(path: string): OutputKind {
+  const ending = /\.(gguf|safetensors)$/i.exec(path)?.[1];
+  return ending === undefined ? 'folder' : (ending.toLowerCase() as OutputKind);
 }
 
 async function readRecipe(path: string, signal: AbortSignal) {

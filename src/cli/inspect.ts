@@ -3,12 +3,13 @@ import { ArgumentError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { globMatcher } from '../passes/recipe.ts';
 import {
+  type AnyWeight,
+  allWeightsOf,
   checkWeight,
   chunkRows,
   denseFormatOf,
   readValues,
   type StoredWeight,
-  weightsOf,
 } from '../passes/stored-weight.ts';
 import { sparkline, type ValueStatistics, valueStatistics } from '../passes/value-statistics.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
@@ -29,13 +30,14 @@ Values of compressed matrices are shown as they decompress. Names in <glob>: * s
 Examples:
   $ compressa inspect models/union-7m
   $ compressa inspect out/union-q4 --histogram '*.layers.0.*'
+  $ compressa inspect out/union-q4.gguf
   $ compressa inspect tensors.safetensors --json
 `;
 
 export function registerInspect(program: Command): void {
   program
     .command('inspect')
-    .argument('<model>', 'a model folder, compressed or not, or a .safetensors file')
+    .argument('<model>', 'a model folder, compressed or not, or a .gguf or .safetensors file')
     .description('show the tensors of a model: shapes, formats, sizes, values')
     .option('--histogram <glob>', 'also read the values of these tensors: range, mean, deviation, histogram')
     .option('--json', 'print one JSON document')
@@ -63,7 +65,7 @@ export async function runInspect(
   try {
     const lines: Line[] = [];
     let matched = false;
-    for (const [name, weight] of weightsOf(checkpoint)) {
+    for (const [name, weight] of allWeightsOf(checkpoint)) {
       const wanted = chosen(name);
       matched ||= wanted;
       const values = wanted && hasValues(weight) ? await statistics(checkpoint, weight, signal) : undefined;
@@ -85,14 +87,20 @@ export async function runInspect(
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
-const hasValues = (weight: StoredWeight): boolean =>
-  weight.kind === 'quantized' || weight.info.type === 'F64' || denseFormatOf(weight.info.type) !== undefined;
+const hasValues = (weight: AnyWeight): weight is StoredWeight =>
+  weight.kind === 'quantized' ||
+  (weight.kind === 'dense' && (weight.info.type === 'F64' || denseFormatOf(weight.info.type) !== undefined));
 
-function lineOf(name: string, weight: StoredWeight): Line {
+function lineOf(name: string, weight: AnyWeight): Line {
   const { shape } = weight;
   const bytes =
-    weight.kind === 'dense' ? weight.info.byteLength : weight.parts.reduce((sum, part) => sum + part.byteLength, 0);
-  const format = weight.kind === 'dense' ? weight.info.type.toLowerCase() : weight.format.name;
+    weight.kind === 'quantized' ? weight.parts.reduce((sum, part) => sum + part.byteLength, 0) : weight.info.byteLength;
+  const format =
+    weight.kind === 'quantized'
+      ? weight.format.name
+      : weight.kind === 'opaque'
+        ? weight.type
+        : weight.info.type.toLowerCase();
   return { name, shape, format, bytes, bitsPerWeight: elements(shape) === 0 ? 0 : (8 * bytes) / elements(shape) };
 }
 

@@ -1,10 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { nodeFolder } from '../files/node-files.ts';
 import type { StopReason } from '../graph/generate.ts';
 import { checkSampling } from '../graph/reference/sampling.ts';
 import { type Generation, loadModel, promptTokensOf, readModel } from '../model.ts';
 import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
+import { openInput } from './node-inputs.ts';
 import { printJson, write } from './output.ts';
 
 export interface RunCommandOptions extends GpuOptions {
@@ -23,13 +23,13 @@ Only the text that follows the prompt goes to standard output, as it comes; the 
 Examples:
   $ compressa run models/union-7m --prompt 'My fellow citizens'
   $ compressa run out/union-q4 --prompt 'The state of the Union' --temperature 0.8 --top-p 0.95 --seed 7
-  $ compressa run out/union-q4 --prompt 'The state of the Union' --json
+  $ compressa run out/union-q4.gguf --prompt 'The state of the Union' --json
 `;
 
 export function registerRun(program: Command): void {
   program
     .command('run')
-    .argument('<model>', 'a model folder, compressed or not')
+    .argument('<model>', 'a model folder, compressed or not, or a .gguf file')
     .description('let a model write on from a prompt')
     .requiredOption('--prompt <text>', 'the text to go on from')
     .option('--max-tokens <n>', 'most tokens to write', whole(1, Number.MAX_SAFE_INTEGER), 64)
@@ -53,7 +53,7 @@ export async function runModel(
   const sampling = { temperature, topK, topP };
   checkSampling(sampling);
   // Before the GPU is opened: most mistakes show here.
-  const source = await readModel(await nodeFolder(model), { signal });
+  const source = await readModel(await openInput(model), { signal });
   try {
     const prompted = promptTokensOf(source, prompt).length;
     const maxPositions = Math.min(source.graph.maxPositions, prompted + maxTokens);

@@ -1,17 +1,22 @@
 import { ArgumentError, CancelledError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
+import { decodeToF32 } from '../files/convert.ts';
+import type { GgufEntry } from '../files/gguf/entries.ts';
+import { readReordered, sourceRow } from '../files/gguf/row-order.ts';
+import { tokenizerProblem } from '../files/gguf/tokenizer-read.ts';
 import type { ModelFiles } from '../files/model-files.ts';
-import { type SafetensorsWriter, writeSafetensors } from '../files/safetensors-write.ts';
+import type { TensorInfo } from '../files/safetensors-read.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
-import { serializeWeightTree, WEIGHT_TREE_KEY } from '../files/weight-tree.ts';
 import { nonFinite } from '../formats/checks.ts';
 import type { Format } from '../formats/format.ts';
 import { arrayBytes, contentBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { quantizeStep } from '../kernels/quantize.ts';
 import { rowsPerPart } from '../kernels/weight.ts';
+import { ggufMetadata } from './gguf-metadata.ts';
+import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
 import {
   type CompressionPlan,
   graphOfCheckpoint,
@@ -22,6 +27,7 @@ import {
 } from './plan.ts';
 import { compileRecipe, presetRecipe, type Recipe } from './recipe.ts';
 import { checkWeight, chunkRows, denseFormatOf } from './stored-weight.ts';
+import { ggufOutput, safetensorsOutput, type TensorOutput } from './tensor-output.ts';
 
 export interface CompressProgress {
   /** Bytes of the input done and in all. */
@@ -31,11 +37,16 @@ export interface CompressProgress {
   readonly tensor: string;
 }
 
+/** What a compression writes: a folder as Hugging Face has them, or a single file. */
+export type OutputKind = 'folder' | 'safetensors' | 'gguf';
+
 export interface RecipeOptions {
   /** Which format each matrix gets. */
   readonly recipe?: Recipe;
-  /** In place of a recipe: this format for all linear matrices. Default: `q4_0`. */
+  /** In place of a recipe: this format for all linear matrices, or `keep` for none. Default: `q4_0`. */
   readonly format?: string;
+  /** What is written. Default: a folder where there is one; a file by the ending of its name, `.gguf` or else safetensors. */
+  readonly output?: OutputKind;
   /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
   readonly chunkBytes?: number;
   readonly signal?: AbortSignal;
@@ -85,7 +96,7 @@ export function recipeOf({ recipe, format }: RecipeOptions): Recipe {
 }
 
 /**
- * What `compress` would do with a model folder or a safetensors file: formats, sizes and an estimate of memory. Reads headers only.
+ * What `compress` would do with a model folder, a GGUF or a safetensors file: formats, sizes and an estimate of memory. Reads headers only.
  * @throws as `compress`, except for what only the weights' values show.
  */
 export async function planCompression(
@@ -98,9 +109,9 @@ export async function planCompression(
 }
 
 /**
- * Compresses a model folder into a folder, or a safetensors file into one: streams tensor by tensor, quantizes on the GPU and
- * copies what the recipe keeps byte for byte. Where it fails, nothing is written: `output` is committed at the very end, else
- * aborted. A `ByteSource` is closed.
+ * Compresses a model (a folder of Hugging Face or a GGUF file) into a folder, a GGUF or a safetensors file, or bare tensors
+ * (a safetensors file) into a safetensors file: streams tensor by tensor, quantizes on the GPU and copies what the recipe keeps
+ * value for value. Where it fails, nothing is written: `output` is committed at the very end, else aborted. A `ByteSource` is closed.
  * @throws ArgumentError where source and output do not fit; ModelError, FileError, FormatError, RecipeError; NonFiniteError
  * naming the tensor; CancelledError; OutOfMemoryError, DeviceLostError.
  */
@@ -113,18 +124,13 @@ export async function compress(
   const started = performance.now();
   try {
     const folder = 'file' in output ? output : undefined;
-    const { checkpoint, plan, recipe } = await prepare(source, options, folder !== undefined);
+    const { checkpoint, plan, recipe, strict, gguf } = await prepare(source, options, output);
     try {
       options.onPlan?.(plan.summary);
       const sink = folder ? await folder.file(WEIGHTS_FILE) : (output as ByteSink);
-      const metadata: Record<string, string> =
-        plan.tree.weights.size > 0 ? { [WEIGHT_TREE_KEY]: serializeWeightTree(plan.tree) } : {};
-      const writer = await writeSafetensors(
-        sink,
-        plan.tensors.flatMap((tensor) => tensor.specs),
-        { ...checkpoint.metadata, ...metadata },
-      );
-      const strict = folder !== undefined;
+      const writer = gguf
+        ? await ggufOutput(sink, gguf.entries, gguf.target, plan)
+        : await safetensorsOutput(sink, checkpoint, plan);
       await writeTensors({
         checkpoint,
         plan,
@@ -151,20 +157,36 @@ export async function compress(
   }
 }
 
+/** What goes into `output`. @throws ArgumentError where it can't be what is wanted */
+function kindOf(output: OutputFolder | ByteSink, wanted: OutputKind | undefined): OutputKind {
+  const folder = 'file' in output;
+  if (wanted === undefined) return folder ? 'folder' : /\.gguf$/i.test(output.name) ? 'gguf' : 'safetensors';
+  if (folder === (wanted === 'folder')) return wanted;
+  throw new ArgumentError(`${output.name} is a ${folder ? 'folder' : 'file'}, so it can't be written as ${wanted}.`);
+}
+
+interface Prepared {
+  readonly checkpoint: Checkpoint;
+  readonly plan: Plan;
+  readonly recipe: Recipe;
+  /** Refuse NaN and infinity in tensors that are copied, too: in a model nothing good has them. */
+  readonly strict: boolean;
+  readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
+}
+
 /** Opens the source, which is the caller's no more, and decides what becomes of each tensor. */
 async function prepare(
   source: ModelFiles | ByteSource,
   options: RecipeOptions,
-  intoFolder?: boolean,
-): Promise<{ checkpoint: Checkpoint; plan: Plan; recipe: Recipe }> {
+  output?: OutputFolder | ByteSink,
+): Promise<Prepared> {
   const { signal, chunkBytes } = options;
   const file = 'read' in source ? source : undefined;
   let recipe: Recipe;
+  let kind: OutputKind | undefined;
   try {
     checkCancelled(signal, WHAT);
-    if (intoFolder !== undefined && intoFolder === (file !== undefined)) {
-      throw new ArgumentError('A model folder is compressed into a folder, and a safetensors file into a file.');
-    }
+    kind = output ? kindOf(output, options.output) : options.output;
     recipe = recipeOf(options);
   } catch (error) {
     await file?.close();
@@ -172,19 +194,47 @@ async function prepare(
   }
   const checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
-    // A model that is compressed already lacks tensors that its config asks for; planTensors says why.
-    const graph = checkpoint.tree ? undefined : graphOfCheckpoint(checkpoint, file === undefined);
-    return { checkpoint, plan: planTensors(checkpoint, graph, recipe, chunkBytes), recipe };
+    if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
+      throw new ArgumentError(
+        `${checkpoint.name}: it holds bare tensors, which are compressed into a .safetensors file only. ` +
+          (checkpoint.configProblem ?? 'Give the folder of the model to get a folder or a GGUF file.'),
+      );
+    }
+    const graph = graphOfCheckpoint(checkpoint, file === undefined);
+    const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
+    const notices = await lostWith(checkpoint, kind);
+    const plan = planTensors(checkpoint, graph, recipe, {
+      notices,
+      ...(chunkBytes !== undefined && { chunkBytes }),
+      ...(target && { gguf: target }),
+    });
+    const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, signal) };
+    return { checkpoint, plan, recipe, strict: graph !== undefined, ...(gguf && { gguf }) };
   } catch (error) {
     await checkpoint.close();
     throw error;
   }
 }
 
+/** What a file of kind `kind` can't take over. */
+async function lostWith(checkpoint: Checkpoint, kind: OutputKind | undefined): Promise<string[]> {
+  if (kind === 'safetensors') {
+    return checkpoint.config ? ['A .safetensors file holds the weights only: no config, no tokenizer.'] : [];
+  }
+  const missing = (await checkpoint.fileBytes('tokenizer.json')) === undefined;
+  if (checkpoint.gguf && kind !== 'gguf') {
+    const problem = missing ? await tokenizerProblem(checkpoint.gguf) : undefined;
+    return problem === undefined ? [] : [`The tokenizer is left out: ${problem}.`];
+  }
+  return missing && !checkpoint.gguf && kind === 'gguf'
+    ? ['There is no tokenizer.json, so the file has no tokenizer.']
+    : [];
+}
+
 interface Work {
   readonly checkpoint: Checkpoint;
   readonly plan: Plan;
-  readonly writer: SafetensorsWriter;
+  readonly writer: TensorOutput;
   readonly gpu: Gpu;
   readonly chunkBytes?: number;
   /** Refuse NaN and infinity in tensors that are copied, too: in a model nothing good has them. */
@@ -202,52 +252,62 @@ interface Chunk {
 }
 
 async function writeTensors(work: Work): Promise<void> {
-  const { checkpoint, plan, signal } = work;
+  const { plan, signal } = work;
   const chunks = plan.tensors.flatMap((tensor) => chunksOf(tensor, work));
-  const read = (chunk: Chunk | undefined): Promise<Uint8Array> | undefined => {
-    const pending = chunk && checkpoint.read(chunk.tensor.info, chunk.rowStart, chunk.rows, signal);
+  const read = (chunk: Chunk | undefined): Promise<Uint8Array[]> | undefined => {
+    const pending = chunk && readChunk(work, chunk);
     // Where the work stops before it is awaited, its failure is nobody's concern.
     pending?.catch(() => undefined);
     return pending;
   };
   const total = plan.summary.bytesBefore;
   let done = 0;
-  /** Arrays that follow the codes in the file, of the tensor at work: small beside them. */
-  let held: Uint8Array[][] = [];
   let next = read(chunks[0]);
   for (const [i, chunk] of chunks.entries()) {
     checkCancelled(signal, WHAT);
-    const bytes = (await next)!;
+    const arrays = (await next)!;
     // The next chunk comes while the GPU works on this one.
     next = read(chunks[i + 1]);
-    const { info, target, specs } = chunk.tensor;
-    const arrays = target ? await quantizeChunk(work, chunk, target, bytes) : [bytes];
-    if (!target && work.strict) checkFinite(chunk, bytes);
-    await work.writer.write(specs[0]!.name, arrays[0]!);
-    held.push(arrays.slice(1));
-    if (chunk.last) {
-      for (let array = 1; array < specs.length; array++) {
-        for (const part of held) await work.writer.write(specs[array]!.name, part[array - 1]!);
+    const { name, weight, target, gguf } = chunk.tensor;
+    done += arrays.reduce((sum, array) => sum + array.byteLength, 0);
+    let written = arrays;
+    if (weight.kind === 'dense') {
+      if (target) written = await quantizeChunk(work, chunk, weight.info, target, arrays[0]!);
+      else {
+        if (work.strict) checkFinite(chunk, weight.info, arrays[0]!);
+        if (gguf?.toF32) written = [new Uint8Array(decodeToF32(arrays[0]!, weight.info.type).buffer)];
       }
-      held = [];
     }
-    done += bytes.byteLength;
-    work.onProgress?.({ done, total, tensor: info.name });
+    await work.writer.write(chunk.tensor, written, chunk.rows, chunk.last);
+    work.onProgress?.({ done, total, tensor: name });
   }
+}
+
+/** The stored arrays of some rows, in the order that the output has. */
+async function readChunk({ checkpoint, signal }: Work, { tensor, rowStart, rows }: Chunk): Promise<Uint8Array[]> {
+  const { weight, gguf } = tensor;
+  const arrays: Uint8Array[] = [];
+  for (const info of weight.kind === 'quantized' ? weight.parts : [weight.info]) {
+    const read = (start: number, count: number) => checkpoint.read(info, start, count, signal);
+    arrays.push(gguf?.order ? await readReordered(read, gguf.order, rowStart, rows) : await read(rowStart, rows));
+  }
+  return arrays;
 }
 
 /** Whole tensors where they fit, else runs of rows that every binding of the device takes. */
 function chunksOf(tensor: PlannedTensor, { gpu, chunkBytes }: Work): Chunk[] {
-  const { info, target } = tensor;
-  const fileRows = info.shape[0] ?? 1;
-  let most = chunkRows(info.byteLength / Math.max(1, fileRows), chunkBytes);
-  if (target) {
-    const k = info.shape[1]!;
+  const { weight, target, report } = tensor;
+  // Opaque ones have rows of their own.
+  const { shape } = weight.kind === 'opaque' ? weight.info : weight;
+  const fileRows = shape[0] ?? 1;
+  let most = chunkRows(report.bytesBefore / Math.max(1, fileRows), chunkBytes);
+  if (target && weight.kind === 'dense') {
+    const k = shape[1]!;
     const limit = gpu.limits.maxStorageBufferBindingSize;
-    most = Math.min(most, rowsPerPart(denseFormatOf(info.type)!, k, limit), rowsPerPart(target, k, limit));
+    most = Math.min(most, rowsPerPart(denseFormatOf(weight.info.type)!, k, limit), rowsPerPart(target, k, limit));
   }
   const chunks: Chunk[] = [];
-  if (info.byteLength === 0) return chunks;
+  if (report.bytesBefore === 0) return chunks;
   for (let rowStart = 0; rowStart < fileRows; rowStart += most) {
     const rows = Math.min(most, fileRows - rowStart);
     chunks.push({ tensor, rowStart, rows, last: rowStart + rows === fileRows });
@@ -255,11 +315,25 @@ function chunksOf(tensor: PlannedTensor, { gpu, chunkBytes }: Work): Chunk[] {
   return chunks;
 }
 
+/** The row of the checkpoint that a chunk has at `row`. */
+function storedRow({ tensor: { gguf }, rowStart }: Chunk, row: number): number {
+  return gguf?.order ? sourceRow(gguf.order, rowStart + row) : rowStart + row;
+}
+
+/** The error for the weight at `index` of a chunk with `k` columns. */
+const badWeight = (chunk: Chunk, index: number, k: number) =>
+  nonFinite(storedRow(chunk, Math.floor(index / k)) * k + (index % k), k, 'is NaN or infinite', chunk.tensor.name);
+
 /** The arrays of `target` for some rows, without padding. All come back in one read. */
-async function quantizeChunk(work: Work, chunk: Chunk, target: Format, bytes: Uint8Array): Promise<Uint8Array[]> {
+async function quantizeChunk(
+  work: Work,
+  chunk: Chunk,
+  info: TensorInfo,
+  target: Format,
+  bytes: Uint8Array,
+): Promise<Uint8Array[]> {
   const { gpu, signal } = work;
-  const { rows, rowStart } = chunk;
-  const { info } = chunk.tensor;
+  const { rows } = chunk;
   const k = info.shape[1]!;
   const alignment = gpu.limits.minStorageBufferOffsetAlignment;
   const align = (offset: number) => Math.ceil(offset / alignment) * alignment;
@@ -289,7 +363,7 @@ async function quantizeChunk(work: Work, chunk: Chunk, target: Format, bytes: Ui
     const all = await gpu.readBack(result, 0, end);
     checkCancelled(signal, WHAT);
     const bad = new DataView(all.buffer).getUint32(0, true);
-    if (bad !== 0) throw nonFinite(rowStart * k + (~bad >>> 0), k, 'is NaN or infinite', info.name);
+    if (bad !== 0) throw badWeight(chunk, ~bad >>> 0, k);
     return target.arrays.map((array, i) => {
       const { offset } = views[i]!;
       return all.subarray(offset, offset + contentBytes(array, rows, k));
@@ -301,7 +375,7 @@ async function quantizeChunk(work: Work, chunk: Chunk, target: Format, bytes: Ui
 }
 
 /** @throws NonFiniteError for a NaN or an infinity among the elements of a chunk that is copied. */
-function checkFinite({ tensor: { info }, rowStart }: Chunk, bytes: Uint8Array): void {
+function checkFinite(chunk: Chunk, info: TensorInfo, bytes: Uint8Array): void {
   const { type, shape } = info;
   if (type !== 'F32' && type !== 'F16' && type !== 'BF16') return;
   const buffer = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
@@ -313,9 +387,13 @@ function checkFinite({ tensor: { info }, rowStart }: Chunk, bytes: Uint8Array): 
   const mask = type === 'F32' ? 0x7f80_0000 : type === 'F16' ? 0x7c00 : 0x7f80;
   const bad = words.findIndex((word) => (word & mask) === mask);
   if (bad < 0) return;
-  const k = shape.length < 2 ? (shape[0] ?? 1) : shape.slice(1).reduce((product, size) => product * size, 1);
-  const before = shape.length < 2 ? rowStart : rowStart * k;
-  throw nonFinite(before + bad, k, 'is NaN or infinite', info.name);
+  // The elements of a vector are the rows that were read, but people count columns.
+  if (shape.length < 2) throw nonFinite(storedRow(chunk, bad), shape[0] ?? 1, 'is NaN or infinite', info.name);
+  throw badWeight(
+    chunk,
+    bad,
+    shape.slice(1).reduce((product, size) => product * size, 1),
+  );
 }
 
 async function copySideFiles(checkpoint: Checkpoint, folder: OutputFolder): Promise<void> {

@@ -1,5 +1,6 @@
 import { FileError, FormatError, ModelError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
+import { ggufBytes } from '../files/gguf/write.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
@@ -10,8 +11,18 @@ import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import { graphOf } from '../models/families.ts';
+import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
-import { CHUNK_BYTES, chunkRows, denseFormatOf, matrixShape } from './stored-weight.ts';
+import {
+  type AnyWeight,
+  allWeightsOf,
+  CHUNK_BYTES,
+  chunkRows,
+  denseFormatOf,
+  matrixShape,
+  unreadable,
+  weightsInFile,
+} from './stored-weight.ts';
 
 /** What becomes of one tensor. */
 export interface TensorReport {
@@ -47,12 +58,16 @@ export interface CompressionPlan extends SizeSummary {
 
 /** One tensor of the output, or the several that a quantized one becomes. */
 export interface PlannedTensor {
-  readonly info: TensorInfo;
+  readonly name: string;
+  /** Where it comes from. */
+  readonly weight: AnyWeight;
   readonly report: TensorReport;
-  /** undefined: its bytes are copied. */
+  /** What it is quantized to; undefined: it is copied. */
   readonly target: Format | undefined;
-  /** In the order in which they are written; one for each array of `target`, or one in all. */
+  /** In a safetensors file: in the order in which they are written, one for each array of the format, or one in all. */
   readonly specs: readonly TensorSpec[];
+  /** In a GGUF file. */
+  readonly gguf?: GgufPlacement;
 }
 
 /** The plan with what carrying it out needs. */
@@ -66,7 +81,8 @@ export interface Plan {
 /** Matrices of files without a graph are compressed by default from this many rows and columns on, whatever their name. */
 const SMALLEST_MATRIX = 32;
 
-const EMBEDDING_NAME = /(^|[._])(embed\w*|emb|wte|wpe|tok_embeddings|word_embeddings|relative_attention_bias)([._]|$)/i;
+const EMBEDDING_NAME =
+  /(^|[._])(embed\w*|token_embd|emb|wte|wpe|tok_embeddings|word_embeddings|relative_attention_bias)([._]|$)/i;
 const NORM_NAME = /(^|[._])\w*(norm|ln)\w*([._]|$)/i;
 const HEAD_NAME = /(^|[._])(lm_head|embed_out|output)\.weight$/i;
 
@@ -81,41 +97,55 @@ export function guessRole({ name, shape }: { readonly name: string; readonly sha
   return large || /(^|\.)weight$/.test(name) ? 'linear' : 'other';
 }
 
-/** The graph of an open model folder, its tensors checked; undefined for a file without a model. */
+/** The graph of an open model, its tensors checked; undefined for a file of bare tensors. */
 export function graphOfCheckpoint(checkpoint: Checkpoint, folder: boolean): Graph | undefined {
-  if (!folder) return undefined;
   if (checkpoint.config === undefined) {
+    if (!folder) return undefined;
     throw new ModelError(
       `${checkpoint.name}: there is no config.json. Add it, or give the .safetensors file itself to compress bare tensors.`,
     );
   }
   const graph = graphOf(checkpoint.config, `${checkpoint.name}/config.json`);
-  checkTensors(graph, checkpoint.tensors, checkpoint.name);
+  checkTensors(graph, allWeightsOf(checkpoint), checkpoint.name);
   return graph;
 }
 
-/** Decides what becomes of every tensor. @throws FileError for input that is compressed already, FormatError */
+export interface PlanOptions {
+  /** Bytes of a tensor to read at a time. Default: 64 MiB. */
+  readonly chunkBytes?: number;
+  /** Where the output is a GGUF file. */
+  readonly gguf?: GgufTarget;
+  /** Notices to begin with. */
+  readonly notices?: readonly string[];
+}
+
+/** Decides what becomes of every tensor. @throws FileError for weights that are compressed already, FormatError, ModelError */
 export function planTensors(
   checkpoint: Checkpoint,
   graph: Graph | undefined,
   recipe: Recipe,
-  chunkBytes: number = CHUNK_BYTES,
+  { chunkBytes = CHUNK_BYTES, gguf, notices: first = [] }: PlanOptions = {},
 ): Plan {
-  if (checkpoint.tree) {
-    throw new FileError(
-      `${checkpoint.name}: it is already compressed by Compressa. Compress the original model instead: errors would add up.`,
-    );
-  }
+  if (gguf) checkGgufFormats(recipe);
   const decide = compileRecipe(recipe);
   const roles = new Map(graph?.weights.map(({ name, role }) => [name, role] as const));
   const used = new Set<number>();
-  const notices: string[] = [];
-  const planned = [...checkpoint.tensors.values()].map((info) => {
-    const role: Role = graph ? (roles.get(info.name) ?? 'other') : guessRole(info);
-    const decision = decide(info.name, role);
+  const notices = [...first];
+  const planned: PlannedTensor[] = [];
+  for (const [name, weight] of weightsInFile(checkpoint)) {
+    const role: Role = graph ? (roles.get(name) ?? 'other') : guessRole({ name, shape: weight.shape });
+    const decision = decide(name, role);
     if (decision) used.add(decision.rule);
-    return planTensor(info, role, allowed(info, decision, graph !== undefined, notices));
-  });
+    if (weight.kind !== 'dense' && decision?.format) throw compressedAlready(checkpoint, name, weight);
+    const target = weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, notices) : undefined;
+    if (!gguf) {
+      planned.push(planTensor(checkpoint, name, weight, role, target));
+      continue;
+    }
+    const placement = placeInGguf(name, weight, role, target, gguf);
+    if (placement.kind === 'placed') planned.push(planGgufTensor(name, weight, role, target, placement));
+    else notices.push(placement.notice);
+  }
   for (const [i, rule] of recipe.rules.entries()) {
     if (!used.has(i)) {
       notices.push(
@@ -123,10 +153,19 @@ export function planTensors(
       );
     }
   }
-  if (planned.every((tensor) => tensor.target === undefined)) notices.push('No matrix was compressed.');
-  const tensors = inFileOrder(planned);
+  const wanted = recipe.rules.some(({ format }) => format !== 'keep');
+  if (wanted && planned.every((tensor) => tensor.target === undefined)) notices.push('No matrix was compressed.');
+  const tensors = gguf ? planned : inFileOrder(planned);
   return { summary: summarize(planned, notices, chunkBytes), tensors, tree: treeOf(tensors) };
 }
+
+const compressedAlready = (checkpoint: Checkpoint, name: string, weight: AnyWeight): FileError => {
+  const format = weight.kind === 'quantized' ? weight.format.name : weight.kind === 'opaque' ? weight.type : '';
+  return new FileError(
+    `${checkpoint.name}: it is already compressed (${quote(name)} is ${format}). Compress the original model instead: errors ` +
+      'would add up. To write it into another kind of file, keep its formats (--format keep).',
+  );
+};
 
 /** The format that the tensor gets, where it can have it. */
 function allowed(
@@ -153,50 +192,93 @@ function allowed(
   return format;
 }
 
-function planTensor(info: TensorInfo, role: Role, target: Format | undefined): PlannedTensor {
-  const { name, shape, type } = info;
+function planTensor(
+  checkpoint: Checkpoint,
+  name: string,
+  weight: AnyWeight,
+  role: Role,
+  target: Format | undefined,
+): PlannedTensor {
+  const { shape } = weight;
+  if (weight.kind === 'opaque') throw unreadable(checkpoint, name, weight.type);
+  const bytesBefore = storedBytes(weight);
+  if (weight.kind === 'quantized') {
+    const specs = weight.format.arrays.map((array): TensorSpec => specOf(name, weight.shape, weight.format, array));
+    const report = { name, shape, role, format: weight.format.name, bytesBefore, bytesAfter: bytesBefore };
+    return { name, weight, target: undefined, specs, report };
+  }
+  const { type } = weight.info;
   const { rows, k } = matrixShape(shape);
   const specs = target
-    ? target.arrays.map((array): TensorSpec => specOf(info, target, array))
+    ? target.arrays.map((array): TensorSpec => specOf(name, shape, target, array))
     : [{ name, type, shape }];
   const bytesAfter = target
     ? target.arrays.reduce((sum, array) => sum + contentBytes(array, rows, k), 0)
-    : info.byteLength;
+    : weight.info.byteLength;
   const format = target?.name ?? type.toLowerCase();
-  return { info, target, specs, report: { name, shape, role, format, bytesBefore: info.byteLength, bytesAfter } };
+  return { name, weight, target, specs, report: { name, shape, role, format, bytesBefore, bytesAfter } };
 }
 
+function planGgufTensor(
+  name: string,
+  weight: AnyWeight,
+  role: Role,
+  target: Format | undefined,
+  placement: GgufPlacement,
+): PlannedTensor {
+  const report = {
+    name,
+    shape: weight.shape,
+    role,
+    format: placement.spec.type.name,
+    bytesBefore: storedBytes(weight),
+    bytesAfter: ggufBytes(placement.spec),
+  };
+  return { name, weight, target, specs: [], gguf: placement, report };
+}
+
+/** Bytes of a weight where it is stored now. */
+const storedBytes = (weight: AnyWeight): number =>
+  weight.kind === 'quantized' ? weight.parts.reduce((sum, part) => sum + part.byteLength, 0) : weight.info.byteLength;
+
 /** One array of a format as a tensor of the output. Dense ones keep their name, so that any reader finds them. */
-function specOf(info: TensorInfo, target: Format, array: FormatArray): TensorSpec {
-  const [rows, k] = info.shape as [number, number];
+function specOf(name: string, shape: readonly number[], target: Format, array: FormatArray): TensorSpec {
+  const [rows, k] = shape as [number, number];
   return {
-    name: target.kind === 'dense' ? info.name : `${info.name}.${array.name}`,
+    name: target.kind === 'dense' ? name : `${name}.${array.name}`,
     type: array.type,
     shape: [rows, array.elementsPerRow(k)],
   };
 }
+
+/** The block format in which the output holds a tensor. */
+const blockFormat = ({ weight, target }: PlannedTensor): Format | undefined => {
+  const format = weight.kind === 'quantized' ? weight.format : target;
+  return format?.kind === 'block' ? format : undefined;
+};
 
 /**
  * Dense tensors first, by falling element size, then quantized ones with their arrays together, so that one pass over the
  * input writes the file. Everything starts at a multiple of its element size, except behind zero points of odd length.
  */
 function inFileOrder(planned: readonly PlannedTensor[]): PlannedTensor[] {
-  const dense = planned.filter((tensor) => tensor.target?.kind !== 'block');
+  const dense = planned.filter((tensor) => !blockFormat(tensor));
   const byName = new Map(dense.map((tensor) => [tensor.specs[0]!.name, tensor]));
   const ordered = alignedOrder(dense.map((tensor) => tensor.specs[0]!)).map((spec) => byName.get(spec.name)!);
-  return [...ordered, ...planned.filter((tensor) => tensor.target?.kind === 'block')];
+  return [...ordered, ...planned.filter(blockFormat)];
 }
 
 function treeOf(tensors: readonly PlannedTensor[]): WeightTree {
   const weights = new Map<string, WeightNode>();
-  for (const { info, target, specs } of tensors) {
-    if (target?.kind !== 'block') continue;
-    weights.set(info.name, {
+  for (const tensor of tensors) {
+    const format = blockFormat(tensor);
+    if (!format || tensor.gguf) continue;
+    weights.set(tensor.name, {
       kind: 'quantized',
-      format: target.name,
-      group: target.block,
-      shape: info.shape as readonly [number, number],
-      parts: Object.fromEntries(target.arrays.map((array, i) => [array.name, specs[i]!.name])),
+      format: format.name,
+      group: format.block,
+      shape: tensor.weight.shape as readonly [number, number],
+      parts: Object.fromEntries(format.arrays.map((array, i) => [array.name, tensor.specs[i]!.name])),
     });
   }
   return { version: 1, weights };
@@ -213,16 +295,17 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
   let held = 0;
   let gpu = 0;
   let onGpu = 0;
-  for (const { info, target } of planned) {
-    const { rows, k } = matrixShape(info.shape);
-    const fileRows = info.shape[0] ?? 1;
-    const rowBytes = info.byteLength / Math.max(1, fileRows);
+  for (const { weight, target } of planned) {
+    const { rows, k } = matrixShape(weight.shape);
+    const fileRows = weight.shape[0] ?? 1;
+    const bytes = storedBytes(weight);
+    const rowBytes = bytes / Math.max(1, fileRows);
     const part = Math.min(fileRows, chunkRows(rowBytes, chunkBytes));
     chunk = Math.max(chunk, part * rowBytes);
-    onGpu += target ? formatBytes(target, rows, k) : info.byteLength;
-    if (!target) continue;
-    gpu = Math.max(gpu, part * rowBytes + formatBytes(target, part, k));
-    held = Math.max(held, formatBytes(target, rows, k) - contentBytes(target.arrays[0]!, rows, k));
+    const format = weight.kind === 'quantized' ? weight.format : target;
+    onGpu += format ? formatBytes(format, rows, k) : bytes;
+    if (format) held = Math.max(held, formatBytes(format, rows, k) - contentBytes(format.arrays[0]!, rows, k));
+    if (target) gpu = Math.max(gpu, part * rowBytes + formatBytes(target, part, k));
   }
   return {
     tensors,

@@ -9,8 +9,9 @@ import { type Recipe, RecipeSchema, ROLES, type Role, type Rule, RuleSchema } fr
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
-/** The recipe that a format's name stands for: all linear matrices get it, the rest stays as it is. */
+/** The recipe that a format's name stands for: all linear matrices get it, the rest stays as it is. `keep`: all of it does. */
 export function presetRecipe(format: string): Recipe {
+  if (format === 'keep') return { version: 1, rules: [{ match: '*', format }] };
   return { version: 1, rules: [{ match: '*', role: 'linear', format: formatByName(format).name }] };
 }
 

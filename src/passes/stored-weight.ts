@@ -40,6 +40,18 @@ export type StoredWeight =
       readonly parts: readonly TensorInfo[];
     };
 
+/** A weight in any form, also one that can only be listed and copied. */
+export type AnyWeight =
+  | StoredWeight
+  | {
+      readonly kind: 'opaque';
+      /** As ggml calls it. */
+      readonly type: string;
+      readonly shape: readonly number[];
+      /** Its bytes. */
+      readonly info: TensorInfo;
+    };
+
 /** For `openCheckpoint`: the parts of a quantized weight must be what its format lays out. */
 export const checkWeight: CheckWeight = (node, parts) => {
   // N:M weights are refused where they are used.
@@ -69,6 +81,8 @@ export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
   const node = checkpoint.tree?.weights.get(name) ?? ({ kind: 'dense', data: name } satisfies WeightNode);
   if (node.kind === 'dense') {
     const info = checkpoint.tensors.get(node.data);
+    const opaque = info ? undefined : checkpoint.opaque?.get(name);
+    if (opaque) throw unreadable(checkpoint, name, opaque.type);
     if (!info) throw new FileError(`${checkpoint.name}: there is no weight ${quote(name)}.`);
     return { kind: 'dense', info, shape: info.shape };
   }
@@ -93,19 +107,46 @@ export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
   };
 }
 
-/** Every weight of the original model that the checkpoint holds, in the order of names; parts do not count. */
-export function weightsOf(checkpoint: Checkpoint): Map<string, StoredWeight> {
-  const parts = new Set<string>();
-  const weights = new Map<string, StoredWeight>();
+/** The error for a weight that can only be listed and copied. */
+export const unreadable = (checkpoint: Checkpoint, name: string, type: string): FileError =>
+  new FileError(
+    `${checkpoint.name}: weight ${quote(name)} is stored as ${type}, which this version of Compressa can't compute with. ` +
+      'Take a file of the model in one of the types that `compressa compress --help` lists.',
+  );
+
+/** Every weight of the original model that the checkpoint holds, in the order of its tensors; parts do not count. */
+export function weightsInFile(checkpoint: Checkpoint): Map<string, AnyWeight> {
+  const owners = new Map<string, string>();
+  const compressed = new Map<string, StoredWeight>();
   for (const name of checkpoint.tree?.weights.keys() ?? []) {
     const weight = findWeight(checkpoint, name);
-    weights.set(name, weight);
-    for (const info of weight.kind === 'dense' ? [weight.info] : weight.parts) parts.add(info.name);
+    compressed.set(name, weight);
+    for (const info of weight.kind === 'dense' ? [weight.info] : weight.parts) owners.set(info.name, name);
   }
+  const weights = new Map<string, AnyWeight>();
   for (const info of checkpoint.tensors.values()) {
-    if (!parts.has(info.name)) weights.set(info.name, { kind: 'dense', info, shape: info.shape });
+    const owner = owners.get(info.name);
+    if (owner === undefined) weights.set(info.name, { kind: 'dense', info, shape: info.shape });
+    else weights.set(owner, compressed.get(owner)!);
   }
-  return new Map([...weights].sort(([a], [b]) => byName(a, b)));
+  for (const { name, type, shape, data } of checkpoint.opaque?.values() ?? []) {
+    weights.set(name, { kind: 'opaque', type, shape, info: data });
+  }
+  return weights;
+}
+
+/** The same in the order of names. */
+export const allWeightsOf = (checkpoint: Checkpoint): Map<string, AnyWeight> =>
+  new Map([...weightsInFile(checkpoint)].sort(([a], [b]) => byName(a, b)));
+
+/** Every weight of the original model, in the order of names. @throws FileError where one can't be computed with */
+export function weightsOf(checkpoint: Checkpoint): Map<string, StoredWeight> {
+  const weights = new Map<string, StoredWeight>();
+  for (const [name, weight] of allWeightsOf(checkpoint)) {
+    if (weight.kind === 'opaque') throw unreadable(checkpoint, name, weight.type);
+    weights.set(name, weight);
+  }
+  return weights;
 }
 
 /** Layer 2 before layer 10, the same on every system. */

@@ -65,6 +65,12 @@ export async function readTokenizer(
   return { tokenizer, config: configOf({ file, metadata, tokens, types }) };
 }
 
+/** Why a file gives no tokenizer; undefined where it does. */
+export async function tokenizerProblem(file: GgufFile): Promise<string | undefined> {
+  const read = await readTokenizer(file);
+  return 'problem' in read ? read.problem : undefined;
+}
+
 /** The vocabulary as tokenizer.json has it. @throws ModelError for a token that is there twice */
 export function vocabularyOf({ file, tokens, types }: TokenizerContext): JsonObject {
   const ids = new Map<string, number>();

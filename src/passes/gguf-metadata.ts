@@ -1,0 +1,87 @@
+import type { Checkpoint } from '../files/checkpoint.ts';
+import { type GgufEntry, text, u32 } from '../files/gguf/entries.ts';
+import type { GgufFile } from '../files/gguf/read.ts';
+import { tokenizerEntries } from '../files/gguf/tokenizer-write.ts';
+import { parseJsonObject } from '../files/strict-json.ts';
+import type { GgufTarget } from './gguf-plan.ts';
+import type { Plan } from './plan.ts';
+
+/** `general.file_type` (llama.cpp's `llama_ftype`), by the type that most matrices have: for display only. */
+const FILE_TYPES: Readonly<Record<string, number>> = {
+  f32: 0,
+  f16: 1,
+  q4_0: 2,
+  q4_1: 3,
+  q8_0: 7,
+  q5_0: 8,
+  q5_1: 9,
+  bf16: 32,
+};
+
+/** Version of ggml's block layouts. */
+const QUANTIZATION_VERSION = 2;
+
+/**
+ * All the metadata of a GGUF file: what it is, the model's config, the tokenizer. From a GGUF file the tokenizer's keys and what
+ * `general.*` says of the model are copied.
+ * @throws ModelError for a tokenizer that GGUF, or this version, has no words for
+ */
+export async function ggufMetadata(
+  checkpoint: Checkpoint,
+  target: GgufTarget,
+  plan: Plan,
+  signal?: AbortSignal,
+): Promise<GgufEntry[]> {
+  const own: GgufEntry[] = [
+    text('general.architecture', target.architecture.name),
+    text('general.type', 'model'),
+    ...fileType(plan),
+    u32('general.quantization_version', QUANTIZATION_VERSION),
+    ...target.config.entries,
+  ];
+  const source = checkpoint.gguf;
+  const more = source
+    ? await copiedEntries(source, new Set(own.map(({ key }) => key)), signal)
+    : [text('general.name', nameOf(checkpoint.name)), ...(await tokenizerOf(checkpoint, target))];
+  return [...own, ...more];
+}
+
+function fileType(plan: Plan): GgufEntry[] {
+  const weights = new Map<string, number>();
+  for (const { report } of plan.tensors) {
+    if (report.role === 'linear') weights.set(report.format, (weights.get(report.format) ?? 0) + report.bytesAfter);
+  }
+  const [most] = [...weights].sort(([, a], [, b]) => b - a);
+  const type = most && FILE_TYPES[most[0]];
+  return type === undefined ? [] : [u32('general.file_type', type)];
+}
+
+/** The last part of a path or URL, which is all that a reader elsewhere should see of it. */
+const nameOf = (name: string): string =>
+  name
+    .split(/[/\\]/)
+    .filter((part) => part !== '')
+    .at(-1) ?? 'model';
+
+async function tokenizerOf(checkpoint: Checkpoint, { config: { vocabulary } }: GgufTarget): Promise<GgufEntry[]> {
+  const json = async (file: string) => {
+    const bytes = await checkpoint.fileBytes(file);
+    return bytes && parseJsonObject(bytes, `${checkpoint.name}/${file}`);
+  };
+  const tokenizer = await json('tokenizer.json');
+  const files = tokenizer && { tokenizer, config: (await json('tokenizer_config.json')) ?? {} };
+  return tokenizerEntries(files, { config: checkpoint.config ?? {}, vocabulary, name: checkpoint.name });
+}
+
+async function copiedEntries(file: GgufFile, taken: ReadonlySet<string>, signal?: AbortSignal): Promise<GgufEntry[]> {
+  const wanted = (key: string) =>
+    /^(general|tokenizer)\./.test(key) && key !== 'general.alignment' && key !== 'general.file_type' && !taken.has(key);
+  const entries: GgufEntry[] = [];
+  for (const [key, scalar] of file.scalars) if (wanted(key)) entries.push({ key, ...scalar });
+  for (const [key, span] of file.arrays) {
+    if (!wanted(key)) continue;
+    const { elementType, count } = span;
+    entries.push({ key, elementType, count, bytes: await file.arrayBytes(span, signal) });
+  }
+  return entries;
+}
