@@ -7,6 +7,8 @@ export default defineConfig([
     platform: 'neutral',
     target: 'es2023',
     dts: true,
+    // Bundling drops the directive from the sources; without it, a strict project does not know GPUDevice.
+    banner: { dts: '/// <reference types="@webgpu/types" />' },
     clean: ['dist/*.js', 'dist/*.d.ts'],
     deps: { neverBundle: [/^node:/] },
     outExtensions: () => ({ js: '.js', dts: '.d.ts' }),
