@@ -1,0 +1,294 @@
+import {
+  allocateWeight,
+  dequantizeStep,
+  type Format,
+  formatByName,
+  type Gpu,
+  quantizeStep,
+  readWeight,
+  uploadWeight,
+} from 'compressa';
+import type { Claim, Measurement } from '../claim.ts';
+import { type Ggml, type GgmlType, openGgml } from '../peers/ggml.ts';
+
+const BLOCK = 32;
+const ROWS = 64;
+const K = 2048;
+const BLOCKS = (ROWS * K) / BLOCK;
+
+/** Formats in which ggml gives the same bytes however it is built, and those in which fused multiply-adds change some. */
+const EXACT: readonly GgmlType[] = ['q8_0', 'q4_1', 'q5_1'];
+const NEARLY: readonly GgmlType[] = ['q4_0', 'q5_0'];
+
+/** Multiples of d that the codes of a format reach: from its smallest value to its largest. */
+const REACH: Readonly<Record<GgmlType, readonly [number, number]>> = {
+  q8_0: [-127, 127],
+  q4_0: [-8, 7],
+  q5_0: [-16, 15],
+  q4_1: [-1, 14],
+  q5_1: [-1, 30],
+};
+
+type Random = () => number;
+
+/** Xorshift: the same numbers everywhere. */
+function random(seed: number): Random {
+  let state = (seed * 2654435761) >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+const gaussian = (next: Random) => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+
+/** For each kind of block: what draws the weights of the next one. */
+const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => number>> = {
+  Gaussian: (next) => () => 0.05 * gaussian(next),
+  'heavy-tailed': (next) => () => (0.02 * gaussian(next)) / Math.max(1e-3, Math.abs(gaussian(next))),
+  constant: (next) => {
+    const value = gaussian(next);
+    return () => value;
+  },
+  zero: (next) => {
+    const negative = next() < 0.5;
+    return () => (negative && next() < 0.5 ? -0 : 0);
+  },
+  // As large as d and m in f16 can be.
+  huge: (next, type) => {
+    const [low, high] = REACH[type].map((steps) => steps * 65000) as [number, number];
+    return () => low + next() * (high - low);
+  },
+  // Few magnitudes, both signs: many weights share the extremes.
+  tied: (next) => {
+    const unit = gaussian(next);
+    return () => Math.floor(next() * 5 - 2) * unit;
+  },
+  // Multiples of half a step, every extreme there: all codes are decided by the rounding of halves.
+  'half-step': (next, type) => {
+    const step = 2 ** Math.floor(next() * 16 - 12);
+    const [low, high] = REACH[type];
+    return () => {
+      const kind = next();
+      if (kind < 0.1) return (kind < 0.05 ? low : high) * step;
+      return Math.floor((low + next() * (high - low)) * 2) * 0.5 * step;
+    };
+  },
+  sparse: (next) => () => (next() < 0.9 ? 0 : gaussian(next)),
+  'single outlier': (next) => {
+    let left = Math.floor(next() * BLOCK);
+    return () => (left-- === 0 ? 100 : 0.01) * gaussian(next);
+  },
+};
+
+/** Here ggml's codes mean nothing, since d in f16 is zero, and ours are zero: only the values are compared. */
+const DENORMAL = (next: Random) => {
+  const unit = 2 ** -Math.floor(126 + next() * 23);
+  return () => unit * (2 * next() - 1);
+};
+
+function weightsOf(kind: (next: Random, type: GgmlType) => () => number, type: GgmlType, seed: number): Float32Array {
+  const next = random(seed);
+  const weights = new Float32Array(ROWS * K);
+  for (let first = 0; first < weights.length; first += BLOCK) {
+    const draw = kind(next, type);
+    for (let i = 0; i < BLOCK; i++) weights[first + i] = draw();
+  }
+  return weights;
+}
+
+function storage(gpu: Gpu, bytes: number, data?: Float32Array): GPUBuffer {
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+  const buffer = gpu.device.createBuffer({ size: bytes, usage });
+  if (data) gpu.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
+  return buffer;
+}
+
+/** Our blocks: quantized by our kernel, put in ggml's order by our codec. */
+async function quantized(gpu: Gpu, format: Format, weights: Float32Array): Promise<Uint8Array> {
+  const from = storage(gpu, weights.byteLength, weights);
+  const bad = storage(gpu, 4);
+  const weight = allocateWeight(gpu, format, ROWS, K, 'claim');
+  try {
+    const steps = weight.parts.map((part) =>
+      quantizeStep({
+        source: formatByName('f32'),
+        from: { buffer: from, offset: part.rowStart * K * 4 },
+        format,
+        to: part.arrays,
+        rows: part.rows,
+        k: K,
+        bad: { buffer: bad },
+      }),
+    );
+    await gpu.scheduler.run(steps);
+    return format.codecs.ggml!.encode(await readWeight(gpu, weight), ROWS, K);
+  } finally {
+    weight.release();
+    from.destroy();
+    bad.destroy();
+  }
+}
+
+/** The values of blocks: our codec, our kernel. */
+async function dequantized(gpu: Gpu, format: Format, blocks: Uint8Array): Promise<Float32Array> {
+  const weight = uploadWeight(gpu, format, ROWS, K, format.codecs.ggml!.decode(blocks, ROWS, K), 'claim');
+  const to = storage(gpu, ROWS * K * 4);
+  const bad = storage(gpu, 4);
+  try {
+    const steps = weight.parts.map((part) =>
+      dequantizeStep({
+        format,
+        from: part.arrays,
+        target: formatByName('f32'),
+        to: { buffer: to, offset: part.rowStart * K * 4 },
+        rows: part.rows,
+        k: K,
+        bad: { buffer: bad },
+      }),
+    );
+    await gpu.scheduler.run(steps);
+    return new Float32Array((await gpu.readBack(to, 0, ROWS * K * 4)).slice().buffer);
+  } finally {
+    weight.release();
+    to.destroy();
+    bad.destroy();
+  }
+}
+
+/** How many of the blocks are the same bytes. */
+function identicalBlocks(a: Uint8Array, b: Uint8Array): number {
+  const size = b.length / BLOCKS;
+  let same = 0;
+  for (let at = 0; at < b.length; at += size) {
+    if (b.subarray(at, at + size).every((byte, i) => a[at + i] === byte)) same++;
+  }
+  return same;
+}
+
+/** How many values differ; zeros of both signs are one value, NaN is none. */
+const differing = (a: Float32Array, b: Float32Array) => b.reduce((sum, value, i) => sum + (a[i] === value ? 0 : 1), 0);
+
+const squaredError = (values: Float32Array, weights: Float32Array) =>
+  weights.reduce((sum, w, i) => sum + (values[i]! - w) ** 2, 0);
+
+/** The same blocks with d moved by some f16 steps: what a wrong rounding of the scale would look like, or a wrong scale. */
+function nudged(blocks: Uint8Array, by: number): Uint8Array {
+  const moved = blocks.slice();
+  const view = new DataView(moved.buffer);
+  for (let at = 0; at < moved.length; at += moved.length / BLOCKS)
+    view.setUint16(at, view.getUint16(at, true) + by, true);
+  return moved;
+}
+
+/** Random codes under scales and minima of every finite kind: what a file may hold. */
+function anyBlocks(format: Format, seed: number): Uint8Array {
+  const next = random(seed);
+  const bytes = Uint8Array.from({ length: ROWS * format.codecs.ggml!.bytesPerRow(K) }, () => next() * 256);
+  const view = new DataView(bytes.buffer);
+  const halves = format.arrays.filter((array) => array.type === 'F16').length;
+  for (let at = 0; at < bytes.length; at += bytes.length / BLOCKS) {
+    // The exponent of all ones means infinity or NaN.
+    for (let i = 0; i < halves; i++) view.setUint16(at + 2 * i, view.getUint16(at + 2 * i, true) & 0xbfff, true);
+  }
+  return bytes;
+}
+
+interface Compared {
+  readonly blocks: number;
+  readonly identical: number;
+  /** Squared error of ours and of ggml's, kind by kind. */
+  readonly errors: readonly { readonly kind: string; readonly ours: number; readonly ggml: number }[];
+}
+
+async function compared(ggml: Ggml, type: GgmlType, blocksOf: (weights: Float32Array) => Promise<Uint8Array>) {
+  let identical = 0;
+  const errors: { kind: string; ours: number; ggml: number }[] = [];
+  for (const [seed, [kind, draw]] of Object.entries(KINDS).entries()) {
+    const weights = weightsOf(draw, type, seed + 1);
+    const ours = await blocksOf(weights);
+    const theirs = ggml.quantize(type, weights, ROWS, K);
+    identical += identicalBlocks(ours, theirs);
+    const error = (blocks: Uint8Array) => squaredError(ggml.dequantize(type, blocks, ROWS * K), weights);
+    errors.push({ kind, ours: error(ours), ggml: error(theirs) });
+  }
+  return { blocks: BLOCKS * errors.length, identical, errors } satisfies Compared;
+}
+
+const percent = ({ identical, blocks }: Compared) => `${identical} of ${blocks} blocks`;
+
+/** The largest ratio of our squared error to ggml's over the kinds; 1 where both are zero. */
+const worst = ({ errors }: Compared) =>
+  errors
+    .map(({ kind, ours, ggml }) => ({ kind, ratio: ours === ggml ? 1 : ours / ggml }))
+    .reduce((a, b) => (b.ratio > a.ratio ? b : a));
+
+const bytesPass = (found: Compared, exact: boolean) => found.identical >= found.blocks * (exact ? 1 : 0.999);
+const errorPass = (found: Compared) => found.errors.every(({ ours, ggml }) => ours <= ggml);
+
+/**
+ * Quantizing gives ggml's bytes where ggml itself always gives the same, and no larger error elsewhere; decoding is exact.
+ * ggml is called in llama.cpp's own library.
+ */
+export const claim: Claim = {
+  name: 'ggml bytes',
+  async measure(gpu) {
+    const ggml = openGgml();
+    if (typeof ggml === 'string') {
+      return [{ claim: 'blocks equal ggml’s', threshold: 'ggml to compare with', measured: ggml, pass: false }];
+    }
+    const results: Measurement[] = [];
+    for (const type of [...EXACT, ...NEARLY]) {
+      const exact = EXACT.includes(type);
+      const format = formatByName(type);
+      const found = await compared(ggml, type, (weights) => quantized(gpu, format, weights));
+      results.push({
+        claim: `${type}: bytes of ${Object.keys(KINDS).join(', ')} blocks equal ggml’s`,
+        threshold: exact ? 'all' : '99.9%',
+        measured: percent(found),
+        pass: bytesPass(found, exact),
+      });
+      const largest = worst(found);
+      results.push({
+        claim: `${type}: squared error over ggml’s, the worst kind of block`,
+        threshold: 'at most 1',
+        measured: `${largest.ratio} (${largest.kind})`,
+        pass: errorPass(found),
+      });
+
+      const tiny = weightsOf(DENORMAL, type, 99);
+      const values = ggml.dequantize(type, await quantized(gpu, format, tiny), ROWS * K);
+      const unequal = differing(values, ggml.dequantize(type, ggml.quantize(type, tiny, ROWS, K), ROWS * K));
+      results.push({
+        claim: `${type}: values of denormal blocks that differ from ggml’s`,
+        threshold: '0',
+        measured: `${unequal} of ${tiny.length}`,
+        pass: unequal === 0,
+      });
+
+      const blocks = anyBlocks(format, 7);
+      const expected = ggml.dequantize(type, blocks, ROWS * K);
+      const wrong = differing(await dequantized(gpu, format, blocks), expected);
+      results.push({
+        claim: `${type}: decoded values of random blocks that differ from ggml’s`,
+        threshold: '0',
+        measured: `${wrong} of ${expected.length}`,
+        pass: wrong === 0 && ggml.rowBytes(type, K) === format.codecs.ggml!.bytesPerRow(K),
+      });
+
+      // Controls: each measure has to see what it is there to see.
+      const step = await compared(ggml, type, async (weights) => nudged(ggml.quantize(type, weights, ROWS, K), 1));
+      const scale = await compared(ggml, type, async (weights) => nudged(ggml.quantize(type, weights, ROWS, K), 32));
+      const decoded = differing(await dequantized(gpu, format, nudged(blocks, 1)), expected);
+      results.push({
+        claim: `${type}: control that must fail: d one f16 step larger, d 3% larger`,
+        threshold: 'bytes, decoding and squared error refused',
+        measured: `${percent(step)}, ${decoded} values differ, squared error over ggml’s ${worst(scale).ratio.toPrecision(3)}`,
+        pass: !bytesPass(step, exact) && decoded > 0 && !errorPass(scale),
+      });
+    }
+    return results;
+  },
+};

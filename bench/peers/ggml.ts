@@ -1,0 +1,56 @@
+// ggml's own quantizers, called in the shared library that node-llama-cpp ships. The package is not a dependency of
+// Compressa: `npm run peers` installs it.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** Numbers of `enum ggml_type` (ggml/include/ggml.h). */
+const TYPES = { q4_0: 2, q4_1: 3, q5_0: 6, q5_1: 7, q8_0: 8 } as const;
+
+export type GgmlType = keyof typeof TYPES;
+
+export interface Ggml {
+  /** The blocks of `rows` rows of `k` weights, as `ggml_quantize_chunk` writes them. */
+  quantize(type: GgmlType, weights: Float32Array, rows: number, k: number): Uint8Array;
+  /** The weights that blocks stand for, as `dequantize_row_*` reads them. */
+  dequantize(type: GgmlType, blocks: Uint8Array, count: number): Float32Array;
+  /** Bytes of a row of `k` weights. */
+  rowBytes(type: GgmlType, k: number): number;
+}
+
+type Native = (...args: unknown[]) => unknown;
+
+/** ggml, or what to do about its absence. */
+export function openGgml(): Ggml | string {
+  const file = fileURLToPath(
+    new URL('./node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libggml-base.so', import.meta.url),
+  );
+  if (!existsSync(file)) return 'llama.cpp is not installed: npm run peers (Linux x64 only)';
+  const library = createRequire(import.meta.url)('koffi').load(file);
+  const native = (prototype: string): Native => library.func(prototype);
+  const quantize = native(
+    'size_t ggml_quantize_chunk(int type, const float *from, void *to, int64_t start, int64_t rows, int64_t k, const float *importance)',
+  );
+  const rowSize = native('size_t ggml_row_size(int type, int64_t k)');
+  const dequantize = Object.fromEntries(
+    Object.keys(TYPES).map((type) => [
+      type,
+      native(`void dequantize_row_${type}(const void *from, _Out_ float *to, int64_t count)`),
+    ]),
+  );
+  const rowBytes = (type: GgmlType, k: number) => Number(rowSize(TYPES[type], k));
+  return {
+    rowBytes,
+    quantize(type, weights, rows, k) {
+      const bytes = new Uint8Array(rows * rowBytes(type, k));
+      const written = Number(quantize(TYPES[type], weights, bytes, 0, rows, k, null));
+      if (written !== bytes.length) throw new Error(`ggml wrote ${written} bytes of ${bytes.length}.`);
+      return bytes;
+    },
+    dequantize(type, blocks, count) {
+      const weights = new Float32Array(count);
+      dequantize[type]!(blocks, weights, count);
+      return weights;
+    },
+  };
+}
