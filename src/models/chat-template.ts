@@ -1,0 +1,135 @@
+import { ArgumentError, ModelError } from '../errors.ts';
+import { quote, reason } from '../files/text.ts';
+import { BoundedTemplate } from './bounded-jinja.ts';
+
+/** One turn of a conversation. Most templates know `system`, `user` and `assistant`. */
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+/** Where a model's files may keep a template; each as parsed, or undefined where there is no such file. */
+export interface TemplateFiles {
+  /** `chat_template.jinja`, as text. */
+  readonly jinja?: string | undefined;
+  /** `chat_template.json`. */
+  readonly json?: Readonly<Record<string, unknown>> | undefined;
+  /** `tokenizer_config.json`. */
+  readonly tokenizerConfig?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** Whatever a template raises on purpose, such as that roles must alternate. */
+class Refusal extends Error {}
+
+/** Special tokens that templates write into the text by these names. */
+const TOKEN_NAMES = ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token'];
+
+/** How a conversation becomes the text that a model goes on from. It comes with the model and is not trusted: it can neither hang nor reach anything. */
+export class ChatTemplate {
+  readonly #name: string;
+  readonly #template: BoundedTemplate;
+  readonly #tokens: Readonly<Record<string, string>>;
+
+  /** `name` is that of the file, for messages. @throws ModelError for a template that makes no sense */
+  constructor(source: string, name: string, tokens: Readonly<Record<string, string>> = {}) {
+    this.#name = name;
+    this.#tokens = tokens;
+    try {
+      this.#template = new BoundedTemplate(source);
+    } catch (error) {
+      throw new ModelError(
+        `${name}: the chat template is no Jinja template that is understood (${quote(reason(error))}).`,
+      );
+    }
+  }
+
+  /**
+   * The conversation as text, special tokens written out, up to where the assistant's answer begins.
+   * @throws ArgumentError where the template refuses the conversation, ModelError where it fails
+   */
+  render(messages: readonly ChatMessage[], now: Date = new Date()): string {
+    if (messages.length === 0) throw new ArgumentError('There are no messages to answer.');
+    try {
+      return this.#template.render({
+        ...this.#tokens,
+        messages: messages.map(({ role, content }) => ({ role, content })),
+        add_generation_prompt: true,
+        raise_exception: (problem: unknown) => {
+          throw new Refusal(String(problem));
+        },
+        strftime_now: (format: string) => formatTime(now, format),
+      });
+    } catch (error) {
+      if (error instanceof Refusal) {
+        throw new ArgumentError(`${this.#name}: the chat template refuses the conversation: ${quote(error.message)}.`);
+      }
+      throw new ModelError(`${this.#name}: the chat template failed: ${quote(reason(error))}.`);
+    }
+  }
+}
+
+/** The template that a model's files hold, if any: the file of its own before the one in the tokenizer's. @throws ModelError */
+export function findChatTemplate(files: TemplateFiles, folder: string): ChatTemplate | undefined {
+  const tokens = tokensOf(files.tokenizerConfig ?? {});
+  if (files.jinja !== undefined) return new ChatTemplate(files.jinja, `${folder}/chat_template.jinja`, tokens);
+  for (const [name, data] of [
+    ['chat_template.json', files.json],
+    ['tokenizer_config.json', files.tokenizerConfig],
+  ] as const) {
+    const where = `${folder}/${name}`;
+    const source = sourceOf(data?.chat_template, where);
+    if (source !== undefined) return new ChatTemplate(source, where, tokens);
+  }
+  return undefined;
+}
+
+/** A template by itself, or the one called "default" of a list. */
+function sourceOf(value: unknown, where: string): string | undefined {
+  if (value === undefined || value === null || typeof value === 'string') return value ?? undefined;
+  if (!Array.isArray(value))
+    throw new ModelError(`${where}: "chat_template" is neither a text nor a list of named ones.`);
+  const named = value.filter(isNamed);
+  const found = named.find(({ name }) => name === 'default') ?? (named.length === 1 ? named[0] : undefined);
+  if (!found) throw new ModelError(`${where}: none of the templates in "chat_template" is called "default".`);
+  return found.template;
+}
+
+const isNamed = (entry: unknown): entry is { name: string; template: string } =>
+  typeof entry === 'object' &&
+  entry !== null &&
+  'name' in entry &&
+  'template' in entry &&
+  typeof entry.template === 'string';
+
+function tokensOf(config: Readonly<Record<string, unknown>>): Record<string, string> {
+  const tokens: Record<string, string> = {};
+  for (const name of TOKEN_NAMES) {
+    const value = config[name];
+    // Either the token, or an object that also says how it is matched.
+    const content = typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
+    if (typeof content === 'string') tokens[name] = content;
+  }
+  return tokens;
+}
+
+const two = (value: number): string => String(value).padStart(2, '0');
+const nameOf = (date: Date, part: Intl.DateTimeFormatOptions): string => date.toLocaleDateString('en-US', part);
+
+/** The parts of Python's strftime that templates use, in local time. */
+const TIME: Readonly<Record<string, (date: Date) => string>> = {
+  d: (date) => two(date.getDate()),
+  m: (date) => two(date.getMonth() + 1),
+  y: (date) => two(date.getFullYear() % 100),
+  Y: (date) => String(date.getFullYear()),
+  H: (date) => two(date.getHours()),
+  M: (date) => two(date.getMinutes()),
+  S: (date) => two(date.getSeconds()),
+  a: (date) => nameOf(date, { weekday: 'short' }),
+  A: (date) => nameOf(date, { weekday: 'long' }),
+  b: (date) => nameOf(date, { month: 'short' }),
+  B: (date) => nameOf(date, { month: 'long' }),
+  '%': () => '%',
+};
+
+const formatTime = (date: Date, format: string): string =>
+  format.replace(/%(.)/g, (whole, letter: string) => TIME[letter]?.(date) ?? whole);
