@@ -56,10 +56,10 @@ const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => num
     const negative = next() < 0.5;
     return () => (negative && next() < 0.5 ? -0 : 0);
   },
-  // As large as d and m in f16 can be.
+  // As large as d and m in f16 can be; some weights are small enough that no minimum is larger.
   huge: (next, type) => {
     const [low, high] = REACH[type].map((steps) => steps * 65000) as [number, number];
-    return () => low + next() * (high - low);
+    return () => (next() < 0.5 ? 65000 * (2 * next() - 1) : low + next() * (high - low));
   },
   // Few magnitudes, both signs: many weights share the extremes.
   tied: (next) => {
@@ -87,6 +87,12 @@ const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => num
 const DENORMAL = (next: Random) => {
   const unit = 2 ** -Math.floor(126 + next() * 23);
   return () => unit * (2 * next() - 1);
+};
+
+/** Here ggml's d or m is infinite, and ours the largest that there is: no bytes to compare. */
+const OVERFLOWING = (next: Random) => {
+  const largest = 2 ** (20 + next() * 107.9);
+  return () => largest * (2 * next() - 1);
 };
 
 function weightsOf(kind: (next: Random, type: GgmlType) => () => number, type: GgmlType, seed: number): Float32Array {
@@ -266,6 +272,20 @@ export const claim: Claim = {
         threshold: '0',
         measured: `${unequal} of ${tiny.length}`,
         pass: unequal === 0,
+      });
+
+      const large = weightsOf(OVERFLOWING, type, 100);
+      const infinite = (bytes: Uint8Array) =>
+        ggml.dequantize(type, bytes, ROWS * K).reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
+      const [ours, theirs] = [
+        infinite(await quantized(gpu, format, large)),
+        infinite(ggml.quantize(type, large, ROWS, K)),
+      ];
+      results.push({
+        claim: `${type}: values that are not finite where a scale exceeds f16`,
+        threshold: '0, and some of ggml’s',
+        measured: `${ours} of ${large.length}, of ggml’s ${theirs}`,
+        pass: ours === 0 && theirs > 0,
       });
 
       const blocks = anyBlocks(format, 7);
