@@ -1,4 +1,5 @@
 import { ModelError } from '../../errors.ts';
+import { sentencePieceTokenizer } from '../../models/sentencepiece.ts';
 import type { JsonObject } from '../strict-json.ts';
 import { quote } from '../text.ts';
 import { Metadata } from './config-read.ts';
@@ -31,7 +32,7 @@ export type TokenizerReader = (context: TokenizerContext) => Promise<JsonObject>
 export const TokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 /** By `tokenizer.ggml.model`. A new kind is a line here. */
-const READERS: Readonly<Record<string, TokenizerReader>> = { gpt2: readByteLevel };
+const READERS: Readonly<Record<string, TokenizerReader>> = { gpt2: readByteLevel, llama: readSentencePiece };
 
 /**
  * The tokenizer of a GGUF file as Hugging Face would store it. `problem` says why there is none.
@@ -127,6 +128,19 @@ async function readByteLevel(context: TokenizerContext): Promise<JsonObject> {
       merges,
     },
   };
+}
+
+async function readSentencePiece({ file, metadata, tokens, types, signal }: TokenizerContext): Promise<JsonObject> {
+  const scores = await file.numbers('tokenizer.ggml.scores', signal);
+  const unknown = metadata.number('tokenizer.ggml.unknown_token_id');
+  const tokenizer = sentencePieceTokenizer({
+    tokens,
+    types,
+    ...(scores && { scores }),
+    ...(unknown !== undefined && { unknown }),
+    spacePrefix: metadata.boolean('tokenizer.ggml.add_space_prefix') ?? true,
+  });
+  return tokenizer as JsonObject;
 }
 
 /** Keys that name a token's id, and what tokenizer_config.json calls them. */

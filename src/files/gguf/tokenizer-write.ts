@@ -1,7 +1,7 @@
 import { ModelError } from '../../errors.ts';
 import type { Json, JsonObject } from '../strict-json.ts';
 import { quote } from '../text.ts';
-import { flag, type GgufEntry, i32s, text, texts, u32 } from './entries.ts';
+import { f32s, flag, type GgufEntry, i32s, text, texts, u32 } from './entries.ts';
 import { MAX_ARRAY_ELEMENTS } from './limits.ts';
 import { preTokenizerNames, preTokenizerOf } from './pre-tokenizers.ts';
 import { SPECIAL_TOKENS, type TokenizerFiles, TokenType } from './tokenizer-read.ts';
@@ -16,8 +16,14 @@ export interface TokenizerTarget {
   readonly name: string;
 }
 
+/** Tokens by id with their types, which a writer may still change. */
+interface TokenList {
+  readonly tokens: readonly string[];
+  readonly types: number[];
+}
+
 /** Makes the keys of one kind of tokenizer that the others do not have, such as `tokenizer.ggml.model`. @throws ModelError */
-export type TokenizerWriter = (tokenizer: JsonObject, target: TokenizerTarget) => readonly GgufEntry[];
+type TokenizerWriter = (tokenizer: JsonObject, list: TokenList, target: TokenizerTarget) => readonly GgufEntry[];
 
 interface TokenizerKind {
   /** Whether a tokenizer.json is of this kind. */
@@ -27,7 +33,8 @@ interface TokenizerKind {
 
 /** A new kind is a line here. */
 const KINDS: readonly TokenizerKind[] = [
-  // Llama 2's is a BPE too, but over characters, with single bytes for what it lacks.
+  // A BPE too, but over characters, with single bytes for what it lacks.
+  { matches: (model) => model.type === 'BPE' && model.byte_fallback === true, write: writeSentencePiece },
   { matches: (model) => model.type === 'BPE' && model.byte_fallback !== true, write: writeByteLevel },
 ];
 
@@ -45,8 +52,9 @@ export function tokenizerEntries(files: TokenizerFiles | undefined, target: Toke
       `${target.name}: its tokenizer is of a kind that is not written to GGUF yet (${quote(String(model?.type))}). Choose a folder.`,
     );
   }
-  const { tokens, types } = tokenList(tokenizer, model, target);
-  const entries = [...kind.write(tokenizer, target), texts('tokenizer.ggml.tokens', tokens)];
+  const list = tokenList(tokenizer, model, target);
+  const { tokens, types } = list;
+  const entries = [...kind.write(tokenizer, list, target), texts('tokenizer.ggml.tokens', tokens)];
   entries.push(i32s('tokenizer.ggml.token_type', types));
   const ids = new Map(tokens.map((token, id) => [token, id]));
   for (const [key, name] of SPECIAL_TOKENS) {
@@ -64,7 +72,7 @@ export function tokenizerEntries(files: TokenizerFiles | undefined, target: Toke
   return entries;
 }
 
-function writeByteLevel(tokenizer: JsonObject, { name }: TokenizerTarget): GgufEntry[] {
+function writeByteLevel(tokenizer: JsonObject, _list: TokenList, { name }: TokenizerTarget): GgufEntry[] {
   const pre = preTokenizerOf(tokenizer);
   if (!pre) {
     throw new ModelError(
@@ -72,8 +80,7 @@ function writeByteLevel(tokenizer: JsonObject, { name }: TokenizerTarget): GgufE
         `(known: ${preTokenizerNames.join(', ')}), so a GGUF file would read text differently. Choose a folder.`,
     );
   }
-  const merges = objectOf(tokenizer.model)?.merges;
-  if (!Array.isArray(merges)) throw new ModelError(`${name}: its tokenizer.json has no list of merges.`);
+  const merges = mergesOf(tokenizer, name);
   return [
     text('tokenizer.ggml.model', 'gpt2'),
     text('tokenizer.ggml.pre', pre.names[0]!),
@@ -82,6 +89,57 @@ function writeByteLevel(tokenizer: JsonObject, { name }: TokenizerTarget): GgufE
       merges.map((merge, i) => mergeText(merge, i, name)),
     ),
   ];
+}
+
+/**
+ * SentencePiece joins the two tokens whose union has the highest score; tokenizer.json has the same as a list of pairs in the
+ * order of those scores. A token's score here is minus the place of its first pair, which gives that order back.
+ */
+function writeSentencePiece(
+  tokenizer: JsonObject,
+  { tokens, types }: TokenList,
+  { name }: TokenizerTarget,
+): GgufEntry[] {
+  const merges = mergesOf(tokenizer, name);
+  const places = new Map<string, number>();
+  for (const [i, merge] of merges.entries()) {
+    const [left, right] = mergeText(merge, i, name).split(' ') as [string, string];
+    if (!places.has(left + right)) places.set(left + right, i);
+  }
+  const unknown = objectOf(tokenizer.model)?.unk_token;
+  for (const [id, token] of tokens.entries()) {
+    if (token === unknown) types[id] = TokenType.unknown;
+    else if (/^<0x[0-9A-F]{2}>$/.test(token)) types[id] = TokenType.byte;
+  }
+  return [
+    text('tokenizer.ggml.model', 'llama'),
+    text('tokenizer.ggml.pre', 'default'),
+    // What no pair makes comes after all that one does.
+    f32s(
+      'tokenizer.ggml.scores',
+      tokens.map((token) => -(places.get(token) ?? merges.length)),
+    ),
+    flag('tokenizer.ggml.add_space_prefix', addsSpace(tokenizer)),
+  ];
+}
+
+/** Whether a text gets a space in front. */
+function addsSpace(tokenizer: JsonObject): boolean {
+  const prepends = (value: Json | undefined): boolean => {
+    const rules = objectOf(value);
+    const inner = rules?.normalizers ?? rules?.pretokenizers;
+    if (Array.isArray(inner)) return inner.some(prepends);
+    if (rules?.type === 'Prepend') return true;
+    if (rules?.type !== 'Metaspace') return false;
+    return rules.prepend_scheme === undefined ? rules.add_prefix_space !== false : rules.prepend_scheme !== 'never';
+  };
+  return prepends(tokenizer.normalizer) || prepends(tokenizer.pre_tokenizer);
+}
+
+function mergesOf(tokenizer: JsonObject, name: string): Json[] {
+  const merges = objectOf(tokenizer.model)?.merges;
+  if (!Array.isArray(merges)) throw new ModelError(`${name}: its tokenizer.json has no list of merges.`);
+  return merges;
 }
 
 /** Older files write a pair as one text, newer ones as a list. */

@@ -68,6 +68,35 @@ test('compress writes a model, and inspect shows it and its values', async () =>
   await expect(runInspect(out, { histogram: 'nothing' }, running)).rejects.toThrow(ArgumentError);
 });
 
+test('the ending of the output chooses what is written, and a GGUF file is taken for a model', async () => {
+  const gguf = join(folder, 'q4.gguf');
+  await runCompress(SAMPLE, { out: gguf, format: 'q4_0' }, running);
+  await runCompress(gguf, { out: join(folder, 'folder'), format: 'keep' }, running);
+  await runCompress(gguf, { out: join(folder, 'file.safetensors'), format: 'keep' }, running);
+  expect((await readdir(join(folder, 'folder'))).sort()).toEqual([
+    'config.json',
+    'model.safetensors',
+    'tokenizer.json',
+    'tokenizer_config.json',
+  ]);
+  const seen: unknown[] = [];
+  for (const model of [gguf, join(folder, 'folder'), join(folder, 'file.safetensors')]) {
+    printed = '';
+    await runInspect(model, { json: true, histogram: '*.layers.0.self_attn.q_proj.*' }, running);
+    const { tensors, bytes } = JSON.parse(printed);
+    seen.push({ tensors, bytes });
+  }
+  expect(seen[1]).toEqual(seen[0]);
+  expect(seen[2]).toEqual(seen[0]);
+  // What is compressed already is not compressed again.
+  await expect(runCompress(gguf, { out: join(folder, 'q8.gguf'), format: 'q8_0' }, running)).rejects.toThrow(
+    /already compressed/,
+  );
+  printed = '';
+  await runModel(gguf, { ...prompted, json: true }, running);
+  expect(JSON.parse(printed)).toMatchObject({ model: gguf, reason: 'max-tokens' });
+});
+
 test('a dry run says what would be done and writes nothing', async () => {
   const out = join(folder, 'q8');
   await runCompress(SAMPLE, { out, format: 'q8_0', dryRun: true }, running);
@@ -82,7 +111,15 @@ test('what is wrong with the command line is said before anything is written', a
   await writeFile(recipe, '{"version": 1, "rule": []}');
   await expect(runCompress(SAMPLE, { out, recipe }, running)).rejects.toThrow(RecipeError);
   await expect(runCompress(SAMPLE, { out, recipe, format: 'q4_0' }, running)).rejects.toThrow(ArgumentError);
-  await expect(runCompress(SAMPLE, { out: `${out}.safetensors` }, running)).rejects.toThrow(ArgumentError);
+  // A file of bare tensors is no model.
+  const file = join(folder, 'tensors.safetensors');
+  await cp(join(SAMPLE, 'model.safetensors'), file);
+  await expect(runCompress(file, { out }, running)).rejects.toThrow(ArgumentError);
+  await expect(runCompress(file, { out: `${out}.gguf` }, running)).rejects.toThrow(ArgumentError);
+  await rm(file);
+  await expect(runCompress(SAMPLE, { out: `${out}.gguf`, format: 'int4-g64' }, running)).rejects.toThrow(
+    /GGUF file can't hold int4-g64; it can hold f32, f16, .*q8_0/,
+  );
   await expect(runCompress(SAMPLE, { out, format: 'q4_9' }, running)).rejects.toThrow(/Did you mean "q4_0"/);
   await expect(runCompress(join(folder, 'none'), { out: `${out}.safetensors` }, running)).rejects.toThrow(FileError);
   expect(await readdir(folder)).toEqual(['recipe.json']);
