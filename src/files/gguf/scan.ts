@@ -120,6 +120,7 @@ class Scan {
   async entry(index: number): Promise<void> {
     const { offset } = this.#reader;
     const key = await this.#text(MAX_KEY_BYTES, `the name of key ${index}`);
+    if (key === '') this.#fail(`key ${index} at offset ${offset} has no name`);
     if (RESERVED.has(key)) this.#fail(`the key ${quote(key)} at offset ${offset} is reserved. Rename it`);
     if (this.#keys.has(key)) this.#fail(`the key ${quote(key)} at offset ${offset} is there twice. Remove one of them`);
     this.#keys.add(key);
