@@ -48,6 +48,7 @@ export {
   wrapDense,
 } from './kernels/weight.ts';
 export {
+  chatTokensOf,
   type Generation,
   loadModel,
   Model,
@@ -58,7 +59,9 @@ export {
   readModel,
   type TextOptions,
 } from './model.ts';
+export { type ChatMessage, ChatTemplate } from './models/chat-template.ts';
 export { type Family, families, graphOf } from './models/families.ts';
+export { type SentencePieceVocabulary, sentencePieceTokenizer } from './models/sentencepiece.ts';
 export type { StreamDecoder } from './models/stream-decoder.ts';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 export {

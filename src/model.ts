@@ -8,7 +8,9 @@ import { Decoder, type DecoderOptions } from './graph/decoder.ts';
 import { type GenerateOptions, generate, type StopReason } from './graph/generate.ts';
 import type { Graph } from './graph/graph.ts';
 import type { Weight } from './kernels/weight.ts';
+import { type ChatMessage, type ChatTemplate, findChatTemplate } from './models/chat-template.ts';
 import { graphOf } from './models/families.ts';
+import { stopTokensOf } from './models/stop-tokens.ts';
 import { loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 import { checkGraphWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 import { checkWeight } from './passes/stored-weight.ts';
@@ -38,6 +40,8 @@ export interface ModelSource {
   readonly graph: Graph;
   /** Undefined where the files hold none: only texts need one. */
   readonly tokenizer: Tokenizer | undefined;
+  /** Undefined where the files hold none: only conversations need one. */
+  readonly chatTemplate: ChatTemplate | undefined;
   /** Tokens that end a text, by all the files that may name them: some models have several, such as the end of a turn. */
   readonly stopTokens: ReadonlySet<number>;
 }
@@ -65,12 +69,19 @@ export async function readModel(
       return bytes && parseJsonObject(bytes, `${name}/${file}`);
     };
     const tokenizerJson = await json('tokenizer.json');
-    const tokenizer = tokenizerJson && loadTokenizer(tokenizerJson, await json('tokenizer_config.json'));
-    const stopTokens = new Set<number>(tokenizer?.endOfText === undefined ? [] : [tokenizer.endOfText]);
-    for (const ids of [config.eos_token_id, (await json('generation_config.json'))?.eos_token_id]) {
-      for (const id of Array.isArray(ids) ? ids : [ids]) if (typeof id === 'number') stopTokens.add(id);
-    }
-    return { checkpoint, graph, tokenizer, stopTokens };
+    const tokenizerConfig = await json('tokenizer_config.json');
+    const tokenizer = tokenizerJson && loadTokenizer(tokenizerJson, tokenizerConfig);
+    const stopTokens = stopTokensOf(tokenizer, [config, await json('generation_config.json')]);
+    const jinja = await checkpoint.fileBytes('chat_template.jinja');
+    const chatTemplate = findChatTemplate(
+      {
+        jinja: jinja && new TextDecoder().decode(jinja),
+        json: await json('chat_template.json'),
+        tokenizerConfig,
+      },
+      name,
+    );
+    return { checkpoint, graph, tokenizer, chatTemplate, stopTokens };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -83,6 +94,22 @@ export function promptTokensOf(source: ModelSource, prompt: string): number[] {
   const start = source.checkpoint.config?.bos_token_id;
   if (tokens.length === 0 && typeof start === 'number') tokens.push(start);
   return tokens;
+}
+
+/**
+ * The tokens that a model answers a conversation from. Special tokens that messages write out count as such, as the template's do.
+ * @throws ModelError without a tokenizer or a template, or where that fails; ArgumentError where it refuses the conversation
+ */
+export function chatTokensOf(source: ModelSource, messages: readonly ChatMessage[]): number[] {
+  const { chatTemplate, checkpoint } = source;
+  const tokenizer = tokenizerOf(source);
+  if (!chatTemplate) {
+    throw new ModelError(
+      `${checkpoint.name}: there is no chat template, neither in chat_template.jinja nor in tokenizer_config.json. The model may not be made for conversations; let it write on from a prompt.`,
+    );
+  }
+  // What starts a text is the template's to write.
+  return tokenizer.encode(chatTemplate.render(messages), { addSpecial: false });
 }
 
 function tokenizerOf({ checkpoint, tokenizer }: ModelSource): Tokenizer {
@@ -121,6 +148,7 @@ export class Model implements ModelSource {
   readonly checkpoint: Checkpoint;
   readonly graph: Graph;
   readonly tokenizer: Tokenizer | undefined;
+  readonly chatTemplate: ChatTemplate | undefined;
   readonly stopTokens: ReadonlySet<number>;
   readonly weights: ReadonlyMap<string, Weight>;
   readonly decoder: Decoder;
@@ -132,6 +160,7 @@ export class Model implements ModelSource {
     this.checkpoint = source.checkpoint;
     this.graph = source.graph;
     this.tokenizer = source.tokenizer;
+    this.chatTemplate = source.chatTemplate;
     this.stopTokens = source.stopTokens;
     this.weights = weights;
     this.decoder = decoder;
@@ -144,8 +173,24 @@ export class Model implements ModelSource {
    * closed; CancelledError, NonFiniteError, OutOfMemoryError, DeviceLostError
    */
   async *generate(prompt: string, options: TextOptions = {}): AsyncGenerator<string, Generation, undefined> {
+    return yield* this.#write(promptTokensOf(this, prompt), options);
+  }
+
+  /**
+   * Answers a conversation by the model's chat template, up to the end of its turn. To go on, call it again with the answer and the
+   * next message added. Otherwise as `generate`.
+   * @throws ModelError where there is no tokenizer or template, or where that fails; ArgumentError where it refuses the conversation;
+   * and as `generate`
+   */
+  async *chat(
+    messages: readonly ChatMessage[],
+    options: TextOptions = {},
+  ): AsyncGenerator<string, Generation, undefined> {
+    return yield* this.#write(chatTokensOf(this, messages), options);
+  }
+
+  async *#write(promptTokens: readonly number[], options: TextOptions): AsyncGenerator<string, Generation, undefined> {
     const stream = tokenizerOf(this).stream({ skipSpecial: true });
-    const promptTokens = promptTokensOf(this, prompt);
     const tokens: number[] = [];
     let text = '';
     const run = this.#generate(promptTokens, options);

@@ -1,7 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { ArgumentError } from '../errors.ts';
 import type { StopReason } from '../graph/generate.ts';
 import { checkSampling } from '../graph/reference/sampling.ts';
-import { type Generation, loadModel, promptTokensOf, readModel } from '../model.ts';
+import { chatTokensOf, type Generation, loadModel, promptTokensOf, readModel } from '../model.ts';
+import type { ChatMessage } from '../models/chat-template.ts';
 import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
@@ -9,6 +11,8 @@ import { printJson, write } from './output.ts';
 
 export interface RunCommandOptions extends GpuOptions {
   readonly prompt: string;
+  readonly chat?: boolean;
+  readonly system?: string;
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topK: number;
@@ -24,6 +28,7 @@ Examples:
   $ compressa run models/union-7m --prompt 'My fellow citizens'
   $ compressa run out/union-q4 --prompt 'The state of the Union' --temperature 0.8 --top-p 0.95 --seed 7
   $ compressa run out/union-q4.gguf --prompt 'The state of the Union' --json
+  $ compressa run out/smollm2-q4 --chat --system 'Answer in one sentence.' --prompt 'What is a prime number?'
 `;
 
 export function registerRun(program: Command): void {
@@ -31,7 +36,9 @@ export function registerRun(program: Command): void {
     .command('run')
     .argument('<model>', 'a model folder, compressed or not, or a .gguf file')
     .description('let a model write on from a prompt')
-    .requiredOption('--prompt <text>', 'the text to go on from')
+    .requiredOption('--prompt <text>', 'the text to go on from; with --chat, the message to answer')
+    .option('--chat', "take the prompt for a message, by the model's own chat template")
+    .option('--system <text>', 'what the model is told before the conversation (with --chat)')
     .option('--max-tokens <n>', 'most tokens to write', whole(1, Number.MAX_SAFE_INTEGER), 64)
     .option('--temperature <t>', 'how freely to draw; 0 takes the most likely token', number, 0)
     .option('--top-k <k>', 'draw only from the k most likely tokens; 0 for all', whole(0, Number.MAX_SAFE_INTEGER), 0)
@@ -52,10 +59,20 @@ export async function runModel(
   const { prompt, maxTokens, seed, temperature, topK, topP } = options;
   const sampling = { temperature, topK, topP };
   checkSampling(sampling);
+  const { system } = options;
+  if (system !== undefined && !options.chat)
+    throw new ArgumentError('--system is a part of a conversation: add --chat.');
+  const messages: ChatMessage[] = [
+    ...(system === undefined ? [] : [{ role: 'system', content: system }]),
+    { role: 'user', content: prompt },
+  ];
   // Before the GPU is opened: most mistakes show here.
   const source = await readModel(await openInput(model), { signal });
   try {
-    const prompted = promptTokensOf(source, prompt).length;
+    const prompted = (options.chat ? chatTokensOf(source, messages) : promptTokensOf(source, prompt)).length;
+    if (!options.chat && source.chatTemplate) {
+      console.error('The model has a chat template: with --chat the prompt would be a message.');
+    }
     const maxPositions = Math.min(source.graph.maxPositions, prompted + maxTokens);
     await withGpu(options, async (gpu) => {
       const opened = await loadModel(source, { gpu, maxPositions, signal });
@@ -63,7 +80,8 @@ export async function runModel(
       const started = performance.now();
       let first = 0;
       let generation: Generation;
-      const run = opened.generate(prompt, { maxTokens, sampling, seed, signal });
+      const settings = { maxTokens, sampling, seed, signal };
+      const run = options.chat ? opened.chat(messages, settings) : opened.generate(prompt, settings);
       for (;;) {
         const { value, done } = await run.next();
         first ||= performance.now();
@@ -80,7 +98,19 @@ export async function runModel(
       const tokensPerSecond = tokens.length > 1 ? (1000 * (tokens.length - 1)) / (performance.now() - first) : null;
       if (options.json) {
         const measured = { firstTokenSeconds, tokensPerSecond };
-        await printJson({ version: 1, model, prompt, sampling, seed, promptTokens, tokens, text, reason, ...measured });
+        const asked = options.chat ? { messages } : { prompt };
+        await printJson({
+          version: 1,
+          model,
+          ...asked,
+          sampling,
+          seed,
+          promptTokens,
+          tokens,
+          text,
+          reason,
+          ...measured,
+        });
         return;
       }
       await write('\n');
@@ -96,7 +126,7 @@ export async function runModel(
 }
 
 const ENDS: Record<StopReason, string> = {
-  'stop-token': 'the end of the text',
+  'stop-token': 'the end of the text or turn',
   'max-tokens': '--max-tokens',
   'cache-full': "the model's longest text",
 };

@@ -27,20 +27,15 @@ const TOKEN_NAMES = ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_to
 /** How a conversation becomes the text that a model goes on from. It comes with the model and is not trusted: it can neither hang nor reach anything. */
 export class ChatTemplate {
   readonly #name: string;
-  readonly #template: BoundedTemplate;
+  readonly #source: () => string;
   readonly #tokens: Readonly<Record<string, string>>;
+  #template: BoundedTemplate | undefined;
 
-  /** `name` is that of the file, for messages. @throws ModelError for a template that makes no sense */
-  constructor(source: string, name: string, tokens: Readonly<Record<string, string>> = {}) {
+  /** `name` is that of the file, for messages. The source is looked at when it is needed: a model can do without. */
+  constructor(source: string | (() => string), name: string, tokens: Readonly<Record<string, string>> = {}) {
+    this.#source = typeof source === 'string' ? () => source : source;
     this.#name = name;
     this.#tokens = tokens;
-    try {
-      this.#template = new BoundedTemplate(source);
-    } catch (error) {
-      throw new ModelError(
-        `${name}: the chat template is no Jinja template that is understood (${quote(reason(error))}).`,
-      );
-    }
   }
 
   /**
@@ -49,8 +44,9 @@ export class ChatTemplate {
    */
   render(messages: readonly ChatMessage[], now: Date = new Date()): string {
     if (messages.length === 0) throw new ArgumentError('There are no messages to answer.');
+    const template = this.#compile();
     try {
-      return this.#template.render({
+      return template.render({
         ...this.#tokens,
         messages: messages.map(({ role, content }) => ({ role, content })),
         add_generation_prompt: true,
@@ -66,9 +62,21 @@ export class ChatTemplate {
       throw new ModelError(`${this.#name}: the chat template failed: ${quote(reason(error))}.`);
     }
   }
+
+  #compile(): BoundedTemplate {
+    const source = this.#source();
+    try {
+      this.#template ??= new BoundedTemplate(source);
+      return this.#template;
+    } catch (error) {
+      throw new ModelError(
+        `${this.#name}: the chat template is no Jinja template that is understood (${quote(reason(error))}).`,
+      );
+    }
+  }
 }
 
-/** The template that a model's files hold, if any: the file of its own before the one in the tokenizer's. @throws ModelError */
+/** The template that a model's files hold, if any: the file of its own before the one in the tokenizer's. */
 export function findChatTemplate(files: TemplateFiles, folder: string): ChatTemplate | undefined {
   const tokens = tokensOf(files.tokenizerConfig ?? {});
   if (files.jinja !== undefined) return new ChatTemplate(files.jinja, `${folder}/chat_template.jinja`, tokens);
@@ -77,15 +85,15 @@ export function findChatTemplate(files: TemplateFiles, folder: string): ChatTemp
     ['tokenizer_config.json', files.tokenizerConfig],
   ] as const) {
     const where = `${folder}/${name}`;
-    const source = sourceOf(data?.chat_template, where);
-    if (source !== undefined) return new ChatTemplate(source, where, tokens);
+    const value = data?.chat_template ?? undefined;
+    if (value !== undefined) return new ChatTemplate(() => sourceOf(value, where), where, tokens);
   }
   return undefined;
 }
 
 /** A template by itself, or the one called "default" of a list. */
-function sourceOf(value: unknown, where: string): string | undefined {
-  if (value === undefined || value === null || typeof value === 'string') return value ?? undefined;
+function sourceOf(value: unknown, where: string): string {
+  if (typeof value === 'string') return value;
   if (!Array.isArray(value))
     throw new ModelError(`${where}: "chat_template" is neither a text nor a list of named ones.`);
   const named = value.filter(isNamed);

@@ -25,6 +25,8 @@ export interface Tokenizer {
   stream(options?: DecodeOptions): StreamDecoder;
   /** The id that ends a text, if the configuration names one. */
   readonly endOfText?: number;
+  /** Ids of the special tokens: those that stand for something that no text says. */
+  readonly special: ReadonlyMap<string, number>;
   /** One more than the largest id. */
   readonly vocabulary: number;
 }
@@ -91,6 +93,7 @@ export function loadTokenizer(tokenizerJson: unknown, tokenizerConfigJson: unkno
     decode,
     stream: (options) => new StreamDecoder((ids) => decode(ids, options)),
     ...(endOfText === undefined ? {} : { endOfText }),
+    special: specialTokens(tokenizerJson),
     vocabulary,
   };
 }
@@ -103,6 +106,12 @@ function openEngine(tokenizerJson: Json, config: Json): Engine {
   } catch (error) {
     throw malformed('tokenizer.json', error instanceof Error ? error.message : String(error));
   }
+}
+
+/** `checkIds` has seen to their form. */
+function specialTokens({ added_tokens: added }: Json): Map<string, number> {
+  const tokens = (added ?? []) as { readonly content: string; readonly id: number; readonly special?: unknown }[];
+  return new Map(tokens.filter(({ special }) => special === true).map(({ content, id }) => [content, id]));
 }
 
 /** Special tokens are strings, or objects that hold the string and how it is matched. */

@@ -5,7 +5,7 @@ import { nodeFolder } from '../../src/files/node-files.ts';
 import { memoryOutput } from '../../src/files/sink.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { generate } from '../../src/graph/generate.ts';
-import { loadModel, type Model, openModel, promptTokensOf, readModel } from '../../src/model.ts';
+import { chatTokensOf, loadModel, type Model, openModel, promptTokensOf, readModel } from '../../src/model.ts';
 import { compress } from '../../src/passes/compress.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
@@ -52,6 +52,50 @@ test('without a limit a text ends where the model or the caches say', async () =
   expect(promptTokens.length + tokens.length).toBe(32 + 1);
   expect((await model.complete(PROMPT, { stopTokens: [tokens[2]!] })).reason).toBe('stop-token');
   expect(model.stopTokens).toEqual(new Set([0]));
+});
+
+test('a conversation is answered from what the chat template makes of it, special tokens and all', async () => {
+  const template =
+    '{% for m in messages %}{{ bos_token }}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}';
+  const configs = { bos_token: '<|endoftext|>', eos_token: '<|endoftext|>', chat_template: template };
+  const chatty = await openModel(changed({ 'tokenizer_config.json': JSON.stringify(configs) }), {
+    gpu,
+    maxPositions: 64,
+  });
+  const messages = [
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: PROMPT },
+  ];
+  const pieces: string[] = [];
+  for await (const piece of chatty.chat(messages, { maxTokens: 5 })) pieces.push(piece);
+  const encode = (text: string) => chatty.tokenizer!.encode(text);
+  const promptTokens = [0, ...encode('system: Be brief.\n'), 0, ...encode(`user: ${PROMPT}\nassistant:`)];
+  expect(chatTokensOf(chatty, messages)).toEqual(promptTokens);
+  const same = await chatty.complete(`<|endoftext|>system: Be brief.\n<|endoftext|>user: ${PROMPT}\nassistant:`, {
+    maxTokens: 5,
+  });
+  expect(same.promptTokens).toEqual(promptTokens);
+  expect(pieces.join('')).toBe(same.text);
+  await chatty.close();
+});
+
+test('a file of its own overrides the template; one that is broken only matters to conversations', async () => {
+  const messages = [{ role: 'user', content: PROMPT }];
+  const config = JSON.stringify({ chat_template: 'from the config' });
+  const read = async (jinja: string | undefined) => {
+    const source = await readModel(changed({ 'tokenizer_config.json': config, 'chat_template.jinja': jinja }));
+    await source.checkpoint.close();
+    return source;
+  };
+  const own = await read('from the file: {{ messages[0].content }}');
+  expect(chatTokensOf(own, messages)).toEqual(promptTokensOf(own, `from the file: ${PROMPT}`));
+  const config2 = await read(undefined);
+  expect(chatTokensOf(config2, messages)).toEqual(promptTokensOf(config2, 'from the config'));
+  const broken = await read('{% for %}');
+  expect(promptTokensOf(broken, PROMPT).length).toBeGreaterThan(0);
+  expect(() => chatTokensOf(broken, messages)).toThrow('changed/chat_template.jinja: the chat template is no Jinja');
+  expect(() => chatTokensOf(model, messages)).toThrow('models/union-7m: there is no chat template');
+  await expect(model.chat(messages).next()).rejects.toThrow(ModelError);
 });
 
 test('an empty prompt starts a text', async () => {
