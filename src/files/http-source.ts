@@ -1,3 +1,4 @@
+import pRetry from 'p-retry';
 import { CancelledError, FileError } from '../errors.ts';
 import { checkCancelled } from './cancel.ts';
 import { allocate, type ByteSource, checkRange, memorySource, shortRead } from './source.ts';
@@ -14,6 +15,39 @@ export interface HttpOptions {
   readonly signal?: AbortSignal;
   /** In place of the global `fetch`: credentials, a cache, a test. */
   readonly fetch?: typeof fetch;
+  /** How often a request that may succeed later is made again. Default 5. */
+  readonly retries?: number;
+  /** Milliseconds before the first of them; each waits twice as long as the one before. Default 500. */
+  readonly retryDelay?: number;
+  /** Called as bytes of this file arrive: how many since it was opened, repeated ones included. */
+  readonly onBytes?: (received: number) => void;
+}
+
+/** What a server or a proxy answers when it may do better a moment later. */
+const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
+
+/** A failure that may not happen again; `error` is what the caller gets if it does. */
+class Transient extends Error {
+  readonly error: FileError;
+  constructor(error: FileError) {
+    super(error.message);
+    this.error = error;
+  }
+}
+
+/** Does `work`, again and again while it fails for reasons that may pass. */
+async function persist<T>(work: () => Promise<T>, { signal, retries = 5, retryDelay = 500 }: HttpOptions): Promise<T> {
+  try {
+    return await pRetry(work, {
+      retries,
+      minTimeout: retryDelay,
+      ...(signal && { signal }),
+      shouldRetry: ({ error }) => error instanceof Transient,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw new CancelledError();
+    throw error instanceof Transient ? error.error : error;
+  }
 }
 
 /**
@@ -23,7 +57,7 @@ export interface HttpOptions {
  */
 export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<ByteSource> {
   const name = String(url);
-  const first = await request(name, PROBE, options);
+  const first = await persist(() => request(name, PROBE, options), options);
   if (first.status === 206) {
     const size = sizeFromRange(name, first);
     const tag = first.headers.get('etag');
@@ -44,14 +78,12 @@ export async function urlSource(url: string | URL, options: HttpOptions = {}): P
     await discard(first);
     throw noRanges(name);
   }
-  const body = await readBody(name, first, MAX_WHOLE_BODY_BYTES, options.signal);
-  if (body === undefined) throw noRanges(name);
-  return memorySource(name, body);
+  return memorySource(name, await readWhole(name, first, options));
 }
 
 /** Whether the server has the file. A development server's HTML page in place of a missing file counts as missing. */
 export async function urlExists(url: string | URL, options: HttpOptions = {}): Promise<boolean> {
-  const response = await request(String(url), PROBE, options);
+  const response = await persist(() => request(String(url), PROBE, options), options);
   await discard(response);
   if (response.status === 404 || response.status === 410) return false;
   if (response.status === 416) return true;
@@ -60,73 +92,122 @@ export async function urlExists(url: string | URL, options: HttpOptions = {}): P
 }
 
 function rangeSource(name: string, size: number, tag: string | null, options: HttpOptions): ByteSource {
+  let received = 0;
   return {
     name,
     size,
     async read(offset, length, signal) {
       checkCancelled(signal);
       checkRange({ name, size }, offset, length);
-      if (length === 0) return allocate(name, 0);
-      const last = offset + length - 1;
-      const response = await request(name, `bytes=${offset}-${last}`, { ...options, signal: signal ?? options.signal });
-      const sameTag = tag === null || (response.headers.get('etag') ?? tag) === tag;
-      const expected = `bytes ${offset}-${last}/${size}`;
-      if (response.status !== 206 || response.headers.get('content-range') !== expected || !sameTag) {
-        await discard(response);
-        if (!response.ok) throw httpError(name, response);
-        throw new FileError(
-          `${name}: the server no longer answers the range ${offset}-${last} of the file that was opened. ` +
-            'It changed while it was being read; start again.',
-        );
-      }
-      const bytes = await readBody(name, response, length, signal);
-      if (bytes?.byteLength !== length) throw shortRead(name, offset, length, bytes?.byteLength ?? length + 1);
+      const bytes = allocate(name, length);
+      const given = { ...options, signal: signal ?? options.signal };
+      let done = 0;
+      // Where a connection breaks, the next request asks for what is missing.
+      const rest = async () => {
+        const response = await requestRange(name, offset + done, offset + length - 1, size, tag, given);
+        await readBody(name, response, given.signal, (chunk) => {
+          if (chunk.byteLength > length - done) throw shortRead(name, offset, length, done + chunk.byteLength);
+          bytes.set(chunk, done);
+          done += chunk.byteLength;
+          received += chunk.byteLength;
+          options.onBytes?.(received);
+        });
+        if (done < length) throw new Transient(shortRead(name, offset, length, done));
+      };
+      if (length > 0) await persist(rest, given);
       return bytes;
     },
     async close() {},
   };
 }
 
-async function request(name: string, range: string, options: HttpOptions): Promise<Response> {
-  checkCancelled(options.signal);
-  try {
-    // Only headers that need no CORS preflight.
-    return await (options.fetch ?? fetch)(name, { headers: { Range: range }, signal: options.signal ?? null });
-  } catch (error) {
-    if (options.signal?.aborted) throw new CancelledError();
-    throw new FileError(
-      `${name}: the request failed (${reason(error)}). Check the address, the network and, in a browser, CORS.`,
-      { cause: error },
-    );
-  }
+async function requestRange(
+  name: string,
+  first: number,
+  last: number,
+  size: number,
+  tag: string | null,
+  options: HttpOptions,
+): Promise<Response> {
+  const response = await request(name, `bytes=${first}-${last}`, options);
+  const sameTag = tag === null || (response.headers.get('etag') ?? tag) === tag;
+  const expected = `bytes ${first}-${last}/${size}`;
+  if (response.status === 206 && response.headers.get('content-range') === expected && sameTag) return response;
+  await discard(response);
+  if (!response.ok) throw httpError(name, response);
+  throw new FileError(
+    `${name}: the server no longer answers the range ${first}-${last} of the file that was opened. ` +
+      'It changed while it was being read; start again.',
+  );
 }
 
-/** The answer's body, or undefined where it is longer than `limit`: never more than that is held. */
+/** @throws Transient where the network fails or the server says that it may do better later. */
+async function request(name: string, range: string, options: HttpOptions): Promise<Response> {
+  checkCancelled(options.signal);
+  let response: Response;
+  try {
+    // Only headers that need no CORS preflight.
+    response = await (options.fetch ?? fetch)(name, { headers: { Range: range }, signal: options.signal ?? null });
+  } catch (error) {
+    if (options.signal?.aborted) throw new CancelledError();
+    throw new Transient(
+      new FileError(
+        `${name}: the request failed (${reason(error)}). Check the address, the network and, in a browser, CORS.`,
+        { cause: error },
+      ),
+    );
+  }
+  if (!TRANSIENT.has(response.status)) return response;
+  await discard(response);
+  throw new Transient(httpError(name, response));
+}
+
+/** Gives the chunks of an answer's body to `take`. @throws Transient where the connection breaks. */
 async function readBody(
   name: string,
   response: Response,
-  limit: number,
-  signal?: AbortSignal,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  signal: AbortSignal | undefined,
+  take: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const reader = response.body?.getReader();
+  let size = 0;
+  for (;;) {
+    let chunk: ReadableStreamReadResult<Uint8Array> | undefined;
+    try {
+      chunk = await reader?.read();
+    } catch (error) {
+      if (signal?.aborted) throw new CancelledError();
+      throw new Transient(
+        new FileError(`${name}: the connection broke after ${size} bytes (${reason(error)}); try again.`, {
+          cause: error,
+        }),
+      );
+    }
+    if (!chunk || chunk.done) return;
+    size += chunk.value.byteLength;
+    try {
+      take(chunk.value);
+    } catch (error) {
+      // The rest is not wanted.
+      await reader?.cancel().catch(() => undefined);
+      throw error;
+    }
+  }
+}
+
+/** The whole answer, in memory: never more than MAX_WHOLE_BODY_BYTES is held. It is not repeated where it breaks. */
+async function readWhole(name: string, response: Response, options: HttpOptions): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
-    const reader = response.body?.getReader();
-    for (;;) {
-      const chunk = await reader?.read();
-      if (!chunk || chunk.done) break;
-      size += chunk.value.byteLength;
-      if (size > limit) {
-        await reader?.cancel();
-        return undefined;
-      }
-      chunks.push(chunk.value);
-    }
-  } catch (error) {
-    if (signal?.aborted) throw new CancelledError();
-    throw new FileError(`${name}: the connection broke after ${size} bytes (${reason(error)}); try again.`, {
-      cause: error,
+    await readBody(name, response, options.signal, (chunk) => {
+      size += chunk.byteLength;
+      if (size > MAX_WHOLE_BODY_BYTES) throw noRanges(name);
+      chunks.push(chunk);
+      options.onBytes?.(size);
     });
+  } catch (error) {
+    throw error instanceof Transient ? error.error : error;
   }
   const body = allocate(name, size);
   let at = 0;

@@ -16,6 +16,9 @@ const DATA = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) % 256);
 let folder: string;
 let server: Server;
 let base: string;
+let flaky = 0;
+/** Waits no longer than it has to. */
+const QUICK = { retries: 3, retryDelay: 1 };
 
 /** Serves DATA in the way that the path names. */
 function answer(request: IncomingMessage, response: ServerResponse): void {
@@ -37,7 +40,22 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     case '/m/gzip.bin':
       return void response.writeHead(206, { ...headers, 'content-encoding': 'x-unknown' }).end(part);
     case '/m/short.bin':
-      return void response.writeHead(206, headers).end(part.subarray(0, Math.max(1, part.length - 1)));
+      return void response.writeHead(206, headers).end(part.subarray(0, last === 1 ? 2 : 0));
+    case '/m/flaky.bin': {
+      // Breaks off after 300 bytes, or sends the client away, in turn.
+      if (last === 1) return void response.writeHead(206, headers).end(part);
+      if (flaky++ % 2 === 1) return void response.writeHead(503).end();
+      const whole = { ...headers, 'content-length': String(part.length) };
+      return void response.writeHead(206, whole).write(part.subarray(0, 300), () => {
+        if (part.length > 300) response.destroy();
+        else response.end();
+      });
+    }
+    case '/m/dying.bin':
+      if (last === 1) return void response.writeHead(206, headers).end(part);
+      return void response
+        .writeHead(206, { ...headers, 'content-length': '100' })
+        .write(part.subarray(0, 1), () => response.destroy());
     case '/m/long.bin':
       return void response.writeHead(206, headers).end(start === 0 && last === 1 ? part : DATA);
     case '/m/changing.bin':
@@ -176,20 +194,49 @@ describe('files over HTTP', () => {
     ['broken.bin', /answered 500/],
     ['none.bin', /answered 404/],
   ])('%s is refused at opening', async (name, message) => {
-    const failure = urlSource(base + name);
+    const failure = urlSource(base + name, QUICK);
     await expect(failure).rejects.toThrow(FileError);
     await expect(failure).rejects.toThrow(message);
     await expect(failure).rejects.toThrow(name);
   });
 
   test.each([
-    ['short.bin', /99 of 100 bytes/],
+    ['short.bin', /0 of 100 bytes/],
+    ['dying.bin', /connection broke after \d bytes/],
     ['long.bin', /of 100 bytes came/],
     ['changing.bin', /changed while it was being read/],
     ['stubborn.bin', /changed while it was being read/],
   ])('%s is refused at reading', async (name, message) => {
-    const source = await urlSource(base + name);
+    const source = await urlSource(base + name, QUICK);
     await expect(source.read(10, 100)).rejects.toThrow(message);
+  });
+
+  test('goes on where a connection broke, and waits for a server that is busy', async () => {
+    const received: number[] = [];
+    const ranges: string[] = [];
+    const source = await urlSource(`${base}flaky.bin`, {
+      retries: 10,
+      retryDelay: 1,
+      onBytes: (count) => received.push(count),
+      fetch: (url, init) => {
+        ranges.push(new Headers(init?.headers).get('range')!);
+        return fetch(url, init);
+      },
+    });
+    expect(await source.read(100, 800)).toEqual(DATA.slice(100, 900));
+    expect(received.at(-1)).toBe(800);
+    // Whatever had arrived was not asked for again.
+    const starts = ranges.slice(1).map((range) => Number(/=(\d+)-899$/.exec(range)![1]));
+    expect(starts[0]).toBe(100);
+    expect(starts).toEqual([...starts].sort((a, b) => a - b));
+    expect(new Set(starts).size).toBeGreaterThan(2);
+  });
+
+  test('a cancelled read does not wait for its next try', async () => {
+    const controller = new AbortController();
+    const source = await urlSource(`${base}dying.bin`, { retries: 3, retryDelay: 600_000 });
+    setTimeout(() => controller.abort(), 50);
+    await expect(source.read(0, 100, controller.signal)).rejects.toThrow(CancelledError);
   });
 
   test('an empty file is one', async () => {
@@ -206,7 +253,9 @@ describe('files over HTTP', () => {
     const failing = async (): Promise<Response> => {
       throw new TypeError('fetch failed');
     };
-    await expect(urlSource('http://x.invalid/a', { fetch: failing })).rejects.toThrow(/a: the request failed/);
+    await expect(urlSource('http://x.invalid/a', { ...QUICK, fetch: failing })).rejects.toThrow(
+      /a: the request failed/,
+    );
   });
 
   test('a folder under a URL, with or without its last slash', async () => {
