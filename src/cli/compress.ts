@@ -18,7 +18,7 @@ import {
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
-import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
+import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson, table } from './output.ts';
@@ -73,6 +73,7 @@ export function registerCompress(program: Command): void {
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())
+    .addOption(gpuMemoryOption())
     .addHelpText('after', HELP)
     .action((model: string, options: CompressCommandOptions) =>
       runCompress(model, options, { signal: interruptSignal }),

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type DeviceFacts, type DeviceMeasures, describeDevice, measureDevice } from '../verify/measure-device.ts';
-import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
+import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { print, printJson, table } from './output.ts';
 
@@ -14,6 +14,7 @@ export function registerDevice(program: Command): void {
     .command('device')
     .description('show what the GPU is, what it can do and how fast it is')
     .addOption(adapterOption())
+    .addOption(gpuMemoryOption())
     .option('--json', 'print one JSON document')
     .option('--no-measure', 'do not measure: facts only')
     .addHelpText('after', '\nExamples:\n  $ compressa device\n  $ compressa device --json --adapter llvmpipe')
@@ -21,7 +22,7 @@ export function registerDevice(program: Command): void {
       withGpu(options, async (gpu) => {
         const device = describeDevice(gpu);
         const measured = options.measure ? await measureDevice(gpu, { signal: interruptSignal }) : undefined;
-        if (options.json) await printJson({ device, ...(measured && { measured }) });
+        if (options.json) await printJson({ version: 1, device, ...(measured && { measured }) });
         else await print([facts(device), ...(measured ? [measures(measured)] : [])].join('\n\n'));
       }),
     );

@@ -7,6 +7,7 @@ import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
 import { usesGpu } from './gpu-options.ts';
 import { registerInspect } from './inspect.ts';
 import { interruptSignal, listenForInterrupts } from './interrupt.ts';
+import { write } from './output.ts';
 import { registerRun } from './run.ts';
 import { rerunOnSoftwareVulkan } from './software-vulkan.ts';
 import { registerVerify } from './verify.ts';
@@ -15,11 +16,21 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
   version: string;
 };
 
+/** Help and version: Commander does not wait for what it writes. */
+let help: Promise<unknown> = Promise.resolve();
+
 const program = new Command('compressa')
   .description('Compress neural networks on the GPU, and prove what it bought and what it cost.')
   .version(version)
   // Before the commands, which inherit it: errors are thrown, so that the exit codes are ours.
   .exitOverride()
+  .configureOutput({
+    writeOut: (text) => {
+      help = write(text);
+      // It is awaited when Commander has thrown.
+      help.catch(() => undefined);
+    },
+  })
   .showSuggestionAfterError()
   .addHelpText('after', EXIT_HELP);
 registerCompress(program);
@@ -46,5 +57,6 @@ try {
   await program.parseAsync();
   process.exitCode ??= EXIT.ok;
 } catch (error) {
-  process.exitCode = error instanceof DoneElsewhere ? error.code : reportError(error, interruptSignal);
+  const report = (what: unknown) => reportError(what, interruptSignal);
+  process.exitCode = error instanceof DoneElsewhere ? error.code : await help.then(() => report(error), report);
 }

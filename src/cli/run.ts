@@ -4,7 +4,7 @@ import type { StopReason } from '../graph/generate.ts';
 import { checkSampling } from '../graph/reference/sampling.ts';
 import { chatTokensOf, type Generation, loadModel, promptTokensOf, readModel } from '../model.ts';
 import type { ChatMessage } from '../models/chat-template.ts';
-import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
+import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
 import { printJson, write } from './output.ts';
@@ -46,6 +46,7 @@ export function registerRun(program: Command): void {
     .option('--seed <n>', 'of the draws: the same seed gives the same text', whole(0, 0xffff_ffff), 0)
     .option('--json', 'print one JSON document, at the end')
     .addOption(adapterOption())
+    .addOption(gpuMemoryOption())
     .addHelpText('after', HELP)
     .action((model: string, options: RunCommandOptions) => runModel(model, options, { signal: interruptSignal }));
 }

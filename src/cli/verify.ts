@@ -15,7 +15,7 @@ import type { VerifyProgress } from '../verify/stages.ts';
 import { verify } from '../verify/verify.ts';
 import { bytesText } from './columns.ts';
 import { EXIT } from './exit-codes.ts';
-import { adapterOption, type GpuOptions, withGpu } from './gpu-options.ts';
+import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { print, printJson, table } from './output.ts';
 import { type Progress, startProgress } from './progress.ts';
@@ -57,6 +57,7 @@ export function registerVerify(program: Command): void {
     .option('--no-speed', 'leave the speed out')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())
+    .addOption(gpuMemoryOption())
     .addHelpText('after', HELP)
     .action(async (original: string, compressed: string | undefined, options: VerifyCommandOptions) => {
       process.exitCode = await runVerify(original, compressed, options, { signal: interruptSignal });

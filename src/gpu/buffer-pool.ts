@@ -113,7 +113,7 @@ export class BufferPool {
     if (this.#bytes + size > this.budget) this.trim();
     if (this.#bytes + size > this.budget) {
       throw new OutOfMemoryError(
-        `${label || 'A buffer'} needs ${size} bytes more than the ${this.#inUse} in use; the budget is ${this.budget} bytes. Raise the memory budget, or use a smaller model or window.`,
+        `${label || 'A buffer'} needs ${size} bytes more than the ${this.#inUse} in use; the budget is ${this.budget} bytes. Raise it (--gpu-memory on the command line, else memoryBudget), or use a smaller model or window.`,
       );
     }
     const buffer = this.#device.createBuffer({ size, usage: USAGES[kind], label });

@@ -69,5 +69,9 @@ export function chooseTokenStep(args: ChooseTokenArguments): Step {
 export function throwIfChoiceFailed(state: Uint32Array): void {
   const failed = state[STATE.failed];
   if (!failed) return;
-  throw new NonFiniteError(`The logit of token ${failed - 1} is NaN or infinite; no token can be chosen.`);
+  throw new NonFiniteError(
+    `The logit of token ${failed - 1} is NaN or infinite; no token can be chosen. The weights may hold NaN, or the format ` +
+      `that they are compressed to is too coarse for them. "compressa inspect <model> --histogram '*'" counts what is not finite in each tensor, ` +
+      'and "compressa verify" compares the model with the original.',
+  );
 }

@@ -176,6 +176,6 @@ export function checkMemory(gpu: Gpu, { memory, stages, largest }: MemoryEstimat
   const advice =
     stage === 'speed' && others <= budget ? 'leave the speed out (--no-speed)' : 'use a smaller --window or model';
   throw new OutOfMemoryError(
-    `The verification would take about ${memory.gpu.peak} bytes on the GPU (${stage}); the budget is ${budget}. Raise it, or ${advice}.`,
+    `The verification would take about ${memory.gpu.peak} bytes on the GPU (${stage}); the budget is ${budget}. Raise it (--gpu-memory on the command line, else memoryBudget), or ${advice}.`,
   );
 }
