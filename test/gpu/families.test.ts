@@ -1,8 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openCheckpoint } from '../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../src/files/model-files.ts';
+import { writeSafetensors } from '../../src/files/safetensors-write.ts';
+import { memoryOutput, memorySink } from '../../src/files/sink.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import { ReferenceRun } from '../../src/graph/reference.ts';
 import { graphOf } from '../../src/models/families.ts';
+import { compress } from '../../src/passes/compress.ts';
+import { verify } from '../../src/verify/verify.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomWeights } from './random-weights.ts';
 
@@ -87,3 +93,38 @@ test.each(models)('%s: every value of every piece agrees with the f64 reference'
   decoder.release();
   random.release();
 });
+
+test.each(models.filter(([name]) => ['Qwen 3', 'SmolLM 3', 'Gemma 2', 'Gemma 3'].includes(name)))(
+  '%s is compressed and verified within the memory that was estimated',
+  async (_, architecture, fields) => {
+    // Rows of a multiple of 32, which blocks need.
+    const even = { hidden_size: 64, intermediate_size: 96, num_attention_heads: 4 };
+    const config = { architectures: [`${architecture}ForCausalLM`], ...sizes, ...fields, ...even };
+    const graph = graphOf(config, 'config.json');
+    const random = randomWeights(gpu, graph, 3);
+    random.release();
+    const sink = memorySink();
+    const specs = graph.weights.map(({ name, shape }) => ({ name, shape, type: 'F32' as const }));
+    const writer = await writeSafetensors(sink, specs);
+    for (const { name } of specs) await writer.write(name, new Uint8Array(random.values(name).buffer));
+    await writer.finish();
+    const model = memoryFolder('random', { 'config.json': JSON.stringify(config), 'model.safetensors': sink.bytes() });
+    const output = memoryOutput();
+    const { tensors } = await compress(model, output, { gpu, format: 'q8_0' });
+    expect(tensors.filter(({ format }) => format === 'q8_0')).toHaveLength(3 * 7);
+    expect(tensors.filter(({ role, format }) => role === 'norm' && format !== 'f32')).toEqual([]);
+
+    const original = await openCheckpoint(model);
+    const compressed = await openCheckpoint(memoryFolder('q8_0', Object.fromEntries(output.files)));
+    const before = gpu.memory.bytesInUse;
+    gpu.memory.resetPeak();
+    const text = Array.from({ length: 40 }, (_, i) => (i * 53 + 11) % VOCABULARY);
+    const report = await verify(original, compressed, { gpu, tokens: text, window: 20, windows: 2, speed: false });
+    expect(gpu.memory.bytesInUse).toBe(before);
+    expect(gpu.memory.peakBytes - before).toBeLessThan(1.02 * report.memory.gpu.peak);
+    const { kl, sensitivity } = report.accuracy!;
+    // The model's text is random, so perplexities mean nothing; but 8 bits hardly move what it predicts.
+    expect(kl!.mean).toBeLessThan(0.01);
+    expect(sensitivity.map(({ layer }) => layer)).toEqual([0, 1, 2]);
+  },
+);
