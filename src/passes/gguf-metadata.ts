@@ -43,7 +43,8 @@ export async function ggufMetadata(
   const more = source
     ? await copiedEntries(source, new Set(own.map(({ key }) => key)), signal)
     : [text('general.name', nameOf(checkpoint.name)), ...(await tokenizerOf(checkpoint, target))];
-  return [...own, ...more];
+  // In one order, whatever they come from: a copy of a file is that file.
+  return [...own, ...more.sort((a, b) => (a.key < b.key ? -1 : 1))];
 }
 
 function fileType(plan: Plan): GgufEntry[] {

@@ -32,12 +32,13 @@ export function ggufConfigOf(config: JsonObject, architecture: GgufArchitecture,
   const a = architecture.name;
   const hidden = required('hidden_size');
   const heads = required('num_attention_heads');
-  const headDim = optional('head_dim') ?? hidden / heads;
+  // Qwen3's own default.
+  const headDim = optional('head_dim') ?? (a === 'qwen3' ? 128 : hidden / heads);
   const rope = objectOf(config.rope_parameters) ?? objectOf(config.rope_scaling) ?? {};
   const theta = optional('rope_theta', rope) ?? optional('rope_theta') ?? 10000;
   const vocabulary = required('vocab_size');
   const maxPositions = optional('max_position_embeddings') ?? 2048;
-  const window = config.use_sliding_window === false ? undefined : optional('sliding_window');
+  const window = windowOf(config, a, optional('sliding_window'), file);
   const entries = [
     u32(`${a}.block_count`, required('num_hidden_layers')),
     u32(`${a}.context_length`, maxPositions),
@@ -85,6 +86,24 @@ export function ggufConfigOf(config: JsonObject, architecture: GgufArchitecture,
     );
   }
   return { entries, headDim, vocabulary, ropeFactors };
+}
+
+/** Mistral's window, which llama.cpp passes over; Compressa reads it back. */
+function windowOf(
+  config: JsonObject,
+  architecture: string,
+  window: number | undefined,
+  file: string,
+): number | undefined {
+  if (architecture !== 'llama') {
+    if (config.use_sliding_window !== true) return undefined;
+    throw new ModelError(
+      `${file}: GGUF files of ${architecture} models can't say that layers see a window. Choose a folder.`,
+    );
+  }
+  if (!Array.isArray(config.architectures) || !config.architectures.includes('MistralForCausalLM')) return undefined;
+  // What Mistral has where the config does not say it.
+  return config.sliding_window === undefined ? 4096 : window;
 }
 
 const objectOf = (value: Json | undefined): JsonObject | undefined =>

@@ -1,10 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ArgumentError, FormatError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { readGguf, rowCount } from '../../../src/files/gguf/read.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { nodeFolder } from '../../../src/files/node-files.ts';
+import { readSafetensors } from '../../../src/files/safetensors-read.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
-import { memorySource } from '../../../src/files/source.ts';
+import { blobSource, memorySource } from '../../../src/files/source.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { openModel } from '../../../src/model.ts';
 import { compress } from '../../../src/passes/compress.ts';
@@ -48,35 +51,104 @@ async function written(files: Parameters<typeof openModel>[0]) {
   }
 }
 
-test.each(['q4_0', 'q8_0'])('a GGUF file of %s holds the weights of the folder, and the model writes the same', async (format) => {
-  const file = await toGguf(await sample(), format);
-  const folder = await toFolder(await sample(), format);
-  const a = await openCheckpoint(memorySource('model.gguf', file), { checkWeight });
-  const b = await openCheckpoint(folder, { checkWeight });
-  expect([...allWeightsOf(a).keys()]).toEqual([...allWeightsOf(b).keys()]);
-  for (const [name, weight] of allWeightsOf(b)) {
-    const other = allWeightsOf(a).get(name)!;
-    expect(other.shape, name).toEqual(weight.shape);
-    // Vectors become f32.
-    if (weight.kind !== 'quantized' || other.kind !== 'quantized') continue;
-    expect(other.format, name).toBe(weight.format);
-    for (const [i, part] of weight.parts.entries()) {
-      expect(same(await a.read(other.parts[i]!), await b.read(part)), `${name} ${part.name}`).toBe(true);
+test.each(['q4_0', 'q8_0'])(
+  'a GGUF file of %s holds the weights of the folder, and the model writes the same',
+  async (format) => {
+    const file = await toGguf(await sample(), format);
+    const folder = await toFolder(await sample(), format);
+    const a = await openCheckpoint(memorySource('model.gguf', file), { checkWeight });
+    const b = await openCheckpoint(folder, { checkWeight });
+    expect([...allWeightsOf(a).keys()]).toEqual([...allWeightsOf(b).keys()]);
+    for (const [name, weight] of allWeightsOf(b)) {
+      const other = allWeightsOf(a).get(name)!;
+      expect(other.shape, name).toEqual(weight.shape);
+      // Vectors become f32.
+      if (weight.kind !== 'quantized' || other.kind !== 'quantized') continue;
+      expect(other.format, name).toBe(weight.format);
+      for (const [i, part] of weight.parts.entries()) {
+        expect(same(await a.read(other.parts[i]!), await b.read(part)), `${name} ${part.name}`).toBe(true);
+      }
     }
+    await a.close();
+    await b.close();
+    const expected = await written(folder);
+    expect(expected.tokens).toHaveLength(12);
+    expect(await written(memorySource('model.gguf', file))).toEqual(expected);
+  },
+);
+
+test('GGUF to folder or GGUF and back gives the same weights, bit for bit, and the same tokens', async () => {
+  const bytes = await toGguf(await sample(), 'q4_0');
+  const folder = await toFolder(memorySource('model.gguf', bytes), 'keep');
+  const expected = await readGguf(memorySource('model.gguf', bytes));
+  const tokens = await expected.strings('tokenizer.ggml.tokens');
+  expect(tokens).toHaveLength(4096);
+  for (const source of [folder, memorySource('model.gguf', bytes)]) {
+    const again = await readGguf(memorySource('again.gguf', await toGguf(source, 'keep')));
+    expect([...again.tensors.keys()].sort()).toEqual([...expected.tensors.keys()].sort());
+    for (const [name, tensor] of expected.tensors) {
+      const other = again.tensors.get(name)!;
+      expect(other, name).toMatchObject({ type: tensor.type, shape: tensor.shape });
+      const [a, b] = [await expected.rows(tensor, 0, rowCount(tensor)), await again.rows(other, 0, rowCount(other))];
+      expect(same(a, b), name).toBe(true);
+    }
+    const { 'general.name': _a, ...scalars } = Object.fromEntries(expected.scalars);
+    const { 'general.name': _b, ...others } = Object.fromEntries(again.scalars);
+    expect(others).toEqual(scalars);
+    expect(await again.strings('tokenizer.ggml.tokens')).toEqual(tokens);
+    expect(await again.strings('tokenizer.ggml.merges')).toEqual(await expected.strings('tokenizer.ggml.merges'));
   }
-  await a.close();
-  await b.close();
-  const expected = await written(folder);
-  expect(expected.tokens).toHaveLength(12);
-  expect(await written(memorySource('model.gguf', file))).toEqual(expected);
+  expect(await written(folder)).toEqual(await written(memorySource('model.gguf', bytes)));
 });
 
-test('GGUF to folder and back gives the same file, byte for byte', async () => {
-  const file = await toGguf(await sample(), 'q4_0');
-  const folder = await toFolder(memorySource('model.gguf', file), 'keep');
-  const again = await toGguf(folder, 'keep');
-  const copied = await toGguf(memorySource('model.gguf', file), 'keep');
-  expect(copied.byteLength).toBe(file.byteLength);
-  expect(again.byteLength).toBeGreaterThan(0);
-  expect(await written(folder)).toEqual(await written(memorySource('again.gguf', again)));
+test('the same file is written whatever the size of the chunks, and from a file in memory or a Blob', async () => {
+  const whole = await toGguf(await sample(), 'q8_0');
+  const sink = memorySink('model.gguf');
+  // Less than a head of queries at a time.
+  await compress(await sample(), sink, { gpu, format: 'q8_0', chunkBytes: 8 * 256 * 2 });
+  expect(same(sink.bytes(), whole)).toBe(true);
+  const copied = await toGguf(blobSource('model.gguf', new Blob([whole])), 'keep');
+  expect(same(copied, whole)).toBe(true);
 });
+
+test('what a GGUF file can not hold is refused before any work, and nothing is written', async () => {
+  const sink = memorySink('model.gguf');
+  const run = compress(await sample(), sink, { gpu, format: 'int4-g64' });
+  await expect(run).rejects.toThrow(FormatError);
+  await expect(run).rejects.toThrow(/can't hold int4-g64; it can hold f32, f16, bf16, .*q4_0/);
+  expect(() => sink.bytes()).toThrow();
+  const output = memoryOutput('model');
+  await expect(compress(await sample(), output, { gpu, output: 'gguf' })).rejects.toThrow(ArgumentError);
+  expect(output.files.size).toBe(0);
+});
+
+test('a bad weight of a query matrix is named by its row in the model, not in the file', async () => {
+  const files = await denseSample();
+  const at = files.offsetOf(QUERIES) + 2 * (70 * 256 + 5);
+  // An infinity in f16.
+  new DataView(files.weights.buffer).setUint16(at, 0x7c00, true);
+  const run = (format: string) => compress(files.folder(), memorySink('model.gguf'), { gpu, format });
+  await expect(run('q4_0')).rejects.toThrow(/row 70, column 5 of tensor "model\.layers\.0\.self_attn\.q_proj\.weight"/);
+  await expect(run('keep')).rejects.toThrow(/row 70, column 5 of tensor/);
+});
+
+const QUERIES = 'model.layers.0.self_attn.q_proj.weight';
+
+/** The sample model in memory, to be damaged. */
+async function denseSample() {
+  const original = await sample();
+  const read = async (name: string) => {
+    const source = await original.open(name);
+    const bytes = await source.read(0, source.size);
+    await source.close();
+    return bytes;
+  };
+  const weights = await read('model.safetensors');
+  const { tensors } = await readSafetensors(memorySource('model.safetensors', weights));
+  const config = await read('config.json');
+  return {
+    weights,
+    offsetOf: (name: string) => tensors.get(name)!.offset,
+    folder: () => memoryFolder('damaged', { 'model.safetensors': weights, 'config.json': config }),
+  };
+}

@@ -159,6 +159,24 @@ describe('the config', () => {
     });
   });
 
+  test('is written with what its family takes for granted', () => {
+    const { head_dim: _, ...config } = json('config.json');
+    const keys = (changes: JsonObject) => {
+      const all: JsonObject = { ...config, ...changes };
+      return ggufConfigOf(all, architectureOf(all)!, 'config.json').entries;
+    };
+    const window = (entries: readonly GgufEntry[]) => entries.find(({ key }) => key.endsWith('sliding_window'));
+    const mistral = { architectures: ['MistralForCausalLM'] };
+    expect(keys({ architectures: ['Qwen3ForCausalLM'] })).toContainEqual(u32('qwen3.attention.key_length', 128));
+    expect(keys({ architectures: ['Qwen2ForCausalLM'] })).toContainEqual(u32('qwen2.attention.key_length', 64));
+    expect(window(keys(mistral))).toEqual(u32('llama.attention.sliding_window', 4096));
+    expect(window(keys({ ...mistral, sliding_window: null }))).toBeUndefined();
+    expect(window(keys({ sliding_window: 64 }))).toBeUndefined();
+    const qwen2 = { architectures: ['Qwen2ForCausalLM'], sliding_window: 64 };
+    expect(window(keys(qwen2))).toBeUndefined();
+    expect(() => keys({ ...qwen2, use_sliding_window: true })).toThrow(/window/);
+  });
+
   test('that GGUF can not say is refused', () => {
     const config = json('config.json');
     const write = (changes: JsonObject) => () => ggufConfigOf({ ...config, ...changes }, llama, 'config.json');
@@ -244,7 +262,7 @@ describe('the tokenizer', () => {
   });
 
   test('fills up to the rows of the embedding, and knows the types of tokens', async () => {
-    const tokenizer = {
+    const tokenizer: JsonObject = {
       added_tokens: [
         { id: 2, content: '<s>', special: true },
         { id: 3, content: '<tool>', special: false },
