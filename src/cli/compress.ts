@@ -1,12 +1,11 @@
-import { mkdir } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import { ggufFormats } from '../files/gguf/checkpoint.ts';
-import { fileSystemError } from '../files/node-error.ts';
 import { openPath } from '../files/node-files.ts';
+import { makeParent } from '../files/node-folders.ts';
 import { nodeOutput } from '../files/node-output.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
+import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
 import {
   type CompressReport,
@@ -89,9 +88,10 @@ export async function runCompress(
   if (options.recipe !== undefined && options.format !== undefined) {
     throw new ArgumentError('Give either --recipe or --format, not both.');
   }
+  const kind = outputKind(options.out);
   const how: RecipeOptions = {
     signal,
-    output: outputKind(options.out),
+    output: kind,
     ...(options.format !== undefined && { format: options.format }),
     ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
   };
@@ -103,26 +103,43 @@ export async function runCompress(
     else await print([tensorTable(plan.tensors), summary(plan), memory(plan)].join('\n\n'));
     return;
   }
-  const report = await withGpu(options, async (gpu) => {
-    const source = await openInput(model);
-    const parent = dirname(resolve(options.out));
-    await mkdir(parent, { recursive: true }).catch((error: unknown) => Promise.reject(fileSystemError(parent, error)));
-    const overwrite = { overwrite: options.overwrite ?? false };
-    const output =
-      how.output === 'folder' ? await nodeOutput(options.out, overwrite) : await nodeFileSink(options.out, overwrite);
-    const progress = startProgress('Compressing');
-    try {
-      return await compress(source, output, {
-        ...how,
-        gpu,
-        onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
-      });
-    } finally {
-      progress.stop();
-    }
-  });
+  const report = await withOutput(options.out, kind, options.overwrite, (output) =>
+    withGpu(options, async (gpu) => {
+      const source = await openInput(model);
+      const progress = startProgress('Compressing');
+      try {
+        return await compress(source, output, {
+          ...how,
+          gpu,
+          onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
+        });
+      } finally {
+        progress.stop();
+      }
+    }),
+  );
   if (options.json) await printJson({ ...report, output: options.out });
   else await print([tensorTable(report.tensors), done(report, options.out)].join('\n\n'));
+}
+
+/** Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left. @throws FileError */
+async function withOutput<T>(
+  path: string,
+  kind: OutputKind,
+  overwrite: boolean | undefined,
+  work: (output: OutputFolder | ByteSink) => Promise<T>,
+): Promise<T> {
+  const options = { overwrite: overwrite ?? false };
+  const removeParents = await makeParent(path);
+  let output: OutputFolder | ByteSink | undefined;
+  try {
+    output = kind === 'folder' ? await nodeOutput(path, options) : await nodeFileSink(path, options);
+    return await work(output);
+  } catch (error) {
+    await output?.abort();
+    await removeParents();
+    throw error;
+  }
 }
 
 /** What the ending of a path says. */
@@ -177,15 +194,20 @@ function tensorTable(tensors: readonly TensorReport[]): string {
 const summary = (sizes: SizeSummary): string =>
   table([
     ['before', bytesText(sizes.bytesBefore)],
-    [
-      'after',
-      `${bytesText(sizes.bytesAfter)} (${(sizes.bytesBefore / Math.max(1, sizes.bytesAfter)).toFixed(2)} times smaller)`,
-    ],
+    ['after', `${bytesText(sizes.bytesAfter)} (${change(sizes)})`],
     [
       'bits per weight',
       `${sizes.bitsPerWeight.all.toFixed(2)}; ${sizes.bitsPerWeight.withoutEmbeddings.toFixed(2)} without embeddings`,
     ],
   ]);
+
+function change({ bytesBefore, bytesAfter }: SizeSummary): string {
+  if (bytesBefore === 0 || bytesAfter === 0) return 'there are no weights';
+  if (bytesBefore === bytesAfter) return 'the same';
+  return bytesAfter < bytesBefore
+    ? `${(bytesBefore / bytesAfter).toFixed(2)} times smaller`
+    : `${(bytesAfter / bytesBefore).toFixed(2)} times larger`;
+}
 
 const memory = (plan: CompressionPlan): string =>
   table(

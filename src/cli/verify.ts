@@ -1,10 +1,10 @@
-import { mkdir, readFile, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { fileSystemError } from '../files/node-error.ts';
 import { nodeFolder, openPath } from '../files/node-files.ts';
+import { makeParent } from '../files/node-folders.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink } from '../files/sink.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
@@ -135,11 +135,11 @@ interface ReportFiles {
 /** Opens all files of a report, so that a folder that can't be written to shows at once; they appear complete or not at all. */
 async function openReport(path: string): Promise<ReportFiles> {
   const names = reportNames(path);
-  const folder = dirname(resolve(path));
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => Promise.reject(fileSystemError(folder, error)));
+  const removeParents = await makeParent(path);
   const sinks: ByteSink[] = [];
   const abort = async () => {
     for (const sink of sinks) await sink.abort();
+    await removeParents();
   };
   try {
     for (const name of names) sinks.push(await nodeFileSink(name, { overwrite: true }));

@@ -1,6 +1,6 @@
 import picomatch from 'picomatch';
 import * as v from 'valibot';
-import { RecipeError } from '../errors.ts';
+import { FormatError, RecipeError } from '../errors.ts';
 import { quote, reason } from '../files/text.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
@@ -20,9 +20,12 @@ export function presetRecipe(format: string): Recipe {
  * @throws RecipeError for an unknown key (with the nearest known one) or value, FormatError for an unknown format.
  */
 export function parseRecipe(data: unknown, where = 'The recipe'): Recipe {
-  const parsed = v.safeParse(RecipeSchema, data, { abortEarly: true });
-  if (!parsed.success) throw new RecipeError(`${where}: ${complaint(parsed.issues[0])}`);
-  compileRecipe(parsed.output);
+  const parsed = v.safeParse(RecipeSchema, data);
+  if (!parsed.success) {
+    // A misspelled key is also one that is missing: only the spelling is of use.
+    throw new RecipeError(`${where}: ${complaint(parsed.issues.find(isUnknownKey) ?? parsed.issues[0])}`);
+  }
+  compileRecipe(parsed.output, where);
   return parsed.output;
 }
 
@@ -37,18 +40,25 @@ export function parseRecipeText(text: string, where = 'The recipe'): Recipe {
   return parseRecipe(data, where);
 }
 
-function complaint(issue: v.InferIssue<typeof RecipeSchema>): string {
+type Issue = v.InferIssue<typeof RecipeSchema>;
+
+const isUnknownKey = (issue: Issue): boolean => issue.type === 'strict_object' && issue.expected === 'never';
+
+function complaint(issue: Issue): string {
   const path = issue.path ?? [];
   const key = path.at(-1);
-  if (issue.type === 'strict_object' && issue.expected === 'never' && key) {
+  if (isUnknownKey(issue) && key) {
     const known = Object.keys(path.length === 1 ? RecipeSchema.entries : RuleSchema.entries);
     const at = path.length === 1 ? '' : ` in ${v.getDotPath(issue)?.replace(/\.[^.]*$/, '')}`;
     return `unknown key ${quote(String(key.key))}${at}.${suggest(String(key.key), known)} Known: ${known.join(', ')}.`;
   }
   const at = v.getDotPath(issue) ?? 'the recipe';
+  if (issue.received === 'undefined') return `${at} is missing. ${EXAMPLE}`;
   const hint = key?.key === 'role' && typeof issue.input === 'string' ? suggest(issue.input, ROLES) : '';
-  return `${at}: expected ${issue.expected ?? 'a sensible value'}, got ${issue.received}.${hint} A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}.`;
+  return `${at}: expected ${issue.expected ?? 'a sensible value'}, got ${issue.received}.${hint} ${EXAMPLE}`;
 }
+
+const EXAMPLE = 'A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}.';
 
 /** What a recipe says about one tensor. */
 export interface Decision {
@@ -63,13 +73,13 @@ export interface Decision {
 /** Decides by name and role; undefined where no rule matches. */
 export type CompiledRecipe = (name: string, role: Role) => Decision | undefined;
 
-/** Compiles the globs and looks the formats up. @throws FormatError, RecipeError */
-export function compileRecipe(recipe: Recipe): CompiledRecipe {
+/** Compiles the globs and looks the formats up. `where` names the recipe in messages. @throws FormatError, RecipeError */
+export function compileRecipe(recipe: Recipe, where = 'The recipe'): CompiledRecipe {
   const rules = recipe.rules.map((rule, index) => ({
-    matches: matcher(rule, index),
+    matches: globMatcher(rule.match, `${where}: rules.${index}.match`),
     role: rule.role,
     decision: {
-      format: rule.format === 'keep' ? undefined : formatByName(rule.format),
+      format: rule.format === 'keep' ? undefined : formatOfRule(rule, `${where}: rules.${index}.format`),
       rule: index,
       explicit: rule.role === undefined,
     },
@@ -78,8 +88,12 @@ export function compileRecipe(recipe: Recipe): CompiledRecipe {
     rules.find((rule) => (rule.role === undefined || rule.role === role) && rule.matches(name))?.decision;
 }
 
-function matcher({ match }: Rule, index: number): (name: string) => boolean {
-  return globMatcher(match, `Rule ${index + 1} of the recipe`);
+function formatOfRule({ format }: Rule, where: string): Format {
+  try {
+    return formatByName(format);
+  } catch (error) {
+    throw new FormatError(`${where}: ${reason(error)}`, { cause: error });
+  }
 }
 
 /** Whether a tensor's name matches one of the globs. @throws RecipeError for a glob that can't be used. */

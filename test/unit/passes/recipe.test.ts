@@ -48,13 +48,27 @@ test('what is wrong with a recipe is said, with the nearest right word', () => {
   expect(parse({ version: 1, rules: [{ match: '*', formt: 'q4_0', format: 'q4_0' }] })).toThrow(
     /unknown key "formt" in rules\.0\. Did you mean "format"\?/,
   );
+  expect(parse({ version: 1, ruels: [] })).toThrow(/r\.json: unknown key "ruels"\. Did you mean "rules"\?/);
+  expect(parse({ version: 1, rules: [{ match: '*', formt: 'q4_0' }] })).toThrow(
+    /unknown key "formt" in rules\.0\. Did you mean "format"\?/,
+  );
+  expect(parse({ version: 1 })).toThrow(/r\.json: rules is missing\. A recipe looks like/);
+  expect(parse({ version: 1, rules: [{ match: '*' }] })).toThrow(/r\.json: rules\.0\.format is missing/);
   expect(parse({ version: 2, rules: [] })).toThrow(RecipeError);
   expect(parse({ version: 1, rules: [{ match: '*' }] })).toThrow(RecipeError);
   expect(parse({ version: 1, rules: [{ match: '*', role: 'liner', format: 'q4_0' }] })).toThrow(
     /Did you mean "linear"\?/,
   );
   expect(parse({ version: 1, rules: [{ match: 'a'.repeat(257), format: 'q4_0' }] })).toThrow(RecipeError);
-  expect(parse({ version: 1, rules: [{ match: '*', format: 'q4_9' }] })).toThrow(FormatError);
+  const second = parse({
+    version: 1,
+    rules: [
+      { match: '*', format: 'keep' },
+      { match: '*', format: 'q4_9' },
+    ],
+  });
+  expect(second).toThrow(FormatError);
+  expect(second).toThrow(/^r\.json: rules\.1\.format: There is no format "q4_9"\. Did you mean "q4_0"\?/);
   expect(parse([])).toThrow(RecipeError);
   expect(() => parseRecipeText('{', 'r.json')).toThrow(/r\.json is no JSON/);
 });

@@ -1,0 +1,127 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { runCompress } from '../../../src/cli/compress.ts';
+import { runModel } from '../../../src/cli/run.ts';
+import { runVerify } from '../../../src/cli/verify.ts';
+import { FileError, FormatError, NoDeviceError, OutOfMemoryError } from '../../../src/errors.ts';
+import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
+import { memorySink } from '../../../src/files/sink.ts';
+import { openTestGpu } from '../open-test-gpu.ts';
+
+const SAMPLE = fileURLToPath(new URL('../../../models/union-7m', import.meta.url));
+const WEIGHTS = join(SAMPLE, 'model.safetensors');
+const running = { signal: new AbortController().signal };
+/** Opening the GPU fails, so what is said in its place came before. */
+const adapter = 'no such adapter';
+
+let folder: string;
+let printed: string;
+beforeAll(async () => {
+  // Keeps Dawn's entry object reachable for the commands, which open their own device.
+  (await openTestGpu()).close();
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'compressa-cli-'));
+  printed = '';
+  vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
+    printed += text;
+    for (const callback of rest) if (typeof callback === 'function') callback();
+    return true;
+  });
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe('--gpu-memory', () => {
+  const gpuMemory = 4e6;
+
+  test('bounds what compress takes, and nothing is left', async () => {
+    const out = join(folder, 'deeper', 'out');
+    const run = runCompress(SAMPLE, { out, gpuMemory, recipe: await recipeFile('*embed*', 'q8_0') }, running);
+    await expect(run).rejects.toThrow(OutOfMemoryError);
+    await expect(run).rejects.toThrow(/the budget is 4000000 bytes\. Raise it \(--gpu-memory/);
+    expect(await readdir(folder)).toEqual(['recipe.json']);
+  });
+
+  test('bounds what run and verify take', async () => {
+    const prompted = { prompt: 'My', maxTokens: 2, temperature: 0, topK: 0, topP: 1, seed: 0 };
+    await expect(runModel(SAMPLE, { ...prompted, gpuMemory }, running)).rejects.toThrow(/Raise it \(--gpu-memory/);
+    const text = join(SAMPLE, 'validation.txt');
+    const verified = runVerify(SAMPLE, undefined, { text, windows: '1', gpuMemory }, running);
+    await expect(verified).rejects.toThrow(OutOfMemoryError);
+    await expect(verified).rejects.toThrow(/Raise it \(--gpu-memory/);
+  });
+});
+
+async function recipeFile(match: string, format: string): Promise<string> {
+  const path = join(folder, 'recipe.json');
+  await writeFile(
+    path,
+    JSON.stringify({
+      version: 1,
+      rules: [
+        { match: 'none', format: 'f16' },
+        { match, format },
+      ],
+    }),
+  );
+  return path;
+}
+
+describe('an output that can not be', () => {
+  test.each(['out', 'out.safetensors', 'out.gguf'])('%s under a file is refused before the GPU opens', async (name) => {
+    await writeFile(join(folder, 'file'), '');
+    const run = runCompress(SAMPLE, { out: join(folder, 'file', name), adapter }, running);
+    await expect(run).rejects.toThrow(FileError);
+    await expect(run).rejects.toThrow(/file is a file, not a folder\. Choose another target/);
+  });
+
+  test('what is there already is refused before the GPU opens', async () => {
+    await mkdir(join(folder, 'out'));
+    const run = runCompress(SAMPLE, { out: join(folder, 'out'), adapter }, running);
+    await expect(run).rejects.toThrow(/it exists\. Choose another name/);
+  });
+
+  test.runIf(process.platform === 'linux')('a system that takes no folders is no reason to wait for ever', async () => {
+    await expect(runCompress(SAMPLE, { out: '/proc/compressa/out', adapter }, running)).rejects.toThrow(FileError);
+    const report = '/proc/compressa/report.json';
+    await expect(runVerify(WEIGHTS, WEIGHTS, { report, adapter }, running)).rejects.toThrow(FileError);
+  });
+
+  test('neither it nor its folders are left where the GPU fails', async () => {
+    const out = join(folder, 'deeper', 'out');
+    await expect(runCompress(SAMPLE, { out, adapter }, running)).rejects.toThrow(NoDeviceError);
+    const report = join(folder, 'deeper', 'report.json');
+    await expect(runVerify(WEIGHTS, WEIGHTS, { report, adapter }, running)).rejects.toThrow(NoDeviceError);
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+test('a wrong format in a recipe is found in its file', async () => {
+  const recipe = await recipeFile('*', 'q4_9');
+  const run = runCompress(SAMPLE, { out: join(folder, 'out'), recipe, adapter }, running);
+  await expect(run).rejects.toThrow(FormatError);
+  await expect(run).rejects.toThrow(/recipe\.json: rules\.1\.format: There is no format "q4_9"/);
+});
+
+test('a file without tensors is not said to be smaller', async () => {
+  const sink = memorySink();
+  await (await writeSafetensors(sink, [], {})).finish();
+  const empty = join(folder, 'empty.safetensors');
+  await writeFile(empty, sink.bytes());
+  await runCompress(empty, { out: join(folder, 'out.safetensors') }, running);
+  expect(printed).toMatch(/after +0 B \(there are no weights\)/);
+  expect(printed).not.toContain('times');
+});
+
+test('what a format makes larger is said to be larger', async () => {
+  const out = join(folder, 'out.safetensors');
+  await runCompress(WEIGHTS, { out, format: 'f32', dryRun: true }, running);
+  expect(printed).toMatch(/\(1\.\d\d times larger\)/);
+});
