@@ -78,15 +78,24 @@ export class ChatTemplate {
 
 /** The template that a model's files hold, if any: the file of its own before the one in the tokenizer's. */
 export function findChatTemplate(files: TemplateFiles, folder: string): ChatTemplate | undefined {
-  const tokens = tokensOf(files.tokenizerConfig ?? {});
-  if (files.jinja !== undefined) return new ChatTemplate(files.jinja, `${folder}/chat_template.jinja`, tokens);
+  const found = findTemplateSource(files, folder);
+  return found && new ChatTemplate(found.source, found.where, tokensOf(files.tokenizerConfig ?? {}));
+}
+
+/** The same as text, for those who pass it on: `source` throws a `ModelError` where the file makes no sense. */
+export function findTemplateSource(
+  files: TemplateFiles,
+  folder: string,
+): { readonly source: () => string; readonly where: string } | undefined {
+  const { jinja } = files;
+  if (jinja !== undefined) return { source: () => jinja, where: `${folder}/chat_template.jinja` };
   for (const [name, data] of [
     ['chat_template.json', files.json],
     ['tokenizer_config.json', files.tokenizerConfig],
   ] as const) {
     const where = `${folder}/${name}`;
     const value = data?.chat_template ?? undefined;
-    if (value !== undefined) return new ChatTemplate(() => sourceOf(value, where), where, tokens);
+    if (value !== undefined) return { source: () => sourceOf(value, where), where };
   }
   return undefined;
 }
