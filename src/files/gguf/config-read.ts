@@ -145,7 +145,7 @@ async function ropeScaling(
     const scaling = bytes && llama3Scaling([...new Float32Array(bytes.buffer)], headDim, theta);
     if (scaling) return { rope_type: 'llama3', ...scaling };
     throw new ModelError(
-      `${file.name}: the rotary factors in tensor ${quote(ROPE_FACTORS)} (offset ${factors.offset}) are those of no published Llama; they are not supported.`,
+      `${file.name}: the rotary factors in tensor ${quote(ROPE_FACTORS)} (offset ${factors.offset}) are not those of Llama 3.1's scaling; others are not supported.`,
     );
   }
   const kind = meta.string(`${prefix}.rope.scaling.type`);

@@ -121,6 +121,14 @@ describe('the config', () => {
     expect(blended).toEqual([29, 30, 31, 32, 33, 34]);
     expect(llama3Scaling([...factors], 128, 500000)).toEqual(scaling);
     expect(llama3Scaling([...factors].reverse(), 128, 500000)).toBeUndefined();
+    // Others are worked out, up to a common factor of low, high and length.
+    const other = { factor: 4, low_freq_factor: 1, high_freq_factor: 2.5, original_max_position_embeddings: 100 };
+    expect(llama3Scaling([...llama3Factors(other, 64, 10000)], 64, 10000)).toEqual(other);
+    const doubled = { factor: 4, low_freq_factor: 2, high_freq_factor: 5, original_max_position_embeddings: 200 };
+    expect(llama3Scaling([...llama3Factors(doubled, 64, 10000)], 64, 10000)).toEqual(other);
+    for (const bad of [[], [1, 1, 8], [0, 0, 0], [1, 2, Number.NaN], [8, 4, 2]]) {
+      expect(llama3Scaling(bad, 6, 10000), String(bad)).toBeUndefined();
+    }
   });
 
   test('says what belongs to the kind of model', async () => {

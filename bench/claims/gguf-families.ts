@@ -1,0 +1,112 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { compress, graphOf, memoryFolder, memorySink, nodeFileSink, writeSafetensors } from 'compressa';
+import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
+import { nextClaim, ourOpinion, perplexityClaim, theirOpinion } from '../gguf-opinions.ts';
+
+/** Small, of random weights; the vocabulary is the sample model's. */
+const COMMON = {
+  hidden_size: 128,
+  intermediate_size: 256,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 4096,
+  max_position_embeddings: 512,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  hidden_act: 'silu',
+  tie_word_embeddings: false,
+  bos_token_id: 0,
+  eos_token_id: 0,
+};
+const llama3 = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 64,
+};
+const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 128 };
+
+const MODELS: Readonly<Record<string, object>> = {
+  'Llama, with its head apart': { architectures: ['LlamaForCausalLM'] },
+  'Llama, scaled as 3.1 is': { architectures: ['LlamaForCausalLM'], rope_scaling: llama3, tie_word_embeddings: true },
+  'Llama, scaled linearly': { architectures: ['LlamaForCausalLM'], rope_scaling: { rope_type: 'linear', factor: 2 } },
+  'Llama, scaled by YaRN': { architectures: ['LlamaForCausalLM'], rope_scaling: yarn },
+  'Llama, wide heads': { architectures: ['LlamaForCausalLM'], head_dim: 64, num_key_value_heads: 1 },
+  Mistral: { architectures: ['MistralForCausalLM'], sliding_window: null },
+  'Qwen2, with biases': { architectures: ['Qwen2ForCausalLM'] },
+  'Qwen3, with norms of heads': { architectures: ['Qwen3ForCausalLM'], head_dim: 64 },
+};
+
+/** Xorshift: the same numbers everywhere. */
+function random(seed: number): () => number {
+  let state = (seed * 2654435761) >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+/** Models of every family that is written to GGUF mean the same to llama.cpp. */
+export const claim: Claim = {
+  name: 'GGUF families in llama.cpp',
+  async measure(gpu) {
+    const folder = await mkdtemp(join(tmpdir(), 'compressa-gguf-'));
+    const tokenizer = await readFile(`${SAMPLE_MODEL}/tokenizer.json`);
+    const next = random(7);
+    const windows = Array.from({ length: 2 }, () => Uint32Array.from({ length: 200 }, () => Math.floor(next() * 4096)));
+    const prompt = [...windows[0]!.slice(0, 100)];
+    const measurements: Measurement[] = [];
+    try {
+      for (const [name, differences] of Object.entries(MODELS)) {
+        const config = JSON.stringify({ ...COMMON, ...differences });
+        const files = {
+          'config.json': config,
+          'tokenizer.json': tokenizer,
+          'model.safetensors': await weights(config),
+        };
+        const path = join(folder, 'model.gguf');
+        await compress(memoryFolder(name, files), await nodeFileSink(path, { overwrite: true }), {
+          gpu,
+          format: 'keep',
+        });
+        const theirs = await theirOpinion(path, windows, prompt);
+        if (typeof theirs === 'string') {
+          return [{ claim: name, threshold: 'llama.cpp is there', measured: theirs, pass: false }];
+        }
+        const ours = await ourOpinion(gpu, path, windows, prompt);
+        measurements.push(perplexityClaim(name, ours, theirs), nextClaim(name, ours, theirs));
+      }
+      return measurements;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+};
+
+/** A safetensors file of random f32 weights for a config: large enough in queries and keys that positions matter. */
+async function weights(config: string): Promise<Uint8Array> {
+  const next = random(11);
+  const graph = graphOf(JSON.parse(config), 'config.json');
+  const sink = memorySink();
+  const writer = await writeSafetensors(
+    sink,
+    graph.weights.map(({ name, shape }) => ({ name, type: 'F32' as const, shape })),
+  );
+  for (const { name, shape, role } of graph.weights) {
+    const center = role === 'norm' ? 1 : 0;
+    const width = /[qk]_proj/.test(name) ? 0.6 : 0.3;
+    const values = Float32Array.from(
+      { length: shape.reduce((product, size) => product * size, 1) },
+      () => center + width * (next() - 0.5),
+    );
+    await writer.write(name, new Uint8Array(values.buffer));
+  }
+  await writer.finish();
+  return sink.bytes();
+}
