@@ -169,7 +169,7 @@ interface Prepared {
   readonly checkpoint: Checkpoint;
   readonly plan: Plan;
   readonly recipe: Recipe;
-  /** Refuse NaN and infinity in tensors that are copied, too: in a model nothing good has them. */
+  /** Refuse infinity in tensors that are copied, too, as NaN always is: bare tensors may be masks, those of a model are not. */
   readonly strict: boolean;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
 }
@@ -237,7 +237,7 @@ interface Work {
   readonly writer: TensorOutput;
   readonly gpu: Gpu;
   readonly chunkBytes?: number;
-  /** Refuse NaN and infinity in tensors that are copied, too: in a model nothing good has them. */
+  /** Refuse infinity in tensors that are copied, too, as NaN always is: bare tensors may be masks, those of a model are not. */
   readonly strict: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CompressProgress) => void;
@@ -274,7 +274,7 @@ async function writeTensors(work: Work): Promise<void> {
     if (weight.kind === 'dense') {
       if (target) written = await quantizeChunk(work, chunk, weight.info, target, arrays[0]!);
       else {
-        if (work.strict) checkFinite(chunk, weight.info, arrays[0]!);
+        checkFinite(chunk, weight.info, arrays[0]!, work.strict);
         if (gguf?.toF32) written = [new Uint8Array(decodeToF32(arrays[0]!, weight.info.type).buffer)];
       }
     }
@@ -321,8 +321,8 @@ function storedRow({ tensor: { gguf }, rowStart }: Chunk, row: number): number {
 }
 
 /** The error for the weight at `index` of a chunk with `k` columns. */
-const badWeight = (chunk: Chunk, index: number, k: number) =>
-  nonFinite(storedRow(chunk, Math.floor(index / k)) * k + (index % k), k, 'is NaN or infinite', chunk.tensor.name);
+const badWeight = (chunk: Chunk, index: number, k: number, what = 'is NaN or infinite') =>
+  nonFinite(storedRow(chunk, Math.floor(index / k)) * k + (index % k), k, what, chunk.tensor.name);
 
 /** The arrays of `target` for some rows, without padding. All come back in one read. */
 async function quantizeChunk(
@@ -374,26 +374,38 @@ async function quantizeChunk(
   }
 }
 
-/** @throws NonFiniteError for a NaN or an infinity among the elements of a chunk that is copied. */
-function checkFinite(chunk: Chunk, info: TensorInfo, bytes: Uint8Array): void {
+/** @throws NonFiniteError for a NaN, or where `strict` an infinity, among the elements of a chunk that is copied. */
+function checkFinite(chunk: Chunk, info: TensorInfo, bytes: Uint8Array, strict: boolean): void {
   const { type, shape } = info;
-  if (type !== 'F32' && type !== 'F16' && type !== 'BF16') return;
-  const buffer = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
-  // An exponent of all ones, whatever the type.
-  const words =
-    type === 'F32'
-      ? new Uint32Array(buffer.buffer, buffer.byteOffset, buffer.byteLength / 4)
-      : new Uint16Array(buffer.buffer, buffer.byteOffset, buffer.byteLength / 2);
-  const mask = type === 'F32' ? 0x7f80_0000 : type === 'F16' ? 0x7c00 : 0x7f80;
-  const bad = words.findIndex((word) => (word & mask) === mask);
+  const bad = findNonFinite(type, bytes, strict);
   if (bad < 0) return;
+  const what = strict ? 'is NaN or infinite' : 'is NaN';
   // The elements of a vector are the rows that were read, but people count columns.
-  if (shape.length < 2) throw nonFinite(storedRow(chunk, bad), shape[0] ?? 1, 'is NaN or infinite', info.name);
-  throw badWeight(
-    chunk,
-    bad,
-    shape.slice(1).reduce((product, size) => product * size, 1),
-  );
+  if (shape.length < 2) throw nonFinite(storedRow(chunk, bad), shape[0] ?? 1, what, info.name);
+  const k = shape.slice(1).reduce((product, size) => product * size, 1);
+  throw badWeight(chunk, bad, k, what);
+}
+
+/** Index of the first NaN, or with `infinite` the first infinity as well; -1 where there is none. */
+function findNonFinite(type: TensorInfo['type'], bytes: Uint8Array, infinite: boolean): number {
+  const size = type === 'F64' ? 8 : type === 'F32' ? 4 : 2;
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  if (type === 'F64') {
+    const values = new Float64Array(buffer, byteOffset, byteLength / size);
+    return values.findIndex(infinite ? (x) => !Number.isFinite(x) : Number.isNaN);
+  }
+  // Without its sign, an infinity is an exponent of all ones, and every NaN is above that. A plain loop: this is all of a large file.
+  const infinity = type === 'F32' ? 0x7f80_0000 : type === 'F16' ? 0x7c00 : type === 'BF16' ? 0x7f80 : undefined;
+  if (infinity === undefined) return -1;
+  const least = infinite ? infinity : infinity + 1;
+  if (type === 'F32') {
+    const words = new Uint32Array(buffer, byteOffset, byteLength / size);
+    for (let i = 0; i < words.length; i++) if ((words[i]! & 0x7fff_ffff) >= least) return i;
+    return -1;
+  }
+  const words = new Uint16Array(buffer, byteOffset, byteLength / size);
+  for (let i = 0; i < words.length; i++) if ((words[i]! & 0x7fff) >= least) return i;
+  return -1;
 }
 
 async function copySideFiles(checkpoint: Checkpoint, folder: OutputFolder): Promise<void> {

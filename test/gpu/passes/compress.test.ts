@@ -251,6 +251,37 @@ describe('bare tensors', () => {
     },
   );
 
+  const words = (type: 'F16' | 'BF16', of: readonly number[]): Made => ({
+    type,
+    shape: [of.length],
+    bytes: new Uint8Array(Uint16Array.from(of).buffer),
+  });
+  const at = (index: number, shape: readonly number[]) => f32(shape, (i) => (i === index ? Number.NaN : 1));
+  const f64: Made = { type: 'F64', shape: [2], bytes: new Uint8Array(Float64Array.of(1, Number.NaN).buffer) };
+  test.each<[string, Made, string]>([
+    ['a bias', at(33, [40]), 'row 0, column 33'],
+    ['a matrix that is kept', at(3 * 48 + 7, [40, 48]), 'row 3, column 7'],
+    ['a kernel of convolution', at(2 * 12 + 5, [4, 3, 4]), 'row 2, column 5'],
+    ['a scalar', at(0, []), 'row 0, column 0'],
+    ['f16', words('F16', [0x7bff, 0xfbff, 0x7c00, 0xfe00]), 'row 0, column 3'],
+    ['bf16', words('BF16', [0x7f7f, 0xff80, 0x7f81]), 'row 0, column 2'],
+    ['f64', f64, 'row 0, column 1'],
+  ])('NaN in what is only copied is refused by name: %s', async (_, tensor, where) => {
+    for (const chunkBytes of [undefined, 64]) {
+      const sink = memorySink();
+      // The first one makes offsets odd.
+      const bytes = await made({ a: { type: 'U8', shape: [3], bytes: new Uint8Array(3) }, tensor });
+      const run = compress(memorySource('in', bytes), sink, {
+        gpu,
+        format: 'int4-g64',
+        ...(chunkBytes && { chunkBytes }),
+      });
+      await expect(run).rejects.toThrow(NonFiniteError);
+      await expect(run).rejects.toThrow(`The weight at ${where} of tensor "tensor" is NaN;`);
+      expect(() => sink.bytes()).toThrow(FileError);
+    }
+  });
+
   test('a file does not become a folder', async () => {
     const source = memorySource('in', await file());
     const close = vi.spyOn(source, 'close');
@@ -287,17 +318,20 @@ test('a group that does not divide the rows of a model is refused', async () => 
   expect(output.files.size).toBe(0);
 });
 
-test('NaN in a tensor of a model that is only copied is refused by name', async () => {
-  const model = await smallModel((weights) => ({
-    ...weights,
-    [EMBEDDING]: f32([8, 32], (i) => (i === 2 * 32 + 1 ? Number.NaN : 1)),
-  }));
-  const output = memoryOutput();
-  const run = compress(await smallFolder(model), output, { gpu, format: 'q8_0' });
-  await expect(run).rejects.toThrow(NonFiniteError);
-  await expect(run).rejects.toThrow(/row 2, column 1 of tensor "model\.embed_tokens\.weight"/);
-  expect(output.files.size).toBe(0);
-});
+test.each([Number.NaN, Number.NEGATIVE_INFINITY])(
+  '%s in a tensor of a model that is only copied is refused by name',
+  async (bad) => {
+    const model = await smallModel((weights) => ({
+      ...weights,
+      [EMBEDDING]: f32([8, 32], (i) => (i === 2 * 32 + 1 ? bad : 1)),
+    }));
+    const output = memoryOutput();
+    const run = compress(await smallFolder(model), output, { gpu, format: 'q8_0' });
+    await expect(run).rejects.toThrow(NonFiniteError);
+    await expect(run).rejects.toThrow(/row 2, column 1 of tensor "model\.embed_tokens\.weight"/);
+    expect(output.files.size).toBe(0);
+  },
+);
 
 test('a model without a config or without one of its tensors is refused', async () => {
   const { config, weights } = await smallModel();
