@@ -1,5 +1,10 @@
 export * from './errors.ts';
-export { type Checkpoint, type CheckpointOptions, openCheckpoint } from './files/checkpoint.ts';
+export { type Checkpoint, type CheckpointOptions, type OpaqueWeight, openCheckpoint } from './files/checkpoint.ts';
+export { ggufFormats } from './files/gguf/checkpoint.ts';
+export type { GgufEntry } from './files/gguf/entries.ts';
+export { type GgmlType, ggmlTypeByName, ggmlTypes } from './files/gguf/ggml-types.ts';
+export { type GgufFile, type GgufScalar, type GgufTensor, readGguf } from './files/gguf/read.ts';
+export { type GgufTensorSpec, type GgufWriter, writeGguf } from './files/gguf/write.ts';
 export { type HttpOptions, urlExists, urlSource } from './files/http-source.ts';
 export { httpFolder, type ModelFiles, memoryFolder } from './files/model-files.ts';
 export { type ReadTensor, readSafetensors, type SafetensorsFile, type TensorInfo } from './files/safetensors-read.ts';
@@ -70,6 +75,7 @@ export {
   type CompressReport,
   compress,
   DEFAULT_FORMAT,
+  type OutputKind,
   planCompression,
   type RecipeOptions,
 } from './passes/compress.ts';
