@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { reportError } from '../../src/cli/exit-codes.ts';
@@ -60,6 +61,49 @@ describe('the built command', () => {
   it('prints one JSON document and nothing else on standard output', () => {
     const { status, stdout } = compressa('device', '--json', '--no-measure');
     expect(status).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ device: { limits: {}, selfTest: {} } });
+    expect(JSON.parse(stdout)).toMatchObject({ version: 1, device: { limits: {}, selfTest: {} } });
+  });
+
+  it
+    .runIf(process.platform === 'linux')
+    .each([
+      ['inspect', 'models/union-7m'],
+      ['inspect', 'models/union-7m', '--json'],
+      ['compress', 'models/union-7m', '-o', 'none', '--dry-run'],
+      ['--help'],
+      ['--version'],
+    ])('answers a full standard output with 2: %s', (...args) => {
+    const full = openSync('/dev/full', 'w');
+    try {
+      const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+        encoding: 'utf8',
+        stdio: ['ignore', full, 'pipe'],
+      });
+      expect(stderr).toMatch(/^error FILE: standard output: the disk is full\..*\n$/);
+      expect(status).toBe(2);
+    } finally {
+      closeSync(full);
+    }
+  });
+
+  it('takes a closed pipe for the end of the work', async () => {
+    const child = spawn(process.execPath, [MAIN, 'inspect', 'models/union-7m', '--json'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.on('data', (text) => {
+      stderr += text;
+    });
+    const [code] = await once(child, 'close');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  it('writes text without control characters to a standard error that is no terminal', () => {
+    const { status, stderr } = compressa('run', 'models/union-7m', '--prompt', 'My', '--max-tokens', '2');
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/2 new tokens/);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    expect(stderr).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
   });
 });
