@@ -180,6 +180,8 @@ test('logits that are not finite give token 0 and are named', async () => {
       expect(words[STATE.failed]).toBe(322);
       expect(() => throwIfChoiceFailed(words)).toThrow(NonFiniteError);
       expect(() => throwIfChoiceFailed(words)).toThrow('token 321');
+      // And what to do.
+      expect(() => throwIfChoiceFailed(words)).toThrow(/compressa inspect <model> --histogram.*compressa verify/);
       expect([...(await bench.words(ids, 1))]).toEqual([0]);
       bench.release();
     }
