@@ -3,6 +3,12 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
+import {
+  CompressOutputSchema,
+  DeviceOutputSchema,
+  InspectOutputSchema,
+  RunOutputSchema,
+} from '../src/cli/output-schemas.ts';
 import { WeightNodeSchema, WeightTreeSchema } from '../src/files/weight-tree-schema.ts';
 import { RecipeSchema } from '../src/passes/recipe-schema.ts';
 import { ReportSchema } from '../src/verify/report-schema.ts';
@@ -16,8 +22,12 @@ interface PublishedSchema {
 
 /** One line a schema: `<key>.schema.json`. */
 const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
+  compress: { schema: CompressOutputSchema, title: 'What compressa compress --json prints, version 1' },
+  device: { schema: DeviceOutputSchema, title: 'What compressa device --json prints, version 1' },
+  inspect: { schema: InspectOutputSchema, title: 'What compressa inspect --json prints, version 1' },
   recipe: { schema: RecipeSchema, title: 'A recipe: which format each matrix of a model gets, version 1' },
   report: { schema: ReportSchema, title: 'What compressa verify found out about a model, version 1' },
+  run: { schema: RunOutputSchema, title: 'What compressa run --json prints, version 1' },
   'weight-tree': {
     schema: WeightTreeSchema,
     definitions: { weight: WeightNodeSchema },

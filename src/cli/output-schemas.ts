@@ -1,0 +1,107 @@
+import * as v from 'valibot';
+import { RecipeSchema, ROLES } from '../passes/recipe-schema.ts';
+
+// What the commands print with --json, besides `verify`, whose report has a schema of its own.
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const rate = v.pipe(v.number(), v.minValue(0));
+const version = v.literal(1);
+
+const sizes = {
+  tensors: v.array(
+    v.strictObject({
+      name: v.string(),
+      shape: v.array(count),
+      role: v.picklist(ROLES),
+      format: v.string(),
+      bytesBefore: count,
+      bytesAfter: count,
+    }),
+  ),
+  bytesBefore: count,
+  bytesAfter: count,
+  bitsPerWeight: v.strictObject({ all: rate, withoutEmbeddings: rate }),
+  notices: v.array(v.string()),
+};
+
+/** `compress --json`; with `--dry-run` it is the plan. */
+export const CompressOutputSchema = v.union([
+  v.strictObject({ version, recipe: RecipeSchema, ...sizes, seconds: rate, output: v.string() }),
+  v.strictObject({
+    version,
+    dryRun: v.literal(true),
+    ...sizes,
+    memory: v.strictObject({ host: count, gpu: count, weights: count }),
+  }),
+]);
+
+/** `inspect --json`; tensors that `--histogram` names have values. */
+export const InspectOutputSchema = v.strictObject({
+  version,
+  name: v.string(),
+  bytes: count,
+  weights: count,
+  bitsPerWeight: rate,
+  tensors: v.array(
+    v.strictObject({
+      name: v.string(),
+      shape: v.array(count),
+      format: v.string(),
+      bytes: count,
+      bitsPerWeight: rate,
+      values: v.optional(
+        v.strictObject({
+          count,
+          nonFinite: count,
+          min: v.number(),
+          max: v.number(),
+          mean: v.number(),
+          std: rate,
+          histogram: v.array(count),
+        }),
+      ),
+    }),
+  ),
+});
+
+/** `device --json`; without `measured` where it was not to measure. */
+export const DeviceOutputSchema = v.strictObject({
+  version,
+  device: v.strictObject({
+    vendor: v.string(),
+    architecture: v.string(),
+    device: v.string(),
+    description: v.string(),
+    software: v.boolean(),
+    features: v.array(v.string()),
+    limits: v.record(v.string(), count),
+    selfTest: v.record(v.string(), v.boolean()),
+  }),
+  measured: v.optional(
+    v.strictObject({
+      copyGigabytesPerSecond: rate,
+      f32GigaOperationsPerSecond: rate,
+      f16GigaOperationsPerSecond: v.nullable(rate),
+      i8GigaOperationsPerSecond: rate,
+      dispatchMicroseconds: rate,
+      submitMicroseconds: rate,
+      readBackMicroseconds: rate,
+    }),
+  ),
+});
+
+/** `run --json`: a prompt, or with `--chat` the messages. */
+export const RunOutputSchema = v.strictObject({
+  version,
+  model: v.string(),
+  prompt: v.optional(v.string()),
+  messages: v.optional(v.array(v.strictObject({ role: v.string(), content: v.string() }))),
+  sampling: v.strictObject({ temperature: rate, topK: count, topP: rate }),
+  seed: count,
+  promptTokens: v.array(count),
+  tokens: v.array(count),
+  text: v.string(),
+  reason: v.picklist(['stop-token', 'max-tokens', 'cache-full']),
+  firstTokenSeconds: rate,
+  tokensPerSecond: v.nullable(rate),
+});
