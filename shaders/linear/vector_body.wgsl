@@ -17,18 +17,16 @@ fn main(
   @builtin(workgroup_id) workgroup_id: vec3<u32>,
   @builtin(num_workgroups) num_workgroups: vec3<u32>,
 ) {
-  let group = workgroup_index(vec3(workgroup_id.xy, 0u), num_workgroups);
-  let first_token = workgroup_id.z * 4u;
+  let group = workgroup_index(workgroup_id, num_workgroups);
   let lane = thread % LANES;
   let row = (group * (THREADS / LANES) + thread / LANES) * ROWS;
   let last_row = params.rows - 1u;
   let even_row = min(row, last_row);
   let odd_row = min(row + 1u, last_row);
   let last_token = params.tokens - 1u;
-  let t0 = min(first_token, last_token);
-  let t1 = min(first_token + 1u, last_token);
-  let t2 = min(first_token + 2u, last_token);
-  let t3 = min(first_token + 3u, last_token);
+  let t1 = min(1u, last_token);
+  let t2 = min(2u, last_token);
+  let t3 = min(3u, last_token);
   var even: mat4x4<f32>; // a column for each token
   var odd: mat4x4<f32>;
   if (ONE_TOKEN) {
@@ -38,7 +36,7 @@ fn main(
       var even_part = vec4<f32>(0.0);
       var odd_part = vec4<f32>(0.0);
       for (var i = 0u; i < PIECE / 4u; i++) {
-        let v = x4(t0, k + 4u * i);
+        let v = x4(0u, k + 4u * i);
         even_part += piece4(even_piece, i) * v;
         odd_part += piece4(odd_piece, i) * v;
       }
@@ -49,7 +47,7 @@ fn main(
     for (var k = lane * 4u; k < params.k; k += LANES * 4u) {
       let even_weights = w4(even_row, k);
       let odd_weights = w4(odd_row, k);
-      let v0 = x4(t0, k);
+      let v0 = x4(0u, k);
       let v1 = x4(t1, k);
       let v2 = x4(t2, k);
       let v3 = x4(t3, k);
@@ -82,8 +80,8 @@ fn main(
   }
   if (lane == 0u) {
     for (var i = 0u; i < 4u; i++) {
-      store(first_token + i, row, even_sum[i]);
-      store(first_token + i, row + 1u, odd_sum[i]);
+      store(i, row, even_sum[i]);
+      store(i, row + 1u, odd_sum[i]);
     }
   }
 }

@@ -3,12 +3,15 @@ import matrixAny from '../../shaders/linear/matrix_any.wgsl';
 import vector from '../../shaders/linear/vector.wgsl';
 import vectorAny from '../../shaders/linear/vector_any.wgsl';
 import { ArgumentError } from '../errors.ts';
-import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from './exact.ts';
 import { type Weight, weightBindings } from './weight.ts';
 
 /** Up to this many tokens the vector kernel runs, which reads a weight once for four of them. */
 const VECTOR_TOKENS = 4;
 const THREADS = 64;
+/** Threads that may share rows: a tree adds their sums. */
+export const LANES: readonly number[] = [1, 2, 4, 8, 16, 32, 64];
 /** Rows that a thread of the vector kernel owns. */
 const VECTOR_ROWS = 2;
 
@@ -21,7 +24,7 @@ export interface LinearArguments {
   /** f32 [tokens, weight.rows] */
   readonly y: BufferView;
   readonly tokens: number;
-  /** Threads that share a pair of rows in the vector kernel: a power of two up to 64. */
+  /** Threads that share a pair of rows in the vector kernel: one of `LANES`. Default 32. */
   readonly lanes?: number;
   readonly label?: string;
 }
@@ -29,13 +32,19 @@ export interface LinearArguments {
 /**
  * y = x Wᵀ (+ bias) with the weight in its stored form: one step for each part of the weight.
  * Sums run in f32; the order depends on the variant, so results of two variants differ by rounding.
- * @throws ArgumentError
+ * @throws ArgumentError for sizes, buffers and lanes that do not fit.
  */
 export function linearSteps(args: LinearArguments): Step[] {
   const { x, weight, bias, y, tokens, lanes = 32, label = 'linear' } = args;
   const { k, rows: width, format } = weight;
-  if (!Number.isInteger(tokens) || tokens < 1)
-    throw new ArgumentError(`${label}: ${tokens} tokens; at least 1 is needed.`);
+  checkSizes(label, { tokens, k });
+  checkSizes(label, { tokens, rows: width });
+  if (!LANES.includes(lanes)) throw new ArgumentError(`${label}: ${lanes} lanes; choose one of ${LANES.join(', ')}.`);
+  const bindings = [
+    reads(label, 'x', x, tokens * k),
+    bias ? reads(label, 'bias', bias, width) : reads(label, 'x', x, 1),
+    writes(label, 'y', y, tokens * width),
+  ];
   const aligned = k % 4 === 0;
   const small = tokens <= VECTOR_TOKENS;
   const source = small ? (aligned ? vector : vectorAny) : aligned ? matrix : matrixAny;
@@ -47,7 +56,7 @@ export function linearSteps(args: LinearArguments): Step[] {
     return {
       label,
       kernel: { source, format: format.shader, constants },
-      bindings: [read(x), read(bias ?? x), readWrite(y)],
+      bindings,
       weight: weightBindings(part),
       params: packParams(part.rows, k, tokens, part.rowStart, width, bias ? 1 : 0),
       grid: [gx, gy, 1],

@@ -29,10 +29,13 @@ const ROW_MULTIPLE = 8;
 
 const wordBytes = (bytes: number) => Math.ceil(bytes / 4) * 4;
 
-/** Most rows that fit one binding of the device in every array. */
+/** Kernels index the weights of a part with 32 bits. */
+const MAX_PART_WEIGHTS = 2 ** 32 - 1024;
+
+/** Most rows that fit one binding of the device in every array, and that a kernel can index. */
 export function rowsPerPart(format: Format, k: number, limit: number): number {
   const perRow = Math.max(...format.arrays.map((array) => contentBytes(array, ROW_MULTIPLE, k)));
-  const rows = Math.floor(limit / perRow) * ROW_MULTIPLE;
+  const rows = Math.floor(Math.min(limit / perRow, MAX_PART_WEIGHTS / (k * ROW_MULTIPLE))) * ROW_MULTIPLE;
   if (rows === 0)
     throw new OutOfMemoryError(`A row of ${k} weights in ${format.name} does not fit a binding of ${limit} bytes.`);
   return rows;
@@ -45,13 +48,24 @@ export function rowsPerPart(format: Format, k: number, limit: number): number {
 export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number, label: string): Weight {
   const most = rowsPerPart(format, k, gpu.bindingLimit);
   const parts: WeightPart[] = [];
-  for (let rowStart = 0; rowStart < rows; rowStart += most) {
-    const partRows = Math.min(most, rows - rowStart);
-    const arrays = format.arrays.map((array) => {
-      const size = Math.max(4, arrayBytes(array, partRows, k));
-      return { buffer: gpu.memory.allocate(size, `${label}.${array.name}`), size };
-    });
-    parts.push({ rowStart, rows: partRows, arrays });
+  const made: GPUBuffer[] = [];
+  const release = () => {
+    for (const buffer of made) gpu.memory.release(buffer);
+  };
+  try {
+    for (let rowStart = 0; rowStart < rows; rowStart += most) {
+      const partRows = Math.min(most, rows - rowStart);
+      const arrays = format.arrays.map((array) => {
+        const size = Math.max(4, arrayBytes(array, partRows, k));
+        const buffer = gpu.memory.allocate(size, `${label}.${array.name}`);
+        made.push(buffer);
+        return { buffer, size };
+      });
+      parts.push({ rowStart, rows: partRows, arrays });
+    }
+  } catch (error) {
+    release();
+    throw error;
   }
   return {
     kind: format.kind === 'dense' ? 'dense' : 'quantized',
@@ -60,13 +74,11 @@ export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number
     k,
     parts,
     byteLength: formatBytes(format, rows, k),
-    release: () => {
-      for (const part of parts) for (const view of part.arrays) gpu.memory.release(view.buffer);
-    },
+    release,
   };
 }
 
-/** Uploads arrays in the device layout. */
+/** Uploads arrays in the device layout. @throws ArgumentError where one is missing, OutOfMemoryError */
 export function uploadWeight(
   gpu: Gpu,
   format: Format,
@@ -75,11 +87,12 @@ export function uploadWeight(
   arrays: HostArrays,
   label: string,
 ): Weight {
+  const missing = format.arrays.find(({ name }) => !arrays[name]);
+  if (missing) throw new ArgumentError(`${label} lacks the array "${missing.name}" of ${format.name}.`);
   const weight = allocateWeight(gpu, format, rows, k, label);
   for (const part of weight.parts) {
     for (const [i, array] of format.arrays.entries()) {
-      const bytes = arrays[array.name];
-      if (!bytes) throw new ArgumentError(`${label} lacks the array "${array.name}" of ${format.name}.`);
+      const bytes = arrays[array.name]!;
       const start = contentBytes(array, part.rowStart, k);
       const length = contentBytes(array, part.rows, k);
       gpu.upload(part.arrays[i]!.buffer, padToWord(bytes.subarray(start, start + length)));
@@ -109,7 +122,13 @@ export function weightBindings(part: WeightPart): Binding[] {
 }
 
 /** A dense f32 matrix that the caller already has in a buffer: no copy is made, and release leaves it alone. */
-export function wrapDense(buffer: GPUBuffer, rows: number, k: number, type: 'f32' | 'f16' = 'f32', offset = 0): Weight {
+export function wrapDense(
+  buffer: GPUBuffer,
+  rows: number,
+  k: number,
+  type: 'f32' | 'f16' | 'bf16' = 'f32',
+  offset = 0,
+): Weight {
   const format = formatByName(type);
   const size = arrayBytes(format.arrays[0]!, rows, k);
   if (offset + size > buffer.size) {

@@ -91,7 +91,18 @@ export class Scheduler {
   async record(steps: readonly Step[], label = 'recording'): Promise<Recording> {
     const gpu = this.#gpu;
     await gpu.compiler.prepare(steps);
-    const { prepared, params } = await gpu.guard(label, () => this.#prepare(steps));
+    let params: GPUBuffer | undefined;
+    const release = () => {
+      if (params) gpu.memory.releaseUniform(params);
+      params = undefined;
+    };
+    let prepared: readonly Prepared[];
+    try {
+      prepared = await gpu.guard(label, () => this.#prepare(steps, (params = this.#parameters(steps))));
+    } catch (error) {
+      release();
+      throw error;
+    }
     const encode = (pass: GPUComputePassEncoder) => encodeSteps(pass, prepared);
     return {
       encode,
@@ -105,9 +116,7 @@ export class Scheduler {
         gpu.device.queue.submit([encoder.finish()]);
         gpu.counters.submits++;
       },
-      release: () => {
-        if (params) gpu.memory.releaseUniform(params);
-      },
+      release,
     };
   }
 
@@ -116,35 +125,50 @@ export class Scheduler {
     encode: (encoder: GPUCommandEncoder, prepared: readonly Prepared[]) => void,
   ): Promise<void> {
     const gpu = this.#gpu;
-    const { params } = await gpu.guard(steps[0]!.label, () => {
-      const work = this.#prepare(steps);
-      const encoder = gpu.device.createCommandEncoder({ label: steps[0]!.label });
-      encode(encoder, work.prepared);
-      gpu.device.queue.submit([encoder.finish()]);
-      gpu.counters.submits++;
-      return work;
-    });
-    if (params) gpu.memory.releaseUniform(params);
+    let params: GPUBuffer | undefined;
+    try {
+      await gpu.guard(steps[0]!.label, () => {
+        params = this.#parameters(steps);
+        const prepared = this.#prepare(steps, params);
+        const encoder = gpu.device.createCommandEncoder({ label: steps[0]!.label });
+        encode(encoder, prepared);
+        gpu.device.queue.submit([encoder.finish()]);
+        gpu.counters.submits++;
+      });
+    } finally {
+      if (params) gpu.memory.releaseUniform(params);
+    }
   }
 
-  /** Bind groups for the steps; all their parameters share one uniform buffer and one write. */
-  #prepare(steps: readonly Step[]): { prepared: Prepared[]; params: GPUBuffer | undefined } {
-    const gpu = this.#gpu;
-    const alignment = gpu.limits.minUniformBufferOffsetAlignment;
+  /** Where the parameters of each step lie in the uniform buffer that they share, and its bytes. */
+  #layout(steps: readonly Step[]): { offsets: number[]; size: number } {
+    const alignment = this.#gpu.limits.minUniformBufferOffsetAlignment;
     let size = 0;
     const offsets = steps.map((step) => {
       const at = size;
       if (step.params) size += Math.ceil(step.params.byteLength / alignment) * alignment;
       return at;
     });
-    let params: GPUBuffer | undefined;
-    if (size > 0) {
-      params = gpu.memory.allocateUniform(size);
-      const bytes = new Uint8Array(size);
-      for (const [i, step] of steps.entries()) if (step.params) bytes.set(new Uint8Array(step.params), offsets[i]!);
-      gpu.device.queue.writeBuffer(params, 0, bytes);
-    }
-    const prepared = steps.map((step, i): Prepared => {
+    return { offsets, size };
+  }
+
+  /** The parameters of all steps, in one uniform buffer by one write. */
+  #parameters(steps: readonly Step[]): GPUBuffer | undefined {
+    const gpu = this.#gpu;
+    const { offsets, size } = this.#layout(steps);
+    if (size === 0) return undefined;
+    const params = gpu.memory.allocateUniform(size);
+    const bytes = new Uint8Array(size);
+    for (const [i, step] of steps.entries()) if (step.params) bytes.set(new Uint8Array(step.params), offsets[i]!);
+    gpu.device.queue.writeBuffer(params, 0, bytes);
+    return params;
+  }
+
+  /** Bind groups for the steps. */
+  #prepare(steps: readonly Step[], params: GPUBuffer | undefined): Prepared[] {
+    const gpu = this.#gpu;
+    const { offsets } = this.#layout(steps);
+    return steps.map((step, i): Prepared => {
       const { pipeline, layouts } = gpu.compiler.get(step);
       const entries = bindEntries(step.bindings);
       if (step.params) {
@@ -161,7 +185,6 @@ export class Scheduler {
       }
       return { step, pipeline, groups };
     });
-    return { prepared, params };
   }
 
   #show(steps: readonly Step[]): void {

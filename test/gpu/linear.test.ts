@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ArgumentError, OutOfMemoryError } from '../../src/errors.ts';
 import type { Format } from '../../src/formats/format.ts';
 import { formats } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { Step } from '../../src/gpu/kernel.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { linear } from '../../src/graph/reference/linear.ts';
-import { linearSteps } from '../../src/kernels/linear.ts';
+import { LANES, linearSteps } from '../../src/kernels/linear.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
@@ -26,13 +27,15 @@ interface Case {
 
 /** Shapes for one format: tiny, odd, not multiples of any tile, and some larger ones. */
 function cases(format: Format, count: number, random: () => number): Case[] {
+  // Another number for each format, because each is a pipeline to compile.
+  const shared = LANES[1 + (formats.indexOf(format) % (LANES.length - 1))]!;
   const upTo = (n: number) => 1 + Math.floor(random() * n);
   return Array.from({ length: count }, (_, i) => ({
     rows: i % 10 === 0 ? upTo(300) : upTo(40),
     k: format.kind === 'dense' ? (i % 3 === 0 ? 4 * upTo(40) : upTo(170)) : format.block * upTo(5),
     tokens: i % 2 === 0 ? upTo(4) : upTo(40),
     bias: random() < 0.3,
-    lanes: random() < 0.5 ? 1 : 32,
+    lanes: random() < 0.5 ? 1 : shared,
   }));
 }
 
@@ -99,6 +102,59 @@ test('a weight split over several buffers computes as one and reads back whole',
   const got = new Float32Array((await gpu.readBack(y, 0, 6 * rows * 4)).buffer);
   const expected = linear(x, format.reference.dequantize(stored, rows, k), k);
   for (const [i, value] of expected.entries()) expect(Math.abs(got[i]! - value)).toBeLessThan(1e-4);
+});
+
+test('more workgroups than one dimension of a dispatch takes', async () => {
+  const [rows, k] = [140_001, 4];
+  const w = Float32Array.from({ length: rows * k }, (_, i) => (i % 97) - 48);
+  const weight = uploadWeight(gpu, formats[0]!, rows, k, { data: new Uint8Array(w.buffer) }, 'tall');
+  const x = Float32Array.of(1, 2, 4, 8);
+  const xBuffer = gpu.memory.allocate(16);
+  gpu.upload(xBuffer, new Uint8Array(x.buffer));
+  const y = gpu.memory.allocate(rows * 4);
+  await gpu.scheduler.run(linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens: 1, lanes: 64 }));
+  const got = new Float32Array((await gpu.readBack(y, 0, rows * 4)).buffer);
+  // Small whole numbers: exact.
+  expect(Buffer.compare(Buffer.from(got.buffer), Buffer.from(Float32Array.from(linear(x, w, k)).buffer))).toBe(0);
+});
+
+test('what does not fit is refused before anything runs', () => {
+  const weight = allocateWeight(gpu, formats[0]!, 8, 16, 'small');
+  const view = (bytes: number) => ({ buffer: weight.parts[0]!.arrays[0]!.buffer, size: bytes });
+  const linear1 = (given: Partial<Parameters<typeof linearSteps>[0]>) => () =>
+    linearSteps({ x: view(64), weight, y: view(32), tokens: 1, ...given });
+  expect(linear1({})).not.toThrow();
+  for (const wrong of [
+    { x: view(60) },
+    { y: view(28) },
+    { bias: view(28) },
+    { tokens: 0 },
+    { tokens: 1.5 },
+    ...[0, 3, 128, -1, Number.NaN].map((lanes) => ({ lanes })),
+  ]) {
+    expect(linear1(wrong), JSON.stringify(wrong)).toThrow(ArgumentError);
+  }
+  weight.release();
+});
+
+test('a step that the device refuses leaves no parameters behind', async () => {
+  const weight = allocateWeight(gpu, formats[0]!, 8, 16, 'small');
+  const x = gpu.memory.allocate(64);
+  const y = gpu.memory.allocate(32);
+  const [step] = linearSteps({ x: { buffer: x, size: 64 }, weight, y: { buffer: y, size: 32 }, tokens: 1 });
+  // An offset that no device aligns to.
+  const bad = { ...step!, bindings: step!.bindings.map((one) => ({ ...one, offset: 4, size: 4 })) };
+  const before = gpu.memory.bytesInUse;
+  await expect(gpu.scheduler.run([bad])).rejects.toThrow();
+  await expect(gpu.scheduler.record([bad])).rejects.toThrow();
+  expect(gpu.memory.bytesInUse).toBe(before);
+  weight.release();
+});
+
+test('a budget that ends in the middle of a weight frees what it had got', async () => {
+  const poor = await openGpu({ device: gpu.device, memoryBudget: 3 << 20, bindingLimit: 1 << 20 });
+  expect(() => allocateWeight(poor, formats[0]!, 1 << 10, 1 << 10, 'half')).toThrow(OutOfMemoryError);
+  expect(poor.memory.bytesInUse).toBe(0);
 });
 
 test('an exceeded budget refuses a weight by name', async () => {
