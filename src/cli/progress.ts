@@ -49,6 +49,8 @@ function bar(label: string, unit: ProgressUnit): Progress {
         );
         single.start(total, 0, { ...pace(0, total, started, unit), what: '' });
       }
+      // A total can turn out smaller on the way.
+      single.setTotal(total);
       single.update(done, { ...pace(done, total, started, unit), what: safeName(what) });
     },
     stop: () => single?.stop(),

@@ -8,9 +8,9 @@ import { makeParent } from '../files/node-folders.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink } from '../files/sink.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
-import { encodeText } from '../verify/encode-text.ts';
+import { encodeForBoth } from '../verify/encode-text.ts';
 import { planVerification, type VerifyPlanOptions } from '../verify/plan.ts';
-import { type Report, reportMarkdown } from '../verify/report.ts';
+import { passes, type Report, reportMarkdown } from '../verify/report.ts';
 import type { VerifyProgress } from '../verify/stages.ts';
 import { verify } from '../verify/verify.ts';
 import { bytesText } from './columns.ts';
@@ -66,7 +66,7 @@ export function registerVerify(program: Command): void {
 
 /**
  * The command's work. Everything that can be wrong with options, files and models shows before the GPU is opened.
- * @returns the exit code: the answer is no where the gate failed, or the compressed model computes NaN or infinity
+ * @returns the exit code: the answer is no where the gate or a check failed, such as weights or logits that are NaN or infinite
  */
 export async function runVerify(
   originalPath: string,
@@ -87,7 +87,7 @@ export async function runVerify(
     const compressed = compressedPath === undefined ? undefined : await open(compressedPath);
     const settings: VerifyPlanOptions = {
       ...numbers,
-      ...(options.text !== undefined && { tokens: await tokensOf(original, options.text) }),
+      ...(options.text !== undefined && { tokens: await tokensOf(original, compressed, options.text) }),
       ...(options.speed === false && { speed: false as const }),
     };
     const plan = planVerification(original, compressed, settings);
@@ -105,8 +105,7 @@ export async function runVerify(
     await files?.write(report);
     if (options.json) await printJson(report);
     else await print(reportMarkdown(report));
-    const broken = report.kernels !== null && report.kernels.nonFinite.length > 0;
-    return broken || report.gate?.passed === false ? EXIT.no : EXIT.ok;
+    return passes(report) ? EXIT.ok : EXIT.no;
   } finally {
     await files?.abort();
     for (const checkpoint of checkpoints) await checkpoint.close();
@@ -170,9 +169,9 @@ export function reportNames(path: string): readonly [string, string, string] {
   return [ending === '' ? path : named('.json'), named('.md'), named('.html')];
 }
 
-async function tokensOf(model: Checkpoint, path: string): Promise<number[]> {
+async function tokensOf(original: Checkpoint, compressed: Checkpoint | undefined, path: string): Promise<number[]> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
-  return encodeText(model, text);
+  return encodeForBoth(original, compressed, text);
 }
 
 function whole(option: string, text: string, least: number): number {

@@ -39,6 +39,8 @@ export interface OpaqueWeight {
 /** An open checkpoint: checked, its data still where it is. */
 export interface Checkpoint {
   readonly name: string;
+  /** Of its weight files, headers included. */
+  readonly bytes: number;
   /** Every tensor of every file, by name. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** As `SafetensorsFile.read`. */
@@ -97,6 +99,7 @@ export async function openCheckpoint(
     const tensors = new Map([...owners].map(([name, file]) => [name, file.tensors.get(name)!]));
     return {
       name: input.name,
+      bytes: opened.reduce((sum, { bytes }) => sum + bytes, 0),
       tensors,
       read: async (tensor, ...rest) => {
         const info = findTensor(input.name, tensors, tensor);

@@ -18,6 +18,8 @@ export type ReadTensor = (
 /** An open safetensors file: the header is checked, the data stays where it is until read. */
 export interface SafetensorsFile {
   readonly name: string;
+  /** Of the whole file. */
+  readonly bytes: number;
   /** The strings of `__metadata__`; no prototype. */
   readonly metadata: Readonly<Record<string, string>>;
   /** In the order of their data. */
@@ -57,6 +59,7 @@ export async function readSafetensors(source: ByteSource, signal?: AbortSignal):
   const { metadata, tensors } = parseHeader(name, await source.read(LENGTH_BYTES, headerBytes, signal), size);
   return {
     name,
+    bytes: size,
     metadata,
     tensors,
     async read(tensor, rowStart = 0, rowCount, readSignal) {

@@ -51,7 +51,19 @@ export class ReferenceRun {
   }
 
   /** The logits after each of `tokens`: tokens × vocabulary. */
-  forward(tokens: readonly number[], { startPosition, onValue }: ReferenceOptions = {}): Float64Array {
+  forward(tokens: readonly number[], options: ReferenceOptions = {}): Float64Array {
+    const steps = this.forwardSteps(tokens, options);
+    for (;;) {
+      const { value, done } = steps.next();
+      if (done) return value;
+    }
+  }
+
+  /** The same, an operation at a time, so that a caller can let others have the thread in between. */
+  *forwardSteps(
+    tokens: readonly number[],
+    { startPosition, onValue }: ReferenceOptions = {},
+  ): Generator<void, Float64Array, undefined> {
     const start = startPosition ?? this.#position;
     if (!Number.isSafeInteger(start) || start < 0 || start > this.#position) {
       throw new ArgumentError(`Start position ${start} is not between 0 and ${this.#position}, the positions seen.`);
@@ -64,6 +76,7 @@ export class ReferenceRun {
       for (const name of values.keys()) {
         if (name !== this.#graph.logits && (this.#lastReads.get(name) ?? -1) <= index) values.delete(name);
       }
+      yield;
     }
     this.#position = start + tokens.length;
     return values.get(this.#graph.logits)!;

@@ -1,3 +1,5 @@
+import { figureText, bytesText as megabytes, percentsApart, signedPercent } from '../verify/figures.ts';
+import { SPEED_FOOTNOTE } from '../verify/report.ts';
 import type { Report } from '../verify/report-schema.ts';
 import { drawSvg } from './draw.ts';
 import { plotsOf } from './plots.ts';
@@ -27,10 +29,12 @@ export async function reportHtml(report: Report): Promise<string> {
 <p>${model.compressed === null ? 'scored' : `compressed from ${escapeHtml(model.original)}, measured`} on
 ${escapeHtml(device.name)}${device.software ? ', a software device: it computes on the CPU' : ''}</p>
 </header>
-${gate ? gateBanner(gate) : ''}
+${gate ? gateBanner(gate) : ''}${failedChecks(report)}
 <section class="tiles">${tilesOf(report).map(tile).join('')}</section>
 ${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}
 <main>${plots.join('\n')}</main>
+${report.speed ? `<p>${escapeHtml(SPEED_FOOTNOTE)}</p>` : ''}
+${checkTable(report)}
 ${tensorTable(report)}
 <details><summary>The report as JSON</summary><pre>${escapeHtml(JSON.stringify(report, undefined, 2))}</pre></details>
 </body>
@@ -58,7 +62,10 @@ function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
   if (accuracy) tiles.push(...accuracyTiles(accuracy));
   if (speed) {
     for (const [name, { ratio, compressed }] of Object.entries({ prefill: speed.prefill, decode: speed.decode })) {
-      tiles.push({ figure: `${ratio.toFixed(2)}x ${name}`, label: `${compressed.toFixed(1)} tokens/s` });
+      tiles.push({
+        figure: `${ratio.toFixed(2)}x ${name}`,
+        label: `${compressed.toFixed(1)} tokens/s, ${speed.rounds} rounds`,
+      });
     }
   }
   if (kernels) {
@@ -75,11 +82,10 @@ function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
 function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['accuracy']>): Tile[] {
   const { original, compressed, control } = perplexity;
   const tiles: Tile[] = [];
-  if (compressed === null) return [{ figure: original.toFixed(3), label: 'perplexity' }];
-  const increase = 100 * (compressed / original - 1);
+  if (compressed === null) return [{ figure: figureText(original, 3), label: 'perplexity' }];
   tiles.push({
-    figure: `${increase >= 0 ? '+' : ''}${increase.toFixed(2)}%`,
-    label: `perplexity, ${original.toFixed(3)} to ${compressed.toFixed(3)}`,
+    figure: signedPercent(compressed / original - 1),
+    label: `perplexity, ${figureText(original, 3)} to ${figureText(compressed, 3)}`,
   });
   if (top1Agreement !== null && kl) {
     tiles.push({
@@ -89,7 +95,7 @@ function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['ac
   }
   if (control !== null) {
     tiles.push({
-      figure: `${(control / original).toFixed(0)}x`,
+      figure: `${figureText(control / original, 0)}x`,
       label: 'perplexity of the shuffled control, which has to fail',
     });
   }
@@ -97,8 +103,8 @@ function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['ac
 }
 
 function gateBanner({ passed, increase, maxPerplexityIncrease, costliest }: NonNullable<Report['gate']>): string {
-  const percent = (x: number) => `${(100 * x).toFixed(2)}%`;
-  const found = increase === null ? 'the model gives no numbers' : `perplexity changed by ${percent(increase)}`;
+  const [change, most] = percentsApart(increase ?? 0, maxPerplexityIncrease);
+  const found = increase === null ? 'there is no perplexity to compare' : `perplexity changed by ${change}`;
   const advice = passed
     ? ''
     : `<ul>${costliest
@@ -108,22 +114,38 @@ function gateBanner({ passed, increase, maxPerplexityIncrease, costliest }: NonN
         )
         .join('')}</ul>`;
   return `<section class="gate ${passed ? 'passed' : 'failed'}"><b>${passed ? 'Passed' : 'Failed'}</b>: ${found}, allowed are
-${percent(maxPerplexityIncrease)}.${advice}</section>`;
+${most}.${advice}</section>`;
+}
+
+/** Of which the banner says that the figures can't be relied on. */
+function failedChecks({ checks }: Report): string {
+  const failed = checks.filter(({ passed }) => !passed).map(({ name }) => name);
+  if (failed.length === 0) return '';
+  return `<section class="gate failed"><b>Failed checks</b>: ${failed.join(', ')}.</section>`;
+}
+
+function checkTable({ checks }: Report): string {
+  const text = (value: number | null) => (value === null ? 'not finite' : String(Number(value.toPrecision(3))));
+  const rows = checks.map(
+    ({ name, measured, bound, threshold, passed }) =>
+      `<tr><td>${name}</td><td>${text(measured)}</td><td>${bound} ${text(threshold)}</td><td>${passed ? 'passed' : 'failed'}</td></tr>`,
+  );
+  return `<details><summary>${checks.length} checks</summary><div class="scroll"><table>
+<thead><tr><th>check</th><th>measured</th><th>allowed</th><th></th></tr></thead>
+<tbody>${rows.join('\n')}</tbody></table></div></details>`;
 }
 
 function tensorTable({ size }: Report): string {
   const rows = size.tensors.map(
-    ({ name, shape, format, original, compressed, relativeError }) =>
+    ({ name, shape, format, original, compressed, relativeError, nonFinite }) =>
       `<tr><td>${escapeHtml(name)}</td><td>${shape.join(' x ')}</td><td>${escapeHtml(format)}</td><td>${original}</td>` +
-      `<td>${compressed}</td><td>${relativeError === null ? '' : relativeError.toExponential(2)}</td></tr>`,
+      `<td>${compressed}</td><td>${relativeError === null ? '' : relativeError.toExponential(2)}</td>` +
+      `<td>${nonFinite.original + nonFinite.compressed || ''}</td></tr>`,
   );
   return `<details><summary>All ${size.tensors.length} tensors</summary><div class="scroll"><table>
-<thead><tr><th>tensor</th><th>shape</th><th>format</th><th>bytes before</th><th>bytes after</th><th>relative error</th></tr></thead>
+<thead><tr><th>tensor</th><th>shape</th><th>format</th><th>bytes before</th><th>bytes after</th><th>relative error</th><th>not finite</th></tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div></details>`;
 }
-
-const megabytes = (bytes: number) =>
-  bytes >= 1e6 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e3).toFixed(1)} kB`;
 
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',

@@ -204,19 +204,22 @@ function measuredSpeeds({ speed }: Report) {
   return [...of('this model', speed), ...(stack ? of('1B layers', stack) : [])];
 }
 
+const roundsOf = ({ speed }: Report): string =>
+  speed ? `${speed.rounds} of the model${speed.stack ? ` and ${speed.stack.rounds} of the 1B layers` : ''}` : '';
+
 function ratios(report: Report): Plot | undefined {
   const values = measuredSpeeds(report).map(({ what, rate }) => ({
     what,
     ratio: rate.ratio,
-    low: rate.interval[0],
-    high: rate.interval[1],
+    low: rate.interval?.[0] ?? rate.ratio,
+    high: rate.interval?.[1] ?? rate.ratio,
     label: `${rate.ratio.toFixed(2)}x`,
   }));
   if (values.length === 0) return undefined;
   const what = { field: 'what', type: 'nominal', sort: null, title: null } as const;
   return {
     title: 'Speed-up on this device',
-    caption: 'Against the faster of f32 and f16, with 95% intervals of paired runs. Right of 1 is faster.',
+    caption: `Against the faster of f32 and f16, with 95% intervals of paired rounds, ${roundsOf(report)}. Right of 1 is faster.`,
     spec: {
       width: WIDTH,
       height: 40 * values.length,
@@ -254,7 +257,7 @@ function rates(report: Report): Plot | undefined {
   if (values.length === 0) return undefined;
   return {
     title: 'Tokens per second',
-    caption: 'Medians of interleaved rounds on a logarithmic scale.',
+    caption: `Medians of interleaved rounds, ${roundsOf(report)}, on a logarithmic scale.`,
     spec: {
       width: WIDTH,
       height: 40 * new Set(values.map(({ what }) => what)).size,

@@ -2,7 +2,7 @@ import { ArgumentError, NonFiniteError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import type { Decoder } from '../graph/decoder.ts';
 import { compareLogitsStep, readScores, SCORE_FIELDS, type TokenScore } from './compare-logits.ts';
-import { mean, quantile } from './statistics.ts';
+import { mean, perplexityOf, quantile } from './statistics.ts';
 
 export interface WindowOptions {
   /** Tokens in a window; each window starts with empty caches. Default 256. */
@@ -37,14 +37,27 @@ export interface Accuracy {
 }
 
 export interface ScoreOptions {
+  /** What errors call the two models. Default: "The original model" and "The compressed model". */
+  readonly names?: readonly [string, string];
   readonly signal?: AbortSignal;
   /** Windows done and in all. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** Logits or likelihoods that are no numbers. */
+export class LogitsError extends NonFiniteError {
+  /** How many, at the token that the message names. */
+  readonly count: number;
+
+  constructor(message: string, count: number) {
+    super(message);
+    this.count = count;
+  }
+}
+
 /**
  * Scores two models on the same windows; logits never leave the GPU. Give the original twice to score one.
- * @throws NonFiniteError when a logit is NaN or infinite
+ * @throws LogitsError when a logit is NaN or infinite
  */
 export async function scoreWindows(
   original: Decoder,
@@ -91,7 +104,7 @@ export async function scoreTokens(
         }),
       ]);
       const scored = readScores(await gpu.readBack(scores.buffer, 0, (length - 1) * SCORE_FIELDS * 4));
-      throwIfNonFinite(scored, i);
+      throwIfNonFinite(scored, i, options.names);
       all.push(scored);
       options.onProgress?.(i + 1, windows.length);
     }
@@ -102,12 +115,21 @@ export async function scoreTokens(
   return all;
 }
 
-function throwIfNonFinite(scores: readonly TokenScore[], window: number): void {
-  const bad = scores.findIndex(({ nonFinite }) => nonFinite[0] + nonFinite[1] > 0);
+function throwIfNonFinite(
+  scores: readonly TokenScore[],
+  window: number,
+  names: readonly [string, string] = ['The original model', 'The compressed model'],
+): void {
+  const bad = scores.findIndex(
+    ({ nonFinite, original, compressed, kl }) =>
+      nonFinite[0] + nonFinite[1] > 0 || ![original, compressed, kl].every(Number.isFinite),
+  );
   if (bad < 0) return;
-  const which = scores[bad]!.nonFinite[0] > 0 ? 'original' : 'compressed';
-  throw new NonFiniteError(
-    `The ${which} model gives NaN or infinite logits at token ${bad} of window ${window}. Check its weights with "compressa inspect".`,
+  const { nonFinite, original } = scores[bad]!;
+  const name = nonFinite[0] > 0 || (nonFinite[1] === 0 && !Number.isFinite(original)) ? names[0] : names[1];
+  throw new LogitsError(
+    `${name} gives NaN or infinite logits at token ${bad} of window ${window}. Check its weights with "compressa inspect".`,
+    Math.max(1, nonFinite[0] + nonFinite[1]),
   );
 }
 
@@ -119,8 +141,8 @@ export function summarizeScores(windows: readonly (readonly TokenScore[])[]): Ac
     windows: windows.length,
     tokens: all.length,
     perplexity: {
-      original: Math.exp(mean(all.map((score) => score.original))),
-      compressed: Math.exp(mean(all.map((score) => score.compressed))),
+      original: perplexityOf(mean(all.map((score) => score.original))),
+      compressed: perplexityOf(mean(all.map((score) => score.compressed))),
     },
     kl: { mean: mean(kls), p99: quantile(kls, 0.99) },
     top1Agreement: mean(all.map(({ agree }) => (agree ? 1 : 0))),

@@ -11,7 +11,7 @@ type Sensitivity = NonNullable<Report['accuracy']>['sensitivity'];
 const COSTLIEST = 5;
 
 /**
- * Whether perplexity rose by no more than `most`, a fraction. `accuracy` is null where the compressed model gives no numbers: that fails.
+ * Whether perplexity rose by no more than `most`, a fraction. `accuracy` is null where a model gives no numbers: that fails.
  */
 export function judge(
   most: number,

@@ -8,6 +8,7 @@ import type { Graph } from '../graph/graph.ts';
 import { inputsOf, lastReads } from '../graph/inputs.ts';
 import { CHUNK_BYTES, denseFormatOf, matrixShape } from '../passes/stored-weight.ts';
 import { REFERENCE_TOKENS } from './check-kernels.ts';
+import type { Graphs } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
 import { bytesOnGpu, type WeightPair } from './sizes.ts';
 
@@ -67,17 +68,23 @@ export interface SpeedShape {
   readonly decodeTokens: number;
 }
 
-/** Three decoders that are timed in turn, each with its prompt and its one-token batch. */
-export function speedRunBytes(graph: Graph, { prefillTokens, decodeTokens }: SpeedShape): number {
+/** Three decoders that are timed in turn, each with its prompt and its one-token batch; one at a time writes. */
+export function speedRunBytes({ original, compressed }: Graphs, { prefillTokens, decodeTokens }: SpeedShape): number {
   const positions = prefillTokens + decodeTokens;
-  const prefill = runBytes(graph, { tokens: prefillTokens, positions, lastOnly: true });
-  const decode = runBytes(graph, { tokens: 1, positions, lastOnly: true });
-  return 3 * (total(prefill) + decode.activations);
+  const one = (graph: Graph) => {
+    const prefill = runBytes(graph, { tokens: prefillTokens, positions, lastOnly: true });
+    const decode = runBytes(graph, { tokens: 1, positions, lastOnly: true });
+    return total(prefill) + decode.activations;
+  };
+  const writing = Math.max(original.operations.length, compressed.operations.length) * UNIFORM_BYTES;
+  return 2 * one(original) + one(compressed) + poolSize(writing);
 }
 
 export interface VerificationShape {
-  readonly graph: Graph;
+  readonly graphs: Graphs;
   readonly pairs: readonly WeightPair[];
+  /** Pooled bytes of each model's weights. */
+  readonly weights: { readonly original: number; readonly compressed: number };
   /** Whether there are two models. */
   readonly compares: boolean;
   /** Tokens of a window. */
@@ -98,19 +105,18 @@ export interface MemoryEstimate {
 
 /** Estimates a verification's memory from headers alone. */
 export function estimateMemory(shape: VerificationShape): MemoryEstimate {
-  const { graph, pairs, compares, window, speed } = shape;
-  const loaded = pairs.filter((pair) => pair.loaded);
+  const { graphs, pairs, weights, compares, window, speed } = shape;
+  const loaded = pairs.filter((pair) => pair.loaded.original || pair.loaded.compressed);
   const linear = loaded.filter(({ role }) => role === 'linear');
   const sum = (of: (pair: WeightPair) => number, among = loaded) => among.reduce((bytes, pair) => bytes + of(pair), 0);
-  const original = sum((pair) => pooled(bytesOnGpu(pair.original, pair.role)));
-  const compressed = compares ? sum((pair) => pooled(bytesOnGpu(pair.compressed, pair.role))) : 0;
-  const run = runBytes(graph, { tokens: window });
-  const models = original + compressed;
-  const stages: Record<string, number> = { accuracy: models + total(run) * (compares ? 2 : 1) };
+  const run = runBytes(graphs.original, { tokens: window });
+  const other = runBytes(graphs.compressed, { tokens: window });
+  const models = weights.original + weights.compressed;
+  const stages: Record<string, number> = { accuracy: models + total(run) + (compares ? total(other) : 0) };
   if (compares) {
-    const reference = runBytes(graph, { tokens: REFERENCE_TOKENS, keepValues: true });
+    const reference = runBytes(graphs.compressed, { tokens: REFERENCE_TOKENS, keepValues: true });
     stages.kernels = models + total(reference) + poolSize(reference.largest);
-    stages.control = models + total(run) + sum((pair) => pooled(bytesOnGpu(pair.compressed, pair.role)), linear);
+    stages.control = models + total(other) + sum((pair) => poolSize(bytesOnGpu(pair.compressed, pair.role)), linear);
     stages.sensitivity = models + total(run);
     if (speed) {
       const dense = (['f32', 'f16'] as const).map((type) =>
@@ -119,7 +125,7 @@ export function estimateMemory(shape: VerificationShape): MemoryEstimate {
           return isStoredAs(stored, type) ? 0 : pooledBytes(formatByName(type), rows, k);
         }, linear),
       );
-      stages.speed = models + dense[0]! + dense[1]! + speedRunBytes(graph, speed);
+      stages.speed = models + dense[0]! + dense[1]! + speedRunBytes(graphs, speed);
     }
   }
   const values = sum(({ original: { shape: dims } }) => dims.reduce((product, n) => product * n, 1));
@@ -127,15 +133,15 @@ export function estimateMemory(shape: VerificationShape): MemoryEstimate {
     memory: {
       gpu: {
         peak: Math.max(...Object.values(stages)),
-        weights: { original, compressed },
-        caches: run.caches,
-        activations: run.activations,
+        weights,
+        caches: Math.max(run.caches, other.caches),
+        activations: Math.max(run.activations, other.activations),
         stack: shape.stack,
       },
       host: Math.max(chunkBytes(pairs), compares ? 4 * values : 0),
     },
     stages,
-    largest: { bytes: run.largest, tokens: window },
+    largest: { bytes: Math.max(run.largest, other.largest), tokens: window },
   };
 }
 
@@ -148,8 +154,6 @@ export function estimateSizesOnly(pairs: readonly WeightPair[]): Report['memory'
 /** A matrix that lies in the checkpoint as `type` is shared by the decoders instead of loaded again. */
 export const isStoredAs = (stored: WeightPair['original'], type: 'f32' | 'f16'): boolean =>
   stored.kind === 'dense' && denseFormatOf(stored.info.type)?.name === type;
-
-const pooled = (bytes: number): number => poolSize(bytes);
 
 /** The largest chunk of a tensor as it is stored and as f32, of both models. */
 const chunkBytes = (pairs: readonly WeightPair[]): number =>

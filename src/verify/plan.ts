@@ -2,14 +2,15 @@ import { ArgumentError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
+import { poolSize } from '../gpu/buffer-pool.ts';
 import type { Graph } from '../graph/graph.ts';
-import { graphOf } from '../models/families.ts';
 import { checkGraphWeights } from '../passes/load-weights.ts';
-import { denseFormatOf } from '../passes/stored-weight.ts';
+import { denseFormatOf, type StoredWeight } from '../passes/stored-weight.ts';
 import { cutWindows, type WindowOptions } from './accuracy.ts';
+import { type Graphs, graphsOf, operationsNote } from './compare-models.ts';
 import { estimateMemory, estimateSizesOnly, type MemoryEstimate, type SpeedShape } from './memory-estimate.ts';
 import type { Report } from './report-schema.ts';
-import { pairWeights, type WeightPair } from './sizes.ts';
+import { bytesOnDisk, loadedBytes, type Pairing, pairWeights, sameShape, type WeightPair } from './sizes.ts';
 import { SPEED_DEFAULTS, type SpeedOptions } from './speed.ts';
 import { STACK_1B, type Stack, stackBytes } from './stack-speed.ts';
 
@@ -30,10 +31,14 @@ export interface VerifyPlanOptions extends WindowOptions {
 /** A verification before it runs. */
 export interface VerificationPlan {
   readonly memory: Report['memory'];
-  readonly pairs: readonly WeightPair[];
+  readonly pairing: Pairing;
+  /** What to know about the comparison, from headers. */
+  readonly notes: readonly string[];
   /** What running the models takes; undefined where only sizes and weight errors are reported. */
   readonly run?: {
-    readonly graph: Graph;
+    readonly graphs: Graphs;
+    /** Whether a layer of one model can stand in the other. */
+    readonly mixable: boolean;
     readonly windows: readonly Uint32Array[];
     readonly estimate: MemoryEstimate;
     /** Undefined: no speed. */
@@ -51,45 +56,97 @@ export function planVerification(
   options: VerifyPlanOptions = {},
 ): VerificationPlan {
   const { tokens } = options;
-  const graph = tokens && original.config ? graphOf(original.config, `${original.name}/config.json`) : undefined;
-  const pairs = pairWeights(original, compressed ?? original, graph);
-  if (!graph || !tokens) {
+  const graphs = tokens && graphsOf(original, compressed);
+  if (graphs) {
+    checkGraphWeights(original, graphs.original);
+    if (compressed) checkGraphWeights(compressed, graphs.compressed);
+  }
+  const pairing = pairWeights(original, compressed ?? original, graphs);
+  const { pairs } = pairing;
+  const notes = compressed ? notesOf(compressed, pairing, graphs) : [];
+  if (!graphs || !tokens) {
     if (options.maxPerplexityIncrease !== undefined) {
       throw new ArgumentError('A perplexity gate needs a model folder with config.json and a --text to score.');
     }
-    return { pairs, memory: estimateSizesOnly(pairs) };
+    return { pairing, notes, memory: estimateSizesOnly(pairs) };
   }
   if (options.maxPerplexityIncrease !== undefined && !compressed) {
     throw new ArgumentError('A perplexity gate needs two models: the original and the compressed one.');
   }
-  checkGraphWeights(original, graph);
-  if (compressed) checkGraphWeights(compressed, graph);
   const windows = cutWindows(tokens, options);
   const window = windows[0]!.length;
-  if (window > graph.maxPositions) {
+  const positions = Math.min(graphs.original.maxPositions, graphs.compressed.maxPositions);
+  if (window > positions) {
     throw new ArgumentError(
-      `A window of ${window} tokens is longer than the model's ${graph.maxPositions} positions. Use a smaller --window.`,
+      `A window of ${window} tokens is longer than the model's ${positions} positions. Use a smaller --window.`,
     );
   }
-  const speed = compressed && options.speed !== false ? speedShape(graph, pairs, options.speed) : undefined;
+  const speed = compressed && options.speed !== false ? speedShape(positions, pairs, options.speed) : undefined;
   const estimate = estimateMemory({
-    graph,
+    graphs,
     pairs,
+    weights: {
+      original: loadedBytes(original, graphs.original, poolSize),
+      compressed: compressed ? loadedBytes(compressed, graphs.compressed, poolSize) : 0,
+    },
     compares: compressed !== undefined,
     window,
     speed,
     stack: speed?.stack ? stackBytes(speed.stack.stack, speed.stack.format) : null,
   });
-  return { pairs, memory: estimate.memory, run: { graph, windows, estimate, ...(speed && { speed }) } };
+  const mixable = canMix(pairing, graphs);
+  return {
+    pairing,
+    notes,
+    memory: estimate.memory,
+    run: { graphs, mixable, windows, estimate, ...(speed && { speed }) },
+  };
 }
 
-function speedShape(graph: Graph, pairs: readonly WeightPair[], options: VerifySpeedOptions = {}) {
+function canMix({ pairs }: Pairing, { original, compressed }: Graphs): boolean {
+  const alike = new Set(pairs.filter(sameShape).map(({ name }) => name));
+  const fits = ({ weights }: Graph) => weights.every(({ name }) => alike.has(name));
+  return original.layers === compressed.layers && fits(original) && fits(compressed);
+}
+
+/** Names that a note lists. */
+const MOST_NAMED = 5;
+
+const listed = (names: readonly string[]): string =>
+  `${names.slice(0, MOST_NAMED).join(', ')}${names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : ''}`;
+
+function notesOf(compressed: Checkpoint, { pairs, unpaired }: Pairing, graphs: Graphs | undefined): string[] {
+  const notes: string[] = [];
+  const sum = (of: (pair: WeightPair) => StoredWeight) =>
+    pairs.reduce((bytes, pair) => bytes + bytesOnDisk(of(pair)), 0);
+  if (sum((pair) => pair.compressed) > sum((pair) => pair.original)) {
+    notes.push('The compressed model is larger than the original. Are the two arguments the right way round?');
+  }
+  const quantized = pairs.filter(({ original: stored }) => stored.kind === 'quantized');
+  if (quantized.length > 0) {
+    notes.push(
+      `The original is itself compressed, in ${quantized.length} of its tensors: what that cost is in none of these figures.`,
+    );
+  }
+  const only = { 'the original': unpaired.original, 'the compressed model': unpaired.compressed };
+  for (const [which, tensors] of Object.entries(only)) {
+    if (tensors.length > 0) notes.push(`Only ${which} has these tensors: ${listed(tensors.map(({ name }) => name))}.`);
+  }
+  const reshaped = pairs.filter((pair) => !sameShape(pair)).map(({ name }) => name);
+  if (reshaped.length > 0) notes.push(`Tensors of different shapes, whose error is not defined: ${listed(reshaped)}.`);
+  if (graphs && !compressed.config) notes.push(`${compressed.name} has no config.json: it ran by the original's.`);
+  const operations = graphs && operationsNote(graphs);
+  if (operations) notes.push(operations);
+  return notes;
+}
+
+function speedShape(positions: number, pairs: readonly WeightPair[], options: VerifySpeedOptions = {}) {
   const { stack = STACK_1B } = options;
-  const decodeTokens = Math.min(options.decodeTokens ?? SPEED_DEFAULTS.decodeTokens, graph.maxPositions - 1);
+  const decodeTokens = Math.min(options.decodeTokens ?? SPEED_DEFAULTS.decodeTokens, positions - 1);
   const wanted = options.prefillTokens ?? SPEED_DEFAULTS.prefillTokens;
   return {
     decodeTokens,
-    prefillTokens: Math.min(wanted, graph.maxPositions - decodeTokens),
+    prefillTokens: Math.min(wanted, positions - decodeTokens),
     stack: stack === false ? undefined : { stack, format: commonFormat(pairs) },
   };
 }

@@ -8,18 +8,28 @@ const name = (text: string) => v.pipe(v.string(), v.description(text));
 
 const RateSchema = v.object({
   f32: finite('Tokens per second with linear matrices in f32: median over the rounds'),
-  f16: v.nullable(finite('The same in f16; null where it was not measured')),
+  f16: v.nullable(
+    finite('The same with those matrices stored in f16, where arithmetic stays f32; null: see the notes'),
+  ),
   compressed: finite('The same of the compressed model'),
   ratio: finite('Time of the faster dense model divided by the compressed one; above 1 is faster'),
-  interval: described(v.tuple([v.number(), v.number()]), '95% bootstrap interval of the ratio, over paired rounds'),
+  interval: v.nullable(
+    described(
+      v.tuple([v.number(), v.number()]),
+      '95% bootstrap interval of the ratio, over paired rounds; null where fewer than 6 were asked for',
+    ),
+  ),
 });
 
 const speedEntries = {
-  prefill: described(RateSchema, 'Taking a prompt in'),
-  decode: described(RateSchema, 'Writing token by token'),
+  prefill: described(RateSchema, 'Taking a prompt in: all its tokens at once, until the GPU has finished'),
+  decode: described(
+    RateSchema,
+    'Writing behind that prompt as a caller of generate sees it: the most likely token is chosen on the GPU and read back; timed from the first token that comes out to the last',
+  ),
   rounds: count('Interleaved rounds that were timed'),
   prefillTokens: count('Tokens of the prompt'),
-  decodeTokens: count('Tokens that are written'),
+  decodeTokens: count('Tokens that are written behind the first'),
 };
 
 const pair = (text: string) =>
@@ -27,26 +37,37 @@ const pair = (text: string) =>
 
 const TensorSchema = v.object({
   name: name('As the original calls it'),
-  shape: v.array(v.number()),
+  shape: described(v.array(v.number()), 'In the original'),
   format: name('How the compressed model stores it: a format, or an element type in lower case'),
   original: count('Bytes on disk in the original'),
   compressed: count('Bytes on disk in the compressed model'),
   onGpu: pair('Bytes on the GPU; 0 where the model does not load the tensor'),
   relativeError: v.nullable(
-    finite('‖W − Ŵ‖ / ‖W‖, Frobenius norms; null for tensors of integers, and where only one model was given'),
+    finite(
+      '‖W − Ŵ‖ / ‖W‖, Frobenius norms; null for tensors of integers, of different shapes or with values that are not finite, and where only one model was given',
+    ),
   ),
   squaredError: v.nullable(finite('‖W − Ŵ‖²; null as the relative error')),
+  nonFinite: pair('Values that are NaN or infinite as f32; with one model, those of the original'),
 });
 
+const unpaired = (text: string) =>
+  described(v.array(v.object({ name: name('A tensor'), bytes: count('Bytes on disk') })), text);
+
 const SizeSchema = v.object({
-  original: count('Bytes of tensor data on disk'),
-  compressed: count('Bytes of tensor data on disk'),
+  original: count("Bytes on disk of the tensors that both models have, without their files' headers"),
+  compressed: count('The same of the compressed model'),
+  files: pair('Bytes of the files that hold the weights, headers included'),
   onGpu: pair('Bytes of weights on the GPU'),
   bitsPerWeight: v.object({
     all: finite('Bits on disk per weight of the compressed model'),
     withoutEmbeddings: finite('The same without embeddings and output head'),
   }),
-  tensors: v.array(TensorSchema),
+  tensors: described(v.array(TensorSchema), 'Those that both models have'),
+  unpaired: v.object({
+    original: unpaired('Tensors that only the original has'),
+    compressed: unpaired('Tensors that only the compressed model has'),
+  }),
 });
 
 const MemorySchema = v.object({
@@ -64,7 +85,7 @@ const AccuracySchema = v.object({
   windows: count('Windows of held-out text'),
   window: count('Tokens of a window; the first is not scored'),
   perplexity: v.object({
-    original: finite('exp of the mean negative natural-log likelihood a token'),
+    original: finite('exp of the mean negative natural-log likelihood a token; 1e299 also stands for what is larger'),
     compressed: v.nullable(finite('The same of the compressed model')),
     control: v.nullable(
       finite('The same of the compressed model with the rows of its matrices shuffled, which has to be far worse'),
@@ -94,6 +115,19 @@ const KernelsSchema = v.object({
     ),
   ),
   nonFinite: described(v.array(v.string()), 'Values that held NaN or infinity, in the order of computation'),
+});
+
+const CheckSchema = v.object({
+  name: v.pipe(
+    v.picklist(['finite weights', 'finite values', 'kernel error', 'finite logits', 'control']),
+    v.description(
+      'Weights that are NaN or infinite; the same of what the compressed model computes from its first tokens, and of the logits of both; kernels.maxRelativeError; the perplexity of the control divided by that of the original on the same tokens',
+    ),
+  ),
+  passed: v.boolean(),
+  measured: v.nullable(finite('Null where it was not finite: that fails')),
+  bound: described(v.picklist(['at most', 'at least']), 'What the threshold is'),
+  threshold: finite('The limit, which passes'),
 });
 
 const SpeedSchema = v.object({
@@ -137,8 +171,12 @@ export const ReportSchema = v.object({
   accuracy: v.nullable(AccuracySchema),
   kernels: v.nullable(KernelsSchema),
   speed: v.nullable(SpeedSchema),
+  checks: described(
+    v.array(CheckSchema),
+    'What must hold whatever the models are, as far as it was measured; the command fails where one did not pass',
+  ),
   gate: v.nullable(GateSchema),
-  notes: described(v.array(v.string()), 'What was left out, and why'),
+  notes: described(v.array(v.string()), 'What was left out and why, and what to know about the comparison'),
 });
 
 export type Report = v.InferOutput<typeof ReportSchema>;

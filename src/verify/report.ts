@@ -1,15 +1,16 @@
+import { bytesText, figureText, percentsApart, percentText, signedPercent } from './figures.ts';
 import type { Report } from './report-schema.ts';
 
+export { passes } from './checks.ts';
 export { type Report, ReportSchema } from './report-schema.ts';
 
 type Rates = Pick<NonNullable<Report['speed']>, 'prefill' | 'decode'>;
 
-const bytes = (n: number) => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`);
-const percent = (x: number, digits = 2) => `${(100 * x).toFixed(digits)}%`;
+const bytes = bytesText;
 
 /** The same data as text. */
 export function reportMarkdown(report: Report): string {
-  const { model, device, size, accuracy, kernels, speed, gate, memory } = report;
+  const { model, device, size, accuracy, kernels, speed, gate, memory, checks } = report;
   const lines = [
     `# ${model.compressed ?? model.original}`,
     '',
@@ -27,7 +28,12 @@ export function reportMarkdown(report: Report): string {
     lines.push(`| kernels against f64 | | ${error} | ${kernels.nonFinite.length} not finite |`);
   }
   if (kernels && kernels.nonFinite.length > 0) lines.push('', `NaN or infinite: ${kernels.nonFinite.join(', ')}.`);
-  if (speed?.stack) lines.push('', `1B layers: ${speed.stack.model}; compressed is ${speed.stack.format}.`);
+  lines.push(...badWeightLines(size), ...checkLines(checks));
+  if (speed) lines.push('', SPEED_FOOTNOTE, '', roundsLine('Speed', speed));
+  if (speed?.stack) {
+    const { model: what, format } = speed.stack;
+    lines.push('', `${roundsLine('1B layers', speed.stack)} They are ${what}; compressed is ${format}.`);
+  }
   if (gate) lines.push('', ...gateLines(gate));
   for (const note of report.notes) lines.push('', `Note: ${note}`);
   lines.push('', `Memory, estimated: GPU ${bytes(memory.gpu.peak)}, host ${bytes(memory.host)}.`);
@@ -36,11 +42,51 @@ export function reportMarkdown(report: Report): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** What the speeds are of, for whoever reads the figures. */
+export const SPEED_FOOTNOTE =
+  'Speed: the faster of f32 and f16 against compressed; f16 means matrices stored in f16, arithmetic is f32 everywhere. Prefill takes the prompt in at once; decoding writes behind it, tokens chosen on the GPU and read back, timed from the first token to the last.';
+
+const roundsLine = (
+  what: string,
+  {
+    rounds,
+    prefillTokens,
+    decodeTokens,
+  }: Pick<NonNullable<Report['speed']>, 'rounds' | 'prefillTokens' | 'decodeTokens'>,
+): string => `${what}: ${rounds} paired rounds of ${prefillTokens} tokens taken in and ${decodeTokens} written.`;
+
+function badWeightLines({ tensors }: Report['size']): string[] {
+  const bad = tensors.filter(({ nonFinite }) => nonFinite.original + nonFinite.compressed > 0);
+  if (bad.length === 0) return [];
+  return [
+    '',
+    'Weights that are NaN or infinite:',
+    '',
+    '| tensor | in the original | in the compressed model |',
+    '|---|---:|---:|',
+    ...bad.map(({ name, nonFinite }) => `| ${name} | ${nonFinite.original} | ${nonFinite.compressed} |`),
+  ];
+}
+
+function checkLines(checks: Report['checks']): string[] {
+  const text = (value: number | null) => (value === null ? 'not finite' : String(Number(value.toPrecision(3))));
+  return [
+    '',
+    '| check | measured | allowed | |',
+    '|---|---:|---:|---|',
+    ...checks.map(
+      ({ name, passed, measured, bound, threshold }) =>
+        `| ${name} | ${text(measured)} | ${bound} ${text(threshold)} | ${passed ? 'passed' : 'FAILED'} |`,
+    ),
+  ];
+}
+
 const row = (name: string, original: string, compressed: string, note: string) =>
   `| ${name} | ${original} | ${compressed} | ${note} |`;
 
-const sizeRows = ({ original, compressed, onGpu, bitsPerWeight }: Report['size']): string[] => [
+const sizeRows = ({ original, compressed, files, onGpu, bitsPerWeight }: Report['size']): string[] => [
   row('size', bytes(original), bytes(compressed), `${(original / Math.max(1, compressed)).toFixed(2)}x smaller`),
+  row('files', bytes(files.original), bytes(files.compressed), ''),
   row('on the GPU', bytes(onGpu.original), bytes(onGpu.compressed), ''),
   row(
     'bits per weight',
@@ -52,21 +98,20 @@ const sizeRows = ({ original, compressed, onGpu, bitsPerWeight }: Report['size']
 
 function accuracyRows({ perplexity, kl, top1Agreement }: NonNullable<Report['accuracy']>): string[] {
   const { original, compressed, control } = perplexity;
-  const rows = [row('perplexity', original.toFixed(4), compressed?.toFixed(4) ?? '', changeText(original, compressed))];
+  const [a, b] = [original, compressed].map((value) => (value === null ? '' : figureText(value, 4)));
+  const rows = [row('perplexity', a!, b!, changeText(original, compressed))];
   if (control !== null) {
     rows.push(
-      row('control, rows shuffled', '', control.toFixed(1), `${(control / original).toFixed(0)}x: has to fail`),
+      row('control, rows shuffled', '', figureText(control, 1), `${figureText(control / original, 0)}x: has to fail`),
     );
   }
   if (kl) rows.push(row('KL divergence, nats', '', kl.mean.toExponential(2), `p99 ${kl.p99.toExponential(2)}`));
-  if (top1Agreement !== null) rows.push(row('same first choice', '', percent(top1Agreement), ''));
+  if (top1Agreement !== null) rows.push(row('same first choice', '', percentText(top1Agreement), ''));
   return rows;
 }
 
 const changeText = (original: number, compressed: number | null): string =>
-  compressed === null ? '' : signed(compressed / original - 1);
-
-const signed = (x: number): string => `${x >= 0 ? '+' : ''}${percent(x)}`;
+  compressed === null ? '' : signedPercent(compressed / original - 1);
 
 const speedRows = (label: string, { prefill, decode }: Rates): string[] =>
   Object.entries({ prefill, decode }).map(([name, { f32, f16, compressed, ratio, interval }]) =>
@@ -74,13 +119,15 @@ const speedRows = (label: string, { prefill, decode }: Rates): string[] =>
       `${label}${name}, tokens/s`,
       Math.max(f32, f16 ?? 0).toFixed(1),
       compressed.toFixed(1),
-      `${ratio.toFixed(2)}x (95%: ${interval[0].toFixed(2)} to ${interval[1].toFixed(2)})`,
+      `${ratio.toFixed(2)}x${interval ? ` (95%: ${interval[0].toFixed(2)} to ${interval[1].toFixed(2)})` : ''}`,
     ),
   );
 
 function gateLines(gate: NonNullable<Report['gate']>): string[] {
-  const most = percent(gate.maxPerplexityIncrease);
-  const found = gate.increase === null ? 'the model gives no numbers' : `perplexity ${signed(gate.increase)}`;
+  const { increase } = gate;
+  const [change, most] = percentsApart(increase ?? 0, gate.maxPerplexityIncrease);
+  const found =
+    increase === null ? 'there is no perplexity to compare' : `perplexity ${increase >= 0 ? '+' : ''}${change}`;
   const lines = [`Gate: ${found}, of at most ${most}: ${gate.passed ? 'passed' : 'FAILED'}.`];
   if (gate.passed || gate.costliest.length === 0) return lines;
   const rows = gate.costliest.map(

@@ -1,3 +1,4 @@
+import { checkCancelled } from '../files/cancel.ts';
 import { contentBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
@@ -7,17 +8,20 @@ import { readWeight, uploadWeight, type Weight } from '../kernels/weight.ts';
 /**
  * The control that must fail: the linear matrices with their rows in a random order. Same values, same sizes, no meaning: an accuracy
  * measurement that does not notice it measures nothing. The caller releases what `created` lists.
+ * @throws CancelledError, OutOfMemoryError
  */
 export async function shuffledWeights(
   gpu: Gpu,
   graph: Graph,
   weights: ReadonlyMap<string, Weight>,
+  signal?: AbortSignal,
 ): Promise<{ weights: Map<string, Weight>; created: Weight[] }> {
   const shuffled = new Map(weights);
   const created: Weight[] = [];
   try {
     for (const [index, { name, role }] of graph.weights.entries()) {
       if (role !== 'linear') continue;
+      checkCancelled(signal, 'The verification');
       const weight = weights.get(name)!;
       const { format, rows, k } = weight;
       const order = permutation(rows, index);

@@ -10,38 +10,77 @@ import type { Role } from '../passes/recipe.ts';
 import {
   chunkRows,
   denseFormatOf,
+  findWeight,
   matrixShape,
   readValues,
   type StoredWeight,
   weightsOf,
 } from '../passes/stored-weight.ts';
+import type { Graphs } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
 
 /** One weight in both checkpoints. */
 export interface WeightPair {
   readonly name: string;
   readonly role: Role;
-  /** Whether a model that runs has it on the GPU. */
-  readonly loaded: boolean;
+  /** Whether each model, where it runs, has it on the GPU. */
+  readonly loaded: { readonly original: boolean; readonly compressed: boolean };
   readonly original: StoredWeight;
   readonly compressed: StoredWeight;
 }
 
-/** Every weight of the original beside its compressed form. @throws ModelError when the two do not hold the same weights */
-export function pairWeights(original: Checkpoint, compressed: Checkpoint, graph: Graph | undefined): WeightPair[] {
+/** The weights of two checkpoints, by name. */
+export interface Pairing {
+  readonly pairs: readonly WeightPair[];
+  /** What only one of the two has. */
+  readonly unpaired: Report['size']['unpaired'];
+}
+
+export const sameShape = ({ original, compressed }: Pick<WeightPair, 'original' | 'compressed'>): boolean =>
+  String(original.shape) === String(compressed.shape);
+
+/**
+ * Every weight of the original beside its compressed form. Where graphs say what each model needs, the two may hold different weights,
+ * as a pruned model does.
+ * @throws ModelError when the two do not hold the same weights
+ */
+export function pairWeights(original: Checkpoint, compressed: Checkpoint, graphs: Graphs | undefined): Pairing {
   const others = weightsOf(compressed);
-  const roles = new Map(graph?.weights.map(({ name, role }) => [name, role] as const));
-  return [...weightsOf(original)].map(([name, stored]) => {
+  const rolesOf = (graph: Graph | undefined) => new Map(graph?.weights.map(({ name, role }) => [name, role] as const));
+  const roles = { original: rolesOf(graphs?.original), compressed: rolesOf(graphs?.compressed) };
+  const pairs: WeightPair[] = [];
+  const unpaired: Pairing['unpaired'] = { original: [], compressed: [] };
+  for (const [name, stored] of weightsOf(original)) {
     const other = others.get(name);
-    if (!other || String(other.shape) !== String(stored.shape)) {
+    others.delete(name);
+    if (!graphs && (!other || !sameShape({ original: stored, compressed: other }))) {
       throw new ModelError(
         `${compressed.name}: weight "${name}" is ${other ? `[${other.shape}]` : 'missing'}; ${original.name} has [${stored.shape}]. These are not the same model.`,
       );
     }
-    const role = graph ? (roles.get(name) ?? 'other') : guessRole({ name, shape: stored.shape });
-    return { name, role, loaded: !graph || roles.has(name), original: stored, compressed: other };
-  });
+    if (!other) {
+      unpaired.original.push({ name, bytes: bytesOnDisk(stored) });
+      continue;
+    }
+    const role = graphs
+      ? (roles.original.get(name) ?? roles.compressed.get(name) ?? 'other')
+      : guessRole({ name, shape: stored.shape });
+    const loaded = {
+      original: !graphs || roles.original.has(name),
+      compressed: !graphs || roles.compressed.has(name),
+    };
+    pairs.push({ name, role, loaded, original: stored, compressed: other });
+  }
+  for (const [name, stored] of others) unpaired.compressed.push({ name, bytes: bytesOnDisk(stored) });
+  if (pairs.length === 0 && unpaired.original.length > 0) {
+    throw new ModelError(`${compressed.name} has no weight of ${original.name}. These are not the same model.`);
+  }
+  return { pairs, unpaired };
 }
+
+/** Bytes that `loadWeights` takes on the GPU for all that a graph needs. */
+export const loadedBytes = (checkpoint: Checkpoint, graph: Graph, of: (bytes: number) => number = (n) => n): number =>
+  graph.weights.reduce((sum, { name, role }) => sum + of(bytesOnGpu(findWeight(checkpoint, name), role)), 0);
 
 /** Bytes that `loadWeights` takes on the GPU for a weight. */
 export function bytesOnGpu(stored: StoredWeight, role: Role): number {
@@ -57,13 +96,14 @@ export const formatNameOf = (stored: StoredWeight): string =>
   stored.kind === 'quantized' ? stored.format.name : stored.info.type.toLowerCase();
 
 /**
- * Size of every weight in both checkpoints and its error, in f64, read in chunks. Without errors where both are the same checkpoint.
+ * Size of every weight in both checkpoints, its error, in f64, and its values that are not finite, read in chunks. Without errors
+ * where both are the same checkpoint.
  * @throws FileError, CancelledError
  */
 export async function compareSizes(
   original: Checkpoint,
   compressed: Checkpoint,
-  pairs: readonly WeightPair[],
+  { pairs, unpaired }: Pairing,
   options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
 ): Promise<Report['size']> {
   const { signal, onProgress } = options;
@@ -71,7 +111,7 @@ export async function compareSizes(
   for (const pair of pairs) {
     checkCancelled(signal, 'The verification');
     const { name, role, loaded } = pair;
-    const errors = original === compressed ? undefined : await errorOf(original, compressed, pair, signal);
+    const { error, nonFinite } = await compareWeight(original, compressed, pair, signal);
     tensors.push({
       name,
       shape: [...pair.original.shape],
@@ -79,63 +119,112 @@ export async function compareSizes(
       original: bytesOnDisk(pair.original),
       compressed: bytesOnDisk(pair.compressed),
       onGpu: {
-        original: loaded ? bytesOnGpu(pair.original, role) : 0,
-        compressed: loaded ? bytesOnGpu(pair.compressed, role) : 0,
+        original: loaded.original ? bytesOnGpu(pair.original, role) : 0,
+        compressed: loaded.compressed ? bytesOnGpu(pair.compressed, role) : 0,
       },
-      relativeError: errors?.relative ?? null,
-      squaredError: errors?.squared ?? null,
+      relativeError: error?.relative ?? null,
+      squaredError: error?.squared ?? null,
+      nonFinite,
     });
     onProgress?.(tensors.length, pairs.length);
   }
   const sum = (of: (tensor: (typeof tensors)[number], i: number) => number) =>
     tensors.reduce((total, tensor, i) => total + of(tensor, i), 0);
   const bits = (counts: (role: Role) => boolean) => {
-    const weights = sum(({ shape }, i) => (counts(pairs[i]!.role) ? shape.reduce((product, n) => product * n, 1) : 0));
+    const weights = sum((_, i) => (counts(pairs[i]!.role) ? countOf(pairs[i]!.compressed) : 0));
     return (8 * sum(({ compressed }, i) => (counts(pairs[i]!.role) ? compressed : 0))) / Math.max(1, weights);
   };
   return {
     original: sum((t) => t.original),
     compressed: sum((t) => t.compressed),
+    files: { original: original.bytes, compressed: compressed.bytes },
     onGpu: { original: sum((t) => t.onGpu.original), compressed: sum((t) => t.onGpu.compressed) },
     bitsPerWeight: {
       all: bits(() => true),
       withoutEmbeddings: bits((role) => role !== 'embedding' && role !== 'head'),
     },
     tensors,
+    unpaired,
   };
 }
 
-const bytesOnDisk = (stored: StoredWeight): number =>
+const countOf = ({ shape }: StoredWeight): number => shape.reduce((product, n) => product * n, 1);
+
+/** Bytes of a weight's data in its file. */
+export const bytesOnDisk = (stored: StoredWeight): number =>
   (stored.kind === 'quantized' ? stored.parts : [stored.info]).reduce((sum, { byteLength }) => sum + byteLength, 0);
 
 const REAL_TYPES: readonly ElementType[] = ['F64', 'F32', 'F16', 'BF16'];
 
 const isReal = (stored: StoredWeight): boolean => stored.kind === 'quantized' || REAL_TYPES.includes(stored.info.type);
 
-/** Error of a weight; undefined where its elements are no real numbers. */
-async function errorOf(
+interface Comparison {
+  /** Undefined where there is none to speak of. */
+  readonly error?: { readonly relative: number; readonly squared: number };
+  readonly nonFinite: { readonly original: number; readonly compressed: number };
+}
+
+/** What a weight lost, and its values that are no numbers. */
+async function compareWeight(
   original: Checkpoint,
   compressed: Checkpoint,
-  { original: a, compressed: b }: WeightPair,
+  pair: WeightPair,
   signal?: AbortSignal,
-): Promise<{ relative: number; squared: number } | undefined> {
-  if (!isReal(a) || !isReal(b)) return undefined;
-  // A vector's rows are its elements, and a scalar is one.
-  const rows = a.shape[0] ?? 1;
-  const k = a.shape.length < 2 ? 1 : matrixShape(a.shape).k;
-  const step = chunkRows(4 * k);
+): Promise<Comparison> {
+  const { original: a, compressed: b } = pair;
+  if (original === compressed || !sameShape(pair) || !isReal(a) || !isReal(b)) {
+    const first = await countNonFinite(original, a, signal);
+    return {
+      nonFinite: {
+        original: first,
+        compressed: original === compressed ? 0 : await countNonFinite(compressed, b, signal),
+      },
+    };
+  }
+  const nonFinite = { original: 0, compressed: 0 };
   let squared = 0;
   let total = 0;
-  for (let row = 0; row < rows; row += step) {
-    const count = Math.min(step, rows - row);
+  for (const [row, count] of chunksOf(a)) {
     const x = await readValues(original, a, row, count, signal);
     const y = await readValues(compressed, b, row, count, signal);
+    let lost = 0;
     for (let i = 0; i < x.length; i++) {
       const exact = x[i]!;
       const difference = exact - y[i]!;
-      squared += difference * difference;
+      lost += difference * difference;
       total += exact * exact;
     }
+    squared += lost;
+    // Squares of f32 values do not overflow f64.
+    if (Number.isFinite(lost)) continue;
+    nonFinite.original += nonFiniteIn(x);
+    nonFinite.compressed += nonFiniteIn(y);
   }
-  return { squared, relative: total === 0 ? (squared === 0 ? 0 : 1) : Math.sqrt(squared / total) };
+  if (!Number.isFinite(squared)) return { nonFinite };
+  return {
+    error: { squared, relative: total === 0 ? (squared === 0 ? 0 : 1) : Math.sqrt(squared / total) },
+    nonFinite,
+  };
+}
+
+async function countNonFinite(checkpoint: Checkpoint, weight: StoredWeight, signal?: AbortSignal): Promise<number> {
+  if (!isReal(weight)) return 0;
+  let found = 0;
+  for (const [row, count] of chunksOf(weight)) {
+    found += nonFiniteIn(await readValues(checkpoint, weight, row, count, signal));
+  }
+  return found;
+}
+
+/** First row and rows of each piece that is read at a time. A vector's rows are its elements, and a scalar is one. */
+function* chunksOf({ shape }: StoredWeight): Generator<[number, number]> {
+  const rows = shape[0] ?? 1;
+  const step = chunkRows(4 * (shape.length < 2 ? 1 : matrixShape(shape).k));
+  for (let row = 0; row < rows; row += step) yield [row, Math.min(step, rows - row)];
+}
+
+function nonFiniteIn(values: Float32Array): number {
+  let found = 0;
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) found++;
+  return found;
 }

@@ -1,15 +1,16 @@
 import { checkCancelled } from '../files/cancel.ts';
 import type { Decoder } from '../graph/decoder.ts';
-import { bootstrapInterval, median } from './statistics.ts';
+import { generate } from '../graph/generate.ts';
+import { bootstrapInterval, MIN_INTERVAL_VALUES, median } from './statistics.ts';
 
 export interface SpeedOptions {
   /** Tokens of one prefill. Default 64. */
   readonly prefillTokens?: number;
-  /** Tokens of one decode run. Default 8. */
+  /** Tokens that one decode run writes behind its first. Default 8, which is what generate has in flight. */
   readonly decodeTokens?: number;
-  /** Most interleaved rounds. Default 15. */
+  /** Most interleaved rounds; fewer than six give no interval. Default 15. */
   readonly rounds?: number;
-  /** Once three rounds are timed, none starts after this many seconds: a slow device is measured less often. Default 12. */
+  /** Once six rounds are timed, none starts after this many seconds: a slow device is measured less often. Default 12. */
   readonly seconds?: number;
   readonly signal?: AbortSignal;
   /** Rounds done and in all, the first, which warms up, included. */
@@ -18,9 +19,6 @@ export interface SpeedOptions {
 
 export const SPEED_DEFAULTS = { prefillTokens: 64, decodeTokens: 8, rounds: 15, seconds: 12 } as const;
 
-/** Fewest rounds, however slow the device: an interval needs several. */
-const MIN_ROUNDS = 3;
-
 export interface Rate {
   /** Tokens per second, medians over the rounds. */
   readonly f32: number;
@@ -28,8 +26,8 @@ export interface Rate {
   readonly compressed: number;
   /** Time of the fastest dense model (f16 where there is one) divided by the compressed model's: above 1 is faster. */
   readonly ratio: number;
-  /** 95% bootstrap interval of the ratio, from paired rounds. */
-  readonly interval: readonly [number, number];
+  /** 95% bootstrap interval of the ratio, from paired rounds; null where there are too few. */
+  readonly interval: readonly [number, number] | null;
 }
 
 export interface Speed {
@@ -48,8 +46,10 @@ export interface SpeedModels {
 }
 
 /**
- * Times the models in turn, round by round, so that a device whose clock drifts treats all alike. A run ends when the GPU has finished;
- * uploading the ids of each token is included, reading logits back is not.
+ * Times the models in turn, round by round, so that a device whose clock drifts treats all alike. A prefill ends when the GPU has
+ * finished. Decoding is timed as a caller of `generate` sees it, tokens chosen and read back, from the first that comes out to the last:
+ * what `generate` prepares once a text is not in it.
+ * @throws NonFiniteError where a model computes what is no number, CancelledError, OutOfMemoryError, DeviceLostError
  */
 export async function measureSpeed(models: SpeedModels, options: SpeedOptions = {}): Promise<Speed> {
   const { prefillTokens, decodeTokens, rounds, seconds, signal, onProgress } = { ...SPEED_DEFAULTS, ...options };
@@ -62,7 +62,7 @@ export async function measureSpeed(models: SpeedModels, options: SpeedOptions = 
   const started = performance.now();
   let timed = 0;
   for (let round = -1; round < rounds; round++) {
-    if (timed >= MIN_ROUNDS && performance.now() - started > 1000 * seconds) break;
+    if (timed >= MIN_INTERVAL_VALUES && performance.now() - started > 1000 * seconds) break;
     // Round -1 warms up: it compiles, allocates and records. The order turns, so that no model always follows the same one.
     for (let i = 0; i < names.length; i++) {
       checkCancelled(signal, 'The speed measurement');
@@ -70,10 +70,7 @@ export async function measureSpeed(models: SpeedModels, options: SpeedOptions = 
       const decoder = models[name]!;
       decoder.rewind();
       const prefill = await time(decoder, () => decoder.forward(prompt, { lastOnly: true }));
-      const decode = await time(decoder, async () => {
-        for (let t = 0; t < (round < 0 ? 1 : decodeTokens); t++)
-          await decoder.forward([prompt[t % prefillTokens]!], { lastOnly: true });
-      });
+      const decode = await timeDecoding(decoder, prompt, round < 0 ? 1 : decodeTokens, signal);
       if (round < 0) continue;
       times.prefill[name].push(prefill);
       times.decode[name].push(decode);
@@ -81,7 +78,8 @@ export async function measureSpeed(models: SpeedModels, options: SpeedOptions = 
     if (round >= 0) timed++;
     onProgress?.(round + 2, rounds + 1);
   }
-  onProgress?.(rounds + 1, rounds + 1);
+  // Those that a slow device was spared do not count as done.
+  onProgress?.(timed + 1, timed + 1);
   return {
     prefill: rate(times.prefill, prefillTokens),
     decode: rate(times.decode, decodeTokens),
@@ -96,7 +94,25 @@ async function time(decoder: Decoder, work: () => Promise<unknown>): Promise<num
   const start = performance.now();
   await work();
   await decoder.gpu.idle();
-  return (performance.now() - start) / 1000;
+  return secondsSince(start);
+}
+
+/** Browsers round their clocks: what takes no time that shows took one microsecond. */
+const secondsSince = (start: number): number => Math.max(1e-6, (performance.now() - start) / 1000);
+
+/** Seconds that `count` tokens take behind the first one after the prompt, which the caches hold. */
+async function timeDecoding(
+  decoder: Decoder,
+  prompt: Uint32Array,
+  count: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  decoder.rewind(prompt.length - 1);
+  const tokens = generate(decoder, prompt.subarray(-1), { maxTokens: count + 1, ...(signal && { signal }) });
+  await tokens.next();
+  const start = performance.now();
+  for await (const _ of tokens);
+  return secondsSince(start);
 }
 
 function rate(seconds: Record<'f32' | 'f16' | 'compressed', number[]>, tokens: number): Rate {
@@ -108,6 +124,6 @@ function rate(seconds: Record<'f32' | 'f16' | 'compressed', number[]>, tokens: n
     f16: seconds.f16.length > 0 ? tokens / median(seconds.f16) : null,
     compressed: tokens / median(seconds.compressed),
     ratio: median(ratios),
-    interval: bootstrapInterval(ratios),
+    interval: ratios.length < MIN_INTERVAL_VALUES ? null : bootstrapInterval(ratios),
   };
 }

@@ -1,4 +1,5 @@
 import { OutOfMemoryError } from '../errors.ts';
+import { checkCancelled } from '../files/cancel.ts';
 import type { Format } from '../formats/format.ts';
 import { arrayBytes, contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
@@ -28,7 +29,7 @@ export const STACK_1B: Stack = {
 
 /** Fewer tokens and seconds: one layer of these shapes costs as much as a small model, and on a CPU far too much for a long prompt. */
 const SPEED = { prefillTokens: 128, decodeTokens: 4, seconds: 6 } as const;
-const SPEED_ON_CPU = { prefillTokens: 16, decodeTokens: 2, seconds: 6 } as const;
+const SPEED_ON_CPU = { prefillTokens: 8, decodeTokens: 2, seconds: 6 } as const;
 const POSITIONS = SPEED.prefillTokens + SPEED.decodeTokens;
 
 /** Random weights that are repeated over the rows of every matrix: their values do not matter to speed, and making each anew would take long. */
@@ -49,7 +50,7 @@ export function stackBytes(stack: Stack, format: Format): number {
     }
   }
   const random = [...blocks.values()].reduce((sum, bytes) => sum + bytes, 4 * RANDOM_WEIGHTS);
-  return weights + random + speedRunBytes(graph, SPEED);
+  return weights + random + speedRunBytes({ original: graph, compressed: graph }, SPEED);
 }
 
 /** Rows of a block of random weights, so that copies of it start on whole words. */
@@ -74,7 +75,7 @@ export async function measureStack(
   }
   const graph = graphOfStack(stack);
   const tokens = gpu.description.software ? SPEED_ON_CPU : SPEED;
-  const maker = new WeightMaker(gpu);
+  const maker = new WeightMaker(gpu, options.signal);
   const lend = <T>(weights: ReadonlyMap<string, Weight>, work: Parameters<typeof withDecoder<T>>[4]) =>
     withDecoder(gpu, graph, weights, POSITIONS, work);
   const linear = graph.weights.filter(({ role }) => role === 'linear');
@@ -101,14 +102,16 @@ export async function measureStack(
 /** Makes weights from one block of random numbers, on the GPU. */
 class WeightMaker {
   readonly #gpu: Gpu;
+  readonly #signal: AbortSignal | undefined;
   readonly #made: Weight[] = [];
   readonly #random: Weight;
   readonly #bad: BufferView;
   /** The block in each format, as matrices of each width. */
   readonly #blocks = new Map<string, Weight>();
 
-  constructor(gpu: Gpu) {
+  constructor(gpu: Gpu, signal?: AbortSignal) {
     this.#gpu = gpu;
+    this.#signal = signal;
     this.#bad = { buffer: gpu.memory.allocate(4, 'bad weight') };
     this.#random = allocateWeight(gpu, formatByName('f32'), 1, RANDOM_WEIGHTS, 'random weights');
     const values = Float32Array.from({ length: RANDOM_WEIGHTS }, (_, i) => (randomUniform(0, i) - 0.5) / 16);
@@ -118,6 +121,7 @@ class WeightMaker {
   async make(weights: Graph['weights'], formatOf: (role: string) => Format): Promise<Map<string, Weight>> {
     const result = new Map<string, Weight>();
     for (const { name, shape, role } of weights) {
+      checkCancelled(this.#signal, 'The speed measurement');
       const { rows, k } = matrixShape(shape);
       const block = await this.#block(formatOf(role), k);
       // In an error scope of its own, so that a GPU that is full says so.

@@ -79,6 +79,7 @@ async function readConfig(file: GgufFile, signal?: AbortSignal): Promise<{ confi
 
 class GgufCheckpoint implements Checkpoint {
   readonly name: string;
+  readonly bytes: number;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly opaque: ReadonlyMap<string, OpaqueWeight>;
   /** What Transformers wants to see in a safetensors file made from this one. */
@@ -95,6 +96,7 @@ class GgufCheckpoint implements Checkpoint {
   constructor(file: GgufFile, config: JsonObject | undefined, problem: string | undefined) {
     const layout = layOut(file, config);
     this.name = file.name;
+    this.bytes = file.bytes;
     this.gguf = file;
     this.config = config;
     if (problem !== undefined) this.configProblem = problem;

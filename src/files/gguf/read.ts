@@ -10,6 +10,8 @@ export type { GgufScalar, GgufTensor } from './header.ts';
 /** An open GGUF file: the header is checked; arrays of the metadata and tensors stay where they are until read. */
 export interface GgufFile {
   readonly name: string;
+  /** Of the whole file. */
+  readonly bytes: number;
   /** The metadata, without its arrays. */
   readonly scalars: ReadonlyMap<string, GgufScalar>;
   /** Where the arrays of the metadata lie. */
@@ -52,6 +54,7 @@ export async function readGguf(source: ByteSource, signal?: AbortSignal): Promis
   };
   return {
     name,
+    bytes: source.size,
     scalars,
     arrays,
     tensors,

@@ -1,6 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { reportHtml } from '../../../src/report/html.ts';
 import { plotsOf } from '../../../src/report/plots.ts';
+import { checksOf } from '../../../src/verify/checks.ts';
 import type { Report } from '../../../src/verify/report.ts';
 
 const rate = (f16: number | null) => ({
@@ -21,6 +22,7 @@ const tensor = (name: string, shape: number[], relativeError: number | null): Re
   onGpu: { original: 4_000_000, compressed: 1_125_000 },
   relativeError,
   squaredError: relativeError,
+  nonFinite: { original: 0, compressed: 0 },
 });
 
 const REPORT: Report = {
@@ -30,6 +32,7 @@ const REPORT: Report = {
   size: {
     original: 12_000_000,
     compressed: 3_375_000,
+    files: { original: 12_000_100, compressed: 3_375_100 },
     onGpu: { original: 12_000_000, compressed: 3_375_000 },
     bitsPerWeight: { all: 4.51, withoutEmbeddings: 4.5 },
     tensors: [
@@ -38,6 +41,7 @@ const REPORT: Report = {
       tensor('model.layers.2.mlp.up_proj.weight', [64, 64], 0.0873),
       tensor('model.norm.weight', [64], null),
     ],
+    unpaired: { original: [], compressed: [] },
   },
   memory: {
     gpu: { peak: 1, weights: { original: 1, compressed: 1 }, caches: 1, activations: 1, stack: null },
@@ -57,6 +61,12 @@ const REPORT: Report = {
   },
   kernels: { maxRelativeError: 3.9e-7, nonFinite: [] },
   speed: { ...timed, stack: { model: 'two layers', format: 'q4_0', ...timed } },
+  checks: checksOf({
+    tensors: [],
+    kernels: { maxRelativeError: 3.9e-7, nonFinite: [] },
+    badLogits: 0,
+    controlRatio: 284,
+  }),
   gate: {
     maxPerplexityIncrease: 0.01,
     increase: 36.5 / 35.25 - 1,
@@ -92,6 +102,30 @@ test('the page shows the figures of the report, draws its plots and needs nothin
   expect(text).toContain('Something was left out.');
   expect(html.match(/<svg/g)).toHaveLength(plotsOf(REPORT).length);
   expect(html).not.toMatch(/NaN|undefined|<script|(src|href)=["']?https?:/);
+});
+
+test('the page says how many rounds were timed, which checks failed, and nothing of intervals that there are not', async () => {
+  const text = textOf(await reportHtml(REPORT));
+  expect(text).toMatch(/23\.0 tokens\/s, 5 rounds/);
+  expect(text).toMatch(/5 of the model and 5 of the 1B layers/);
+  expect(text).toMatch(/stored in f16, arithmetic is f32/);
+  expect(text).not.toContain('Failed checks');
+  const { speed } = REPORT;
+  const few = { ...timed, prefill: { ...rate(13), interval: null } };
+  const failed = textOf(
+    await reportHtml({
+      ...REPORT,
+      speed: { ...speed!, ...few },
+      checks: checksOf({
+        tensors: [{ ...tensor('t', [2], null), nonFinite: { original: 1, compressed: 2 } }],
+        kernels: { maxRelativeError: 0.002, nonFinite: [] },
+        badLogits: 0,
+        controlRatio: 1.5,
+      }),
+    }),
+  );
+  expect(failed).toMatch(/Failed checks\s*: finite weights, kernel error, control\./);
+  expect(failed.split('The report as JSON')[0]).not.toMatch(/NaN|null/);
 });
 
 test('layers stand in their order, what belongs to none last', () => {

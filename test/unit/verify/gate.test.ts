@@ -23,12 +23,13 @@ function weights(errors: Readonly<Record<string, number>>) {
       onGpu,
       relativeError: squaredError,
       squaredError,
+      nonFinite: { original: 0, compressed: 0 },
     });
     const info = { name, type: 'F16', shape, offset: 0, byteLength: 8192 } as const;
     pairs.push({
       name,
       role: 'linear',
-      loaded: true,
+      loaded: { original: true, compressed: true },
       original: { kind: 'dense', info, shape },
       compressed: { kind: 'quantized', format: formatByName('q4_0'), shape, parts: [] },
     });
