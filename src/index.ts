@@ -85,6 +85,7 @@ export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './
 export { Profile, type StepTime } from './scheduler/profile.ts';
 export type { Recording, RunOptions } from './scheduler/scheduler.ts';
 export { type Accuracy, cutWindows, scoreWindows, type WindowOptions } from './verify/accuracy.ts';
+export type { ControlMaker } from './verify/accuracy-report.ts';
 export {
   type CompareLogitsArguments,
   compareLogitsStep,

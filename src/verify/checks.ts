@@ -14,30 +14,29 @@ export const CONTROL_LEAST = 2;
  */
 export const KERNEL_ERROR_MOST = 1e-3;
 
-/** What was measured of what must hold whatever the models are. */
+/** What was measured of what must hold whatever the models are. What does not apply is left out; what failed to be measured is null. */
 export interface CheckedFigures {
   readonly tensors: Report['size']['tensors'];
-  /** Null where they were not checked. */
-  readonly kernels: Report['kernels'];
-  /** Logits that are NaN or infinite where scoring ended, of either model; null where nothing was scored. */
-  readonly badLogits: number | null;
-  /** The control's perplexity divided by the original's on the same tokens; null where it was not measured. */
-  readonly controlRatio: number | null;
+  readonly kernels?: Report['kernels'];
+  /** Logits that are NaN or infinite where a model ended computing numbers, of either model. */
+  readonly badLogits?: number;
+  /** The control's perplexity divided by the original's on the same tokens. */
+  readonly controlRatio?: number | null;
 }
 
-/** Each check that was made, with its threshold. One that was not made is not listed: the notes say why. */
+/** Each check that applies, with its threshold. One that could not be made fails: the notes say why. */
 export function checksOf({ tensors, kernels, badLogits, controlRatio }: CheckedFigures): Check[] {
   const badWeights = tensors.reduce((sum, { nonFinite }) => sum + nonFinite.original + nonFinite.compressed, 0);
   const checks = [atMost('finite weights', badWeights, 0)];
-  if (kernels) {
-    checks.push(atMost('finite values', kernels.nonFinite.length, 0));
-    checks.push(atMost('kernel error', kernels.maxRelativeError, KERNEL_ERROR_MOST));
+  if (kernels !== undefined) {
+    checks.push(atMost('finite values', kernels?.nonFinite.length ?? null, 0));
+    checks.push(atMost('kernel error', kernels?.maxRelativeError ?? null, KERNEL_ERROR_MOST));
   }
-  if (badLogits !== null) checks.push(atMost('finite logits', badLogits, 0));
-  if (controlRatio !== null) {
+  if (badLogits !== undefined) checks.push(atMost('finite logits', badLogits, 0));
+  if (controlRatio !== undefined) {
     checks.push({
       name: 'control',
-      passed: controlRatio >= CONTROL_LEAST,
+      passed: controlRatio !== null && controlRatio >= CONTROL_LEAST,
       measured: controlRatio,
       bound: 'at least',
       threshold: CONTROL_LEAST,

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { NonFiniteError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Weight } from '../kernels/weight.ts';
@@ -35,9 +36,7 @@ type Run = NonNullable<VerificationPlan['run']>;
 type Measured = Pick<Report, 'accuracy' | 'kernels' | 'speed'>;
 
 /** Of which the checks are made. */
-type Judged = Omit<CheckedFigures, 'tensors' | 'kernels'>;
-
-const UNJUDGED: Judged = { badLogits: null, controlRatio: null };
+type Judged = Omit<CheckedFigures, 'tensors'>;
 
 /**
  * Runs both models on this GPU and reports what compression bought and what it cost; with one model, scores that one. Memory is estimated
@@ -77,12 +76,12 @@ export async function verify(
       size,
       memory,
       ...measured,
-      checks: checksOf({ tensors: size.tensors, kernels: measured.kernels, ...judged }),
+      checks: checksOf({ tensors: size.tensors, ...judged }),
       gate,
       notes: notes.list,
     } satisfies Report);
   const nothing: Measured = { accuracy: null, kernels: null, speed: null };
-  if (!run) return finish(nothing, UNJUDGED, null);
+  if (!run) return finish(nothing, {}, null);
   if (!compressed) {
     const { accuracy, ...judged } = await measureOne(original, run, options, begin, notes);
     return finish({ ...nothing, accuracy }, judged, null);
@@ -94,16 +93,16 @@ export async function verify(
   return finish(measured, judged, gate);
 }
 
-type Scored = Judged & Pick<Report, 'accuracy'>;
+type Scored = Pick<Judged, 'controlRatio'> & Pick<Report, 'accuracy'> & { readonly badLogits: number };
 
 /** What scoring gives; where a model computes no numbers, a note that names it. */
-async function orNote(notes: Notes, score: () => Promise<AccuracyResult>): Promise<Scored> {
+async function orNote(notes: Notes, score: () => Promise<Partial<AccuracyResult>>): Promise<Scored> {
   try {
-    return { ...(await score()), badLogits: 0 };
+    return { accuracy: null, ...(await score()), badLogits: 0 };
   } catch (error) {
     if (!(error instanceof LogitsError)) throw error;
     notes.add(`Accuracy and speed were not measured. ${error.message}`);
-    return { accuracy: null, controlRatio: null, badLogits: error.count };
+    return { accuracy: null, badLogits: error.count };
   }
 }
 
@@ -118,7 +117,6 @@ async function measureOne(
   try {
     return await orNote(notes, async () => ({
       accuracy: await scoreOne({ gpu, graph, original, windows, begin }),
-      controlRatio: null,
     }));
   } finally {
     releaseWeights(original.values());
@@ -159,7 +157,7 @@ async function measureBoth(
     );
     if (kernels && kernels.nonFinite.length > 0) {
       notes.add('The compressed model computes values that are not finite: accuracy and speed were not measured.');
-      return { kernels, accuracy: null, speed: null, judged: UNJUDGED };
+      return { kernels, accuracy: null, speed: null, judged: { kernels } };
     }
     const models = { gpu, graphs, ...weights, notes };
     scored = await orNote(notes, () =>
@@ -170,7 +168,11 @@ async function measureBoth(
         measureModelSpeed(
           { ...models, checkpoint: original },
           { ...speedOptions, ...shape, ...begin('speed', 'rounds', speedOptions.rounds + 1) },
-        ),
+        ).catch((error: unknown) => {
+          // Other tokens than those scored: a model can end computing numbers here first.
+          if (error instanceof NonFiniteError) scored = { ...scored, badLogits: 1 };
+          throw error;
+        }),
       );
     }
   } finally {
@@ -178,7 +180,8 @@ async function measureBoth(
     // The synthetic layers have other shapes.
     gpu.memory.trim();
   }
-  const { accuracy, ...judged } = scored;
+  const { accuracy, ...figures } = scored;
+  const judged = { kernels, ...figures };
   if (!speed) return { kernels, accuracy, speed: null, judged };
   const stack = await stackSpeed(run, { gpu, ...options }, begin, notes);
   return { kernels, accuracy, speed: { ...reported(speed), stack }, judged };

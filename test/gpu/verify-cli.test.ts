@@ -8,6 +8,8 @@ import { runCompress } from '../../src/cli/compress.ts';
 import { EXIT } from '../../src/cli/exit-codes.ts';
 import { reportNames, runVerify, type VerifyCommandOptions } from '../../src/cli/verify.ts';
 import { ArgumentError, CancelledError, FileError, ModelError } from '../../src/errors.ts';
+import { nodeFileSink } from '../../src/files/node-sink.ts';
+import { writeSafetensors } from '../../src/files/safetensors-write.ts';
 import { ReportSchema } from '../../src/verify/report.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
@@ -66,6 +68,20 @@ test('files without a model: sizes and weight errors, in a report that matches i
   for (const { relativeError } of quantized) expect(relativeError).toBeLessThan(0.01);
   for (const { relativeError } of quantized) expect(relativeError).toBeGreaterThan(0);
   expect(said).toMatch(/only sizes and weight errors/);
+});
+
+test('a weight that is NaN in a bare file is exit code 1', async () => {
+  const write = async (name: string, value: number) => {
+    const path = join(folder, name);
+    const writer = await writeSafetensors(await nodeFileSink(path), [{ name: 'w', type: 'F32', shape: [2, 2] }]);
+    await writer.write('w', new Uint8Array(Float32Array.of(1, value, 3, 4).buffer));
+    await writer.finish();
+    return path;
+  };
+  const [good, bad] = [await write('good.safetensors', 2), await write('bad.safetensors', Number.NaN)];
+  expect(await runVerify(good, good, {}, running)).toBe(EXIT.ok);
+  expect(await runVerify(good, bad, { json: true }, running)).toBe(EXIT.no);
+  expect(printed).toMatch(/"nonFinite":\s*\{\s*"original":\s*0,\s*"compressed":\s*1\s*\}/);
 });
 
 test('a gate that fails is exit code 1 and names tensors, and its report is still written; the memory is told before', async () => {

@@ -51,8 +51,13 @@ test.each<[string, Partial<Parameters<typeof checksOf>[0]>, string[]]>([
   expect(passes({ checks: checksOf({ ...good, ...figures }), gate: null })).toBe(false);
 });
 
-test('what was not measured is not checked, and a gate decides too', () => {
-  const checks = checksOf({ tensors: [], kernels: null, badLogits: null, controlRatio: null });
+test('what could not be measured does not pass', () => {
+  expect(failed({ ...good, kernels: null })).toEqual(['finite values', 'kernel error']);
+  expect(failed({ ...good, controlRatio: null })).toEqual(['control']);
+});
+
+test('what does not apply is not checked, and a gate decides too', () => {
+  const checks = checksOf({ tensors: [] });
   expect(checks.map(({ name }) => name)).toEqual(['finite weights']);
   expect(passes({ checks, gate: null })).toBe(true);
   const gate = { maxPerplexityIncrease: 0, increase: 1, passed: false, costliest: [] };
