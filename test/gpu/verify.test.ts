@@ -111,10 +111,10 @@ test('the gate says no, and names what cost most and the next larger format', { 
   expect(asJson(report).gate).toMatchObject({ passed: false });
   const { costliest } = report.gate!;
   expect(costliest).toHaveLength(5);
-  expect(costliest.map(({ next }) => next)).toEqual(Array(5).fill('q8_0'));
+  expect(costliest.map(({ next }) => next)).toEqual(Array(5).fill('q5_0'));
   expect(costliest[0]!.name).toMatch(/_proj\.weight$/);
   expect(costliest.map(({ cost }) => cost)).toEqual(costliest.map(({ cost }) => cost).sort((a, b) => b - a));
-  expect(reportMarkdown(report)).toMatch(/FAILED[\s\S]*_proj\.weight \| q4_0 \|.*\| q8_0 \|/);
+  expect(reportMarkdown(report)).toMatch(/FAILED[\s\S]*_proj\.weight \| q4_0 \|.*\| q5_0 \|/);
 });
 
 test('what the compressed model computes that is not finite is named by layer, and fails the gate', async () => {

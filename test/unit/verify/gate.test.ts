@@ -76,9 +76,9 @@ test("tensors share their layer's loss by squared error; those that cost nothing
     [null, 0.2],
   ] as const;
   expect(judge(0, accuracy(20, increases), tensors, pairs, graph).costliest).toEqual([
-    { name: layer(1, 'mlp.up_proj'), format: 'q4_0', cost: expect.closeTo(0.3), next: 'q8_0' },
-    { name: 'model.embed_tokens.weight', format: 'q4_0', cost: expect.closeTo(0.2), next: 'q8_0' },
-    { name: layer(1, 'mlp.down_proj'), format: 'q4_0', cost: expect.closeTo(0.1), next: 'q8_0' },
-    { name: layer(0, 'mlp.up_proj'), format: 'q4_0', cost: 0, next: 'q8_0' },
+    { name: layer(1, 'mlp.up_proj'), format: 'q4_0', cost: expect.closeTo(0.3), next: 'q5_0' },
+    { name: 'model.embed_tokens.weight', format: 'q4_0', cost: expect.closeTo(0.2), next: 'q5_0' },
+    { name: layer(1, 'mlp.down_proj'), format: 'q4_0', cost: expect.closeTo(0.1), next: 'q5_0' },
+    { name: layer(0, 'mlp.up_proj'), format: 'q4_0', cost: 0, next: 'q5_0' },
   ]);
 });

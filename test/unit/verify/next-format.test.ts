@@ -3,7 +3,10 @@ import { formatByName, formats } from '../../../src/formats/registry.ts';
 import { nextFormat } from '../../../src/verify/next-format.ts';
 
 test.each([
-  ['q4_0', 'q8_0'],
+  ['q4_0', 'q5_0'],
+  ['q4_1', 'q5_1'],
+  ['q5_0', 'q8_0'],
+  ['q5_1', 'q8_0'],
   ['int4-g32', 'int8-g32'],
   ['int4-g128', 'int8-g128'],
   ['int4-g64-asym', 'int8-g64-asym'],
