@@ -1,28 +1,17 @@
 // Formats int4-g*-asym: w = scale · (code − zero); one f16 scale and one uint8 zero for GROUP weights of a row.
-// Codes: each word holds eight weights, b in the low nibble of byte b, 4 + b in its high nibble (b = 0..3).
 // The kernel declares `fn row_length() -> u32`, the weights in a row: a multiple of GROUP.
-// #include "../common/float16.wgsl"
+// #include "shared/scales.wgsl"
+// #include "shared/zeros.wgsl"
+// #include "shared/nibbles.wgsl"
 @group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
-@group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
-@group(1) @binding(2) var<storage, read> weight_zeros: array<u32>;
 
 override GROUP: u32 = 32;
-
-// The scale of a group, counted over whole rows.
-fn load_scale(group: u32) -> f32 {
-  return f16_value((weight_scales[group >> 1u] >> ((group & 1u) << 4u)) & 0xffffu);
-}
-
-// The zero point of a group, counted over whole rows.
-fn load_zero(group: u32) -> f32 {
-  return f32((weight_zeros[group >> 2u] >> ((group & 3u) << 3u)) & 0xffu);
-}
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
   let nibbles = weight_codes[at >> 5u][(at >> 3u) & 3u] >> (at & 4u);
-  let codes = (vec4<u32>(nibbles) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xfu);
+  let codes = unpack_nibbles(nibbles);
   return load_scale(at / GROUP) * (vec4<f32>(codes) - load_zero(at / GROUP));
 }
 
@@ -45,7 +34,7 @@ fn load_chunk(row: u32, k: u32) -> Chunk {
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  let codes = (vec4<u32>(chunk.words[i >> 1u] >> ((i & 1u) << 2u)) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xfu);
+  let codes = unpack_nibbles(chunk.words[i >> 1u] >> ((i & 1u) << 2u));
   return vec4<f32>(codes) - chunk.zero;
 }
 

@@ -1,22 +1,11 @@
 // Formats int8-g*-asym: w = scale · (code − zero), code and zero uint8; one f16 scale and one uint8 zero for GROUP weights of a row.
 // Codes: byte i of a row belongs to weight i.
 // The kernel declares `fn row_length() -> u32`, the weights in a row: a multiple of GROUP.
-// #include "../common/float16.wgsl"
+// #include "shared/scales.wgsl"
+// #include "shared/zeros.wgsl"
 @group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
-@group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
-@group(1) @binding(2) var<storage, read> weight_zeros: array<u32>;
 
 override GROUP: u32 = 32;
-
-// The scale of a group, counted over whole rows.
-fn load_scale(group: u32) -> f32 {
-  return f16_value((weight_scales[group >> 1u] >> ((group & 1u) << 4u)) & 0xffffu);
-}
-
-// The zero point of a group, counted over whole rows.
-fn load_zero(group: u32) -> f32 {
-  return f32((weight_zeros[group >> 2u] >> ((group & 3u) << 3u)) & 0xffu);
-}
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {

@@ -1,31 +1,15 @@
 // Format q4_1: w = scale · code + minimum; one f16 scale and one f16 minimum for 32 weights of a row.
-// Codes: each word holds eight weights, b in the low nibble of byte b, 4 + b in its high nibble (b = 0..3).
 // The kernel declares `fn row_length() -> u32`, the weights in a row: a multiple of 32.
-// #include "../common/float16.wgsl"
+// #include "shared/scales.wgsl"
+// #include "shared/minima.wgsl"
+// #include "shared/nibbles.wgsl"
 @group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
-@group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
-@group(1) @binding(2) var<storage, read> weight_minima: array<u32>;
-
-// The scale of a block, counted over whole rows.
-fn load_scale(block: u32) -> f32 {
-  return f16_value((weight_scales[block >> 1u] >> ((block & 1u) << 4u)) & 0xffffu);
-}
-
-// The minimum of a block, counted over whole rows.
-fn load_minimum(block: u32) -> f32 {
-  return f16_value((weight_minima[block >> 1u] >> ((block & 1u) << 4u)) & 0xffffu);
-}
-
-// Codes of four weights: the low nibbles of four bytes.
-fn unpack4(nibbles: u32) -> vec4<f32> {
-  return vec4<f32>((vec4<u32>(nibbles) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xfu));
-}
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
   let nibbles = weight_codes[at >> 5u][(at >> 3u) & 3u] >> (at & 4u);
-  return load_scale(at >> 5u) * unpack4(nibbles) + load_minimum(at >> 5u);
+  return load_scale(at >> 5u) * vec4<f32>(unpack_nibbles(nibbles)) + load_minimum(at >> 5u);
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
@@ -49,7 +33,7 @@ fn load_chunk(row: u32, k: u32) -> Chunk {
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  return chunk.scale * unpack4(chunk.words[i >> 1u] >> ((i & 1u) << 2u)) + chunk.minimum;
+  return chunk.scale * vec4<f32>(unpack_nibbles(chunk.words[i >> 1u] >> ((i & 1u) << 2u))) + chunk.minimum;
 }
 
 fn chunk_scale(chunk: Chunk) -> f32 {

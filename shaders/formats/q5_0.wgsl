@@ -1,28 +1,15 @@
 // Format q5_0: w = scale · (code − 16); one f16 scale for 32 weights of a row.
-// Low four bits of the codes: each word holds eight weights, b in the low nibble of byte b, 4 + b in its high nibble
-// (b = 0..3). Fifth bits: a word a block, bit i for weight i.
 // The kernel declares `fn row_length() -> u32`, the weights in a row: a multiple of 32.
-// #include "../common/float16.wgsl"
+// #include "shared/scales.wgsl"
+// #include "shared/fives.wgsl"
 @group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
-@group(1) @binding(1) var<storage, read> weight_scales: array<u32>;
 @group(1) @binding(2) var<storage, read> weight_high: array<u32>;
-
-// The scale of a block, counted over whole rows.
-fn load_scale(block: u32) -> f32 {
-  return f16_value((weight_scales[block >> 1u] >> ((block & 1u) << 4u)) & 0xffffu);
-}
-
-// Codes of four weights: the low nibbles of four bytes, and bits 0 .. 3 of `high`.
-fn unpack4(nibbles: u32, high: u32) -> vec4<f32> {
-  let low = (vec4<u32>(nibbles) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xfu);
-  return vec4<f32>(low | ((vec4<u32>(high) << vec4<u32>(4u, 3u, 2u, 1u)) & vec4<u32>(0x10u)));
-}
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
   let nibbles = weight_codes[at >> 5u][(at >> 3u) & 3u] >> (at & 4u);
-  return load_scale(at >> 5u) * (unpack4(nibbles, weight_high[at >> 5u] >> (at & 31u)) - 16.0);
+  return load_scale(at >> 5u) * (unpack_fives(nibbles, weight_high[at >> 5u] >> (at & 31u)) - 16.0);
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
@@ -44,7 +31,7 @@ fn load_chunk(row: u32, k: u32) -> Chunk {
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  return unpack4(chunk.words[i >> 1u] >> ((i & 1u) << 2u), chunk.high >> (i << 2u)) - 16.0;
+  return unpack_fives(chunk.words[i >> 1u] >> ((i & 1u) << 2u), chunk.high >> (i << 2u)) - 16.0;
 }
 
 fn chunk_scale(chunk: Chunk) -> f32 {

@@ -1,7 +1,6 @@
 // Symmetric integer groups: scale = f16(−m / 2^(BITS−1)) with m the first weight of largest magnitude,
-// code = round(w / scale) + 2^(BITS−1), clamped; eight-bit codes are stored signed. A thread owns two groups, whose
-// scales make one word.
-// #include "../common/grid.wgsl"
+// code = round(w / scale) + 2^(BITS−1), clamped; eight-bit codes are stored signed.
+// #include "scale_pairs.wgsl"
 // #include "../common/float16.wgsl"
 // #include "source.wgsl"
 // #include "extremes.wgsl"
@@ -12,7 +11,6 @@
 @group(0) @binding(2) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
 override BITS: u32 = 4;
 override GROUP: u32 = 32;
 // Words that a group's codes take.
@@ -31,7 +29,7 @@ fn word(at: u32, scale: f32, inverse: f32) -> u32 {
 }
 
 // Quantizes one group and returns the f16 bits of its scale.
-fn quantize_group(group: u32) -> u32 {
+fn quantize_block(group: u32) -> u32 {
   let first = group * GROUP;
   let bounds = extremes(first, GROUP);
   let magnitude = u32(max(bounds.x, bounds.y));
@@ -52,18 +50,4 @@ fn quantize_group(group: u32) -> u32 {
     codes[group * WORDS + i] = word(first + 32u / BITS * i, scale, inverse);
   }
   return stored | sign;
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let groups = params.count / GROUP;
-  let group = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (group >= groups) { return; }
-  var pair = 0u;
-  for (var i = 0u; i < min(2u, groups - group); i++) { pair |= quantize_group(group + i) << (i << 4u); }
-  scales[group >> 1u] = pair;
 }

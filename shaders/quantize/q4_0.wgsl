@@ -1,6 +1,5 @@
-// ggml's q4_0: d = m / −8 with m the first weight of largest magnitude, code = ⌊w / d + 8.5⌋. A thread owns two blocks
-// of 32, whose scales make one word.
-// #include "../common/grid.wgsl"
+// ggml's q4_0: d = m / −8 with m the first weight of largest magnitude, code = ⌊w / d + 8.5⌋.
+// #include "scale_pairs.wgsl"
 // #include "source.wgsl"
 // #include "signed_step.wgsl"
 // #include "pack.wgsl"
@@ -9,7 +8,7 @@
 @group(0) @binding(2) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
+const GROUP = 32u;
 
 fn codes4(i: u32, inverse: f32) -> vec4<f32> {
   return signed_codes(i, inverse, 7.0, 8.5);
@@ -17,24 +16,10 @@ fn codes4(i: u32, inverse: f32) -> vec4<f32> {
 
 // Quantizes one block and returns the f16 bits of its scale.
 fn quantize_block(index: u32) -> u32 {
-  let step = signed_step(32u * index, 3u);
+  let step = signed_step(GROUP * index, 3u);
   let inverse = signed_inverse(step);
   for (var i = 0u; i < 4u; i++) {
     codes[4u * index + i] = pack_nibbles(codes4(2u * i, inverse), codes4(2u * i + 1u, inverse));
   }
   return f16_bits(step);
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let blocks = params.count / 32u;
-  let index = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (index >= blocks) { return; }
-  var pair = 0u;
-  for (var i = 0u; i < min(2u, blocks - index); i++) { pair |= quantize_block(index + i) << (i << 4u); }
-  scales[index >> 1u] = pair;
 }

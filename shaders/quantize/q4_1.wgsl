@@ -1,6 +1,5 @@
-// ggml's q4_1: m = min w, d = (max w − m) / 15, code = ⌊(w − m) / d + ½⌋. A thread owns two blocks of 32, whose scales
-// and minima make a word each.
-// #include "../common/grid.wgsl"
+// ggml's q4_1: m = min w, d = (max w − m) / 15, code = ⌊(w − m) / d + ½⌋.
+// #include "minimum_pairs.wgsl"
 // #include "source.wgsl"
 // #include "range.wgsl"
 // #include "pack.wgsl"
@@ -10,7 +9,7 @@
 @group(0) @binding(3) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
+const GROUP = 32u;
 
 fn codes4(i: u32, range: BlockRange, inverse: f32) -> vec4<f32> {
   return codes_above(i, bitcast<f32>(range.minimum), inverse, 15.0);
@@ -18,25 +17,10 @@ fn codes4(i: u32, range: BlockRange, inverse: f32) -> vec4<f32> {
 
 // Quantizes one block and returns the f16 bits of its scale and of its minimum.
 fn quantize_block(index: u32) -> vec2<u32> {
-  let range = block_range(32u * index, 0x41700000u); // 15
+  let range = block_range(GROUP * index, 0x41700000u); // 15
   let inverse = inverse_step(range.step, SMALLEST_STEP_ABOVE_MINIMUM);
   for (var i = 0u; i < 4u; i++) {
     codes[4u * index + i] = pack_nibbles(codes4(2u * i, range, inverse), codes4(2u * i + 1u, range, inverse));
   }
   return vec2<u32>(f16_bits(range.step), f16_bits(range.minimum));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let blocks = params.count / 32u;
-  let index = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (index >= blocks) { return; }
-  var pair = vec2<u32>(0u);
-  for (var i = 0u; i < min(2u, blocks - index); i++) { pair |= quantize_block(index + i) << vec2<u32>(i << 4u); }
-  scales[index >> 1u] = pair.x;
-  minima[index >> 1u] = pair.y;
 }

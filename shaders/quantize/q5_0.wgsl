@@ -1,6 +1,6 @@
-// ggml's q5_0: d = m / −16 with m the first weight of largest magnitude, code = ⌊w / d + 16.5⌋. A thread owns two blocks
-// of 32, whose scales make one word; fifth bits take a word a block.
-// #include "../common/grid.wgsl"
+// ggml's q5_0: d = m / −16 with m the first weight of largest magnitude, code = ⌊w / d + 16.5⌋. Fifth bits
+// take a word a block.
+// #include "scale_pairs.wgsl"
 // #include "source.wgsl"
 // #include "signed_step.wgsl"
 // #include "pack.wgsl"
@@ -10,7 +10,7 @@
 @group(0) @binding(3) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
+const GROUP = 32u;
 
 fn codes4(i: u32, inverse: f32) -> vec4<f32> {
   return signed_codes(i, inverse, 15.0, 16.5);
@@ -18,7 +18,7 @@ fn codes4(i: u32, inverse: f32) -> vec4<f32> {
 
 // Quantizes one block and returns the f16 bits of its scale.
 fn quantize_block(index: u32) -> u32 {
-  let step = signed_step(32u * index, 4u);
+  let step = signed_step(GROUP * index, 4u);
   let inverse = signed_inverse(step);
   var fifths = 0u;
   for (var i = 0u; i < 4u; i++) {
@@ -28,18 +28,4 @@ fn quantize_block(index: u32) -> u32 {
   }
   high[index] = fifths;
   return f16_bits(step);
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let blocks = params.count / 32u;
-  let index = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (index >= blocks) { return; }
-  var pair = 0u;
-  for (var i = 0u; i < min(2u, blocks - index); i++) { pair |= quantize_block(index + i) << (i << 4u); }
-  scales[index >> 1u] = pair;
 }

@@ -1,6 +1,5 @@
-// ggml's q5_1: m = min w, d = (max w − m) / 31, code = ⌊(w − m) / d + ½⌋. A thread owns two blocks of 32, whose scales
-// and minima make a word each; fifth bits take a word a block.
-// #include "../common/grid.wgsl"
+// ggml's q5_1: m = min w, d = (max w − m) / 31, code = ⌊(w − m) / d + ½⌋. Fifth bits take a word a block.
+// #include "minimum_pairs.wgsl"
 // #include "source.wgsl"
 // #include "range.wgsl"
 // #include "pack.wgsl"
@@ -11,7 +10,7 @@
 @group(0) @binding(4) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
+const GROUP = 32u;
 
 fn codes4(i: u32, range: BlockRange, inverse: f32) -> vec4<f32> {
   return codes_above(i, bitcast<f32>(range.minimum), inverse, 31.0);
@@ -19,7 +18,7 @@ fn codes4(i: u32, range: BlockRange, inverse: f32) -> vec4<f32> {
 
 // Quantizes one block and returns the f16 bits of its scale and of its minimum.
 fn quantize_block(index: u32) -> vec2<u32> {
-  let range = block_range(32u * index, 0x41f80000u); // 31
+  let range = block_range(GROUP * index, 0x41f80000u); // 31
   let inverse = inverse_step(range.step, SMALLEST_STEP_ABOVE_MINIMUM);
   var fifths = 0u;
   for (var i = 0u; i < 4u; i++) {
@@ -29,19 +28,4 @@ fn quantize_block(index: u32) -> vec2<u32> {
   }
   high[index] = fifths;
   return vec2<u32>(f16_bits(range.step), f16_bits(range.minimum));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let blocks = params.count / 32u;
-  let index = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (index >= blocks) { return; }
-  var pair = vec2<u32>(0u);
-  for (var i = 0u; i < min(2u, blocks - index); i++) { pair |= quantize_block(index + i) << vec2<u32>(i << 4u); }
-  scales[index >> 1u] = pair.x;
-  minima[index >> 1u] = pair.y;
 }

@@ -1,6 +1,5 @@
-// ggml's q8_0: d = max|w| / 127, code = w / d to nearest, halves away from zero. A thread owns two blocks of 32, whose
-// scales make one word.
-// #include "../common/grid.wgsl"
+// ggml's q8_0: d = max|w| / 127, code = w / d to nearest, halves away from zero.
+// #include "scale_pairs.wgsl"
 // #include "source.wgsl"
 // #include "pack.wgsl"
 // #include "ggml_step.wgsl"
@@ -9,7 +8,7 @@
 @group(0) @binding(2) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
+const GROUP = 32u;
 
 // Codes of four weights: |w| / d + ½ cut off, with its sign. The largest f32 below ½ stands for ½: with ½ itself, the
 // sum would round up from just below a half. The bound keeps saturated blocks in range, and the product and the sum
@@ -22,7 +21,7 @@ fn codes4(w: vec4<f32>, inverse: f32) -> u32 {
 
 // Quantizes one block and returns the f16 bits of its scale.
 fn quantize_block(block: u32) -> u32 {
-  let first = block * 32u;
+  let first = block * GROUP;
   var w: array<vec4<f32>, 8>;
   var largest = vec4<u32>(0u);
   for (var i = 0u; i < 8u; i++) {
@@ -37,18 +36,4 @@ fn quantize_block(block: u32) -> u32 {
   codes[2u * block] = vec4<u32>(codes4(w[0], inverse), codes4(w[1], inverse), codes4(w[2], inverse), codes4(w[3], inverse));
   codes[2u * block + 1u] = vec4<u32>(codes4(w[4], inverse), codes4(w[5], inverse), codes4(w[6], inverse), codes4(w[7], inverse));
   return f16_bits(step);
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let blocks = params.count / 32u;
-  let block = 2u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (block >= blocks) { return; }
-  var pair = 0u;
-  for (var i = 0u; i < min(2u, blocks - block); i++) { pair |= quantize_block(block + i) << (i << 4u); }
-  scales[block >> 1u] = pair;
 }
