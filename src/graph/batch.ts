@@ -4,11 +4,10 @@ import type { BufferView, Step } from '../gpu/kernel.ts';
 import { addStep } from '../kernels/add.ts';
 import { appendStep, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
 import { embeddingSteps } from '../kernels/embedding.ts';
-import { geluMulStep } from '../kernels/gelu-mul.ts';
+import { gatedStep } from '../kernels/gated.ts';
 import { linearSteps } from '../kernels/linear.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
 import { rotaryStep } from '../kernels/rotary.ts';
-import { siluMulStep } from '../kernels/silu-mul.ts';
 import { softCapStep } from '../kernels/soft-cap.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Graph, Operation, ValueName } from './graph.ts';
@@ -235,9 +234,25 @@ function stepsOf(
       ];
     }
     case 'gelu-mul':
-      return [geluMulStep({ gate: value(operation.gate), up: value(operation.up), out, count: out.size! / 4 })];
+      return [
+        gatedStep({
+          activation: 'gelu',
+          gate: value(operation.gate),
+          up: value(operation.up),
+          out,
+          count: out.size! / 4,
+        }),
+      ];
     case 'silu-mul':
-      return [siluMulStep({ gate: value(operation.gate), up: value(operation.up), out, count: out.size! / 4 })];
+      return [
+        gatedStep({
+          activation: 'silu',
+          gate: value(operation.gate),
+          up: value(operation.up),
+          out,
+          count: out.size! / 4,
+        }),
+      ];
     case 'add':
       return [addStep({ a: value(operation.a), b: value(operation.b), out, count: out.size! / 4 })];
   }

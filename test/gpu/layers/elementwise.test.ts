@@ -7,9 +7,8 @@ import { rmsNorm } from '../../../src/graph/reference/rms-norm.ts';
 import { siluMul } from '../../../src/graph/reference/silu-mul.ts';
 import { softCap } from '../../../src/graph/reference/soft-cap.ts';
 import { addStep } from '../../../src/kernels/add.ts';
-import { geluMulStep } from '../../../src/kernels/gelu-mul.ts';
+import { gatedStep } from '../../../src/kernels/gated.ts';
 import { rmsNormStep } from '../../../src/kernels/rms-norm.ts';
-import { siluMulStep } from '../../../src/kernels/silu-mul.ts';
 import { softCapStep } from '../../../src/kernels/soft-cap.ts';
 import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from './bench.ts';
 
@@ -65,7 +64,7 @@ test(`silu-mul: ${SHAPES} shapes`, async () => {
     if (n % 5 === 0) gate[0] = [1e30, -1e30, 88.7, -88.7, -104.5][(n / 5) % 5]!;
     if (n % 5 === 0) up[0] = 1;
     const out = bench.room(count);
-    steps.push(siluMulStep({ gate: bench.upload(gate), up: bench.upload(up), out, count }));
+    steps.push(gatedStep({ activation: 'silu', gate: bench.upload(gate), up: bench.upload(up), out, count }));
     return { gate, up, out, count };
   });
   await bench.gpu.scheduler.run(steps);
@@ -97,7 +96,7 @@ test(`gelu-mul: ${SHAPES} shapes`, async () => {
     if (n % 5 === 0) gate[0] = [3e38, -3e38, 11.9, -11.9, -12.1][(n / 5) % 5]!;
     if (n % 5 === 0) up[0] = 1;
     const out = bench.room(count);
-    steps.push(geluMulStep({ gate: bench.upload(gate), up: bench.upload(up), out, count }));
+    steps.push(gatedStep({ activation: 'gelu', gate: bench.upload(gate), up: bench.upload(up), out, count }));
     return { gate, up, out, count };
   });
   await bench.gpu.scheduler.run(steps);

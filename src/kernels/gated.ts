@@ -1,10 +1,15 @@
-import source from '../../shaders/layers/gelu_mul.wgsl';
+import gelu from '../../shaders/layers/gelu_mul.wgsl';
+import silu from '../../shaders/layers/silu_mul.wgsl';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 
 const WORKGROUP = 256;
+const SOURCES = { silu, gelu } as const;
+const OPERATIONS = { silu: 6, gelu: 10 } as const;
 
-export interface GeluMulArguments {
+export interface GatedArguments {
+  /** GELU is its tanh form. */
+  readonly activation: keyof typeof SOURCES;
   readonly gate: BufferView;
   readonly up: BufferView;
   /** Neither `gate` nor `up`. */
@@ -13,17 +18,17 @@ export interface GeluMulArguments {
   readonly count: number;
 }
 
-/** out = gelu(gate) * up, in GELU's tanh form. */
-export function geluMulStep({ gate, up, out, count }: GeluMulArguments): Step {
-  const label = 'gelu-mul';
+/** out = activation(gate) * up. */
+export function gatedStep({ activation, gate, up, out, count }: GatedArguments): Step {
+  const label = `${activation}-mul`;
   checkSizes(label, { count });
   return {
     label,
-    kernel: { source, constants: { WORKGROUP } },
+    kernel: { source: SOURCES[activation], constants: { WORKGROUP } },
     bindings: [reads(label, 'gate', gate, count), reads(label, 'up', up, count), writes(label, 'out', out, count)],
     params: packParams(count),
     grid: grid1d(Math.ceil(count / WORKGROUP)),
     bytes: 12 * count,
-    operations: 10 * count,
+    operations: OPERATIONS[activation] * count,
   };
 }
