@@ -4,11 +4,11 @@ export { ggufFormats } from './files/gguf/checkpoint.ts';
 export type { GgufEntry } from './files/gguf/entries.ts';
 export { type GgmlType, ggmlTypeByName, ggmlTypes } from './files/gguf/ggml-types.ts';
 export { type GgufFile, type GgufScalar, type GgufTensor, readGguf } from './files/gguf/read.ts';
-export { type GgufTensorSpec, type GgufWriter, writeGguf } from './files/gguf/write.ts';
+export { type GgufTensorSpec, writeGguf } from './files/gguf/write.ts';
 export { type HttpOptions, urlExists, urlSource } from './files/http-source.ts';
 export { httpFolder, type ModelFiles, memoryFolder } from './files/model-files.ts';
 export { type ReadTensor, readSafetensors, type SafetensorsFile, type TensorInfo } from './files/safetensors-read.ts';
-export { type SafetensorsWriter, type TensorSpec, writeSafetensors } from './files/safetensors-write.ts';
+export { type TensorSpec, writeSafetensors } from './files/safetensors-write.ts';
 export {
   type ByteSink,
   type MemoryOutput,
@@ -19,6 +19,7 @@ export {
   type OutputOptions,
 } from './files/sink.ts';
 export { type ByteSource, blobSource, memorySource } from './files/source.ts';
+export type { TensorWriter } from './files/tensor-writer.ts';
 export type { WeightNode, WeightTree } from './files/weight-tree.ts';
 export type { Codec, ElementType, Format, FormatArray, HostArrays } from './formats/format.ts';
 export { formatBytes } from './formats/layout.ts';

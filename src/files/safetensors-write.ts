@@ -10,6 +10,7 @@ import {
   MAX_TENSORS,
 } from './safetensors-limits.ts';
 import type { ByteSink } from './sink.ts';
+import { type TensorWriter, tensorWriter } from './tensor-writer.ts';
 import { isWellFormed, quote } from './text.ts';
 
 /** A tensor that is to be written. */
@@ -17,16 +18,6 @@ export interface TensorSpec {
   readonly name: string;
   readonly type: ElementType;
   readonly shape: readonly number[];
-}
-
-/** Writes the data of the announced tensors, in their order, in pieces of any size. */
-export interface SafetensorsWriter {
-  /** Appends bytes of tensor `name`, which must be the next one whose data is not complete. */
-  write(name: string, bytes: Uint8Array): Promise<void>;
-  /** Checks that every tensor is complete and commits the sink. */
-  finish(): Promise<void>;
-  /** Aborts the sink. */
-  abort(): Promise<void>;
 }
 
 /** The header is padded so that data starts at a multiple of this; with `alignedOrder` every tensor does. */
@@ -55,46 +46,14 @@ export async function writeSafetensors(
   sink: ByteSink,
   tensors: readonly TensorSpec[],
   metadata: Readonly<Record<string, string>> = {},
-): Promise<SafetensorsWriter> {
+): Promise<TensorWriter> {
   const lengths = tensors.map(byteLengthOf);
   await sink.write(encodeHeader(tensors, lengths, metadata));
-  let index = 0;
-  let written = 0;
-  // Tensors without data are complete as they stand.
-  const skipComplete = (): void => {
-    while (index < tensors.length && written === lengths[index]) {
-      index++;
-      written = 0;
-    }
-  };
-  skipComplete();
-  return {
-    async write(name, bytes) {
-      if (bytes.byteLength === 0) return;
-      const expected = tensors[index]?.name;
-      if (name !== expected) {
-        const next = expected === undefined ? 'all tensors are complete' : `${quote(expected)} comes next`;
-        throw new ArgumentError(`${sink.name}: data for tensor ${quote(name)}, but ${next}.`);
-      }
-      if (written + bytes.byteLength > lengths[index]!) {
-        throw new ArgumentError(
-          `${sink.name}: tensor ${quote(name)} takes ${lengths[index]} bytes; ${written + bytes.byteLength} came.`,
-        );
-      }
-      written += bytes.byteLength;
-      await sink.write(bytes);
-      skipComplete();
-    },
-    async finish() {
-      if (index < tensors.length) {
-        throw new ArgumentError(
-          `${sink.name}: tensor ${quote(tensors[index]!.name)} has ${written} of its ${lengths[index]} bytes.`,
-        );
-      }
-      await sink.commit();
-    },
-    abort: () => sink.abort(),
-  };
+  return tensorWriter(
+    sink,
+    tensors.map(({ name }) => name),
+    lengths,
+  );
 }
 
 function encodeHeader(

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../../errors.ts';
 import type { ByteSink } from '../sink.ts';
+import { type TensorWriter, tensorWriter } from '../tensor-writer.ts';
 import { isWellFormed, quote } from '../text.ts';
 import type { GgufEntry } from './entries.ts';
 import type { GgmlType } from './ggml-types.ts';
@@ -22,16 +23,6 @@ export interface GgufTensorSpec {
   readonly type: GgmlType;
   /** Row-major, the last dimension contiguous. */
   readonly shape: readonly number[];
-}
-
-/** Writes the data of the announced tensors, in their order, in pieces of any size. */
-export interface GgufWriter {
-  /** Appends bytes of tensor `name`, which must be the next one whose data is not complete. */
-  write(name: string, bytes: Uint8Array): Promise<void>;
-  /** Checks that every tensor is complete and commits the sink. */
-  finish(): Promise<void>;
-  /** Aborts the sink. */
-  abort(): Promise<void>;
 }
 
 /** Bytes that a tensor takes. @throws ArgumentError where its shape is none that the type can have */
@@ -58,42 +49,15 @@ export async function writeGguf(
   sink: ByteSink,
   entries: readonly GgufEntry[],
   tensors: readonly GgufTensorSpec[],
-): Promise<GgufWriter> {
+): Promise<TensorWriter> {
   const lengths = tensors.map(ggufBytes);
   for (const piece of encodeHeader(entries, tensors, lengths)) await sink.write(piece);
-  let index = 0;
-  let written = 0;
-  return {
-    async write(name, bytes) {
-      if (bytes.byteLength === 0) return;
-      const expected = tensors[index]?.name;
-      if (name !== expected) {
-        const next = expected === undefined ? 'all tensors are complete' : `${quote(expected)} comes next`;
-        throw new ArgumentError(`${sink.name}: data for tensor ${quote(name)}, but ${next}.`);
-      }
-      const length = lengths[index]!;
-      if (written + bytes.byteLength > length) {
-        throw new ArgumentError(
-          `${sink.name}: tensor ${quote(name)} takes ${length} bytes; ${written + bytes.byteLength} came.`,
-        );
-      }
-      written += bytes.byteLength;
-      await sink.write(bytes);
-      if (written < length) return;
-      if (padding(length) > 0) await sink.write(new Uint8Array(padding(length)));
-      index++;
-      written = 0;
-    },
-    async finish() {
-      if (index < tensors.length) {
-        throw new ArgumentError(
-          `${sink.name}: tensor ${quote(tensors[index]!.name)} has ${written} of its ${lengths[index]} bytes.`,
-        );
-      }
-      await sink.commit();
-    },
-    abort: () => sink.abort(),
-  };
+  return tensorWriter(
+    sink,
+    tensors.map(({ name }) => name),
+    lengths,
+    padding,
+  );
 }
 
 function encodeHeader(
