@@ -1,52 +1,29 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { runCompress } from '../../../src/cli/compress.ts';
 import { runModel } from '../../../src/cli/run.ts';
 import { runVerify } from '../../../src/cli/verify.ts';
 import { FileError, FormatError, NoDeviceError, OutOfMemoryError } from '../../../src/errors.ts';
 import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
 import { memorySink } from '../../../src/files/sink.ts';
-import { openTestGpu } from '../open-test-gpu.ts';
+import { openCliBench, running, SAMPLE } from '../cli-bench.ts';
 
-const SAMPLE = fileURLToPath(new URL('../../../models/union-7m', import.meta.url));
 const WEIGHTS = join(SAMPLE, 'model.safetensors');
-const running = { signal: new AbortController().signal };
 /** Opening the GPU fails, so what is said in its place came before. */
 const adapter = 'no such adapter';
 
-let folder: string;
-let printed: string;
-beforeAll(async () => {
-  // Keeps Dawn's entry object reachable for the commands, which open their own device.
-  (await openTestGpu()).close();
-});
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'compressa-cli-'));
-  printed = '';
-  vi.spyOn(console, 'error').mockImplementation(() => undefined);
-  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
-    printed += text;
-    for (const callback of rest) if (typeof callback === 'function') callback();
-    return true;
-  });
-});
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await rm(folder, { recursive: true, force: true });
-});
+const cli = openCliBench();
 
 describe('--gpu-memory', () => {
   const gpuMemory = 4e6;
 
   test('bounds what compress takes, and nothing is left', async () => {
-    const out = join(folder, 'deeper', 'out');
+    const out = join(cli.folder, 'deeper', 'out');
     const run = runCompress(SAMPLE, { out, gpuMemory, recipe: await recipeFile('*embed*', 'q8_0') }, running);
     await expect(run).rejects.toThrow(OutOfMemoryError);
     await expect(run).rejects.toThrow(/the budget is 4000000 bytes\. Raise it \(--gpu-memory/);
-    expect(await readdir(folder)).toEqual(['recipe.json']);
+    expect(await readdir(cli.folder)).toEqual(['recipe.json']);
   });
 
   test('bounds what run and verify take', async () => {
@@ -60,7 +37,7 @@ describe('--gpu-memory', () => {
 });
 
 async function recipeFile(match: string, format: string): Promise<string> {
-  const path = join(folder, 'recipe.json');
+  const path = join(cli.folder, 'recipe.json');
   await writeFile(
     path,
     JSON.stringify({
@@ -76,15 +53,15 @@ async function recipeFile(match: string, format: string): Promise<string> {
 
 describe('an output that can not be', () => {
   test.each(['out', 'out.safetensors', 'out.gguf'])('%s under a file is refused before the GPU opens', async (name) => {
-    await writeFile(join(folder, 'file'), '');
-    const run = runCompress(SAMPLE, { out: join(folder, 'file', name), adapter }, running);
+    await writeFile(join(cli.folder, 'file'), '');
+    const run = runCompress(SAMPLE, { out: join(cli.folder, 'file', name), adapter }, running);
     await expect(run).rejects.toThrow(FileError);
     await expect(run).rejects.toThrow(/file is a file, not a folder\. Choose another target/);
   });
 
   test('what is there already is refused before the GPU opens', async () => {
-    await mkdir(join(folder, 'out'));
-    const run = runCompress(SAMPLE, { out: join(folder, 'out'), adapter }, running);
+    await mkdir(join(cli.folder, 'out'));
+    const run = runCompress(SAMPLE, { out: join(cli.folder, 'out'), adapter }, running);
     await expect(run).rejects.toThrow(/it exists\. Choose another name/);
   });
 
@@ -95,33 +72,33 @@ describe('an output that can not be', () => {
   });
 
   test('neither it nor its folders are left where the GPU fails', async () => {
-    const out = join(folder, 'deeper', 'out');
+    const out = join(cli.folder, 'deeper', 'out');
     await expect(runCompress(SAMPLE, { out, adapter }, running)).rejects.toThrow(NoDeviceError);
-    const report = join(folder, 'deeper', 'report.json');
+    const report = join(cli.folder, 'deeper', 'report.json');
     await expect(runVerify(WEIGHTS, WEIGHTS, { report, adapter }, running)).rejects.toThrow(NoDeviceError);
-    expect(await readdir(folder)).toEqual([]);
+    expect(await readdir(cli.folder)).toEqual([]);
   });
 });
 
 test('a wrong format in a recipe is found in its file', async () => {
   const recipe = await recipeFile('*', 'q4_9');
-  const run = runCompress(SAMPLE, { out: join(folder, 'out'), recipe, adapter }, running);
+  const run = runCompress(SAMPLE, { out: join(cli.folder, 'out'), recipe, adapter }, running);
   await expect(run).rejects.toThrow(FormatError);
   await expect(run).rejects.toThrow(/recipe\.json: rules\.1\.format: There is no format "q4_9"/);
 });
 
-test('a file without tensors is not said to be smaller', async () => {
+test('a file without tensors is not cli.said to be smaller', async () => {
   const sink = memorySink();
   await (await writeSafetensors(sink, [], {})).finish();
-  const empty = join(folder, 'empty.safetensors');
+  const empty = join(cli.folder, 'empty.safetensors');
   await writeFile(empty, sink.bytes());
-  await runCompress(empty, { out: join(folder, 'out.safetensors') }, running);
-  expect(printed).toMatch(/after +0 B \(there are no weights\)/);
-  expect(printed).not.toContain('times');
+  await runCompress(empty, { out: join(cli.folder, 'out.safetensors') }, running);
+  expect(cli.printed).toMatch(/after +0 B \(there are no weights\)/);
+  expect(cli.printed).not.toContain('times');
 });
 
-test('what a format makes larger is said to be larger', async () => {
-  const out = join(folder, 'out.safetensors');
+test('what a format makes larger is cli.said to be larger', async () => {
+  const out = join(cli.folder, 'out.safetensors');
   await runCompress(WEIGHTS, { out, format: 'f32', dryRun: true }, running);
-  expect(printed).toMatch(/\(1\.\d\d times larger\)/);
+  expect(cli.printed).toMatch(/\(1\.\d\d times larger\)/);
 });

@@ -1,44 +1,20 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { registerCompress, runCompress } from '../../../src/cli/compress.ts';
 import { registerInspect, runInspect } from '../../../src/cli/inspect.ts';
 import { registerRun, runModel } from '../../../src/cli/run.ts';
 import { ArgumentError, CancelledError, FileError, ModelError, RecipeError } from '../../../src/errors.ts';
-import { openTestGpu } from '../open-test-gpu.ts';
+import { openCliBench, running, SAMPLE } from '../cli-bench.ts';
 
-const SAMPLE = fileURLToPath(new URL('../../../models/union-7m', import.meta.url));
-const running = { signal: new AbortController().signal };
-
-let folder: string;
-let printed: string;
-beforeAll(async () => {
-  // Keeps Dawn's entry object reachable for the commands, which open their own device.
-  (await openTestGpu()).close();
-});
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'compressa-cli-'));
-  printed = '';
-  vi.spyOn(console, 'error').mockImplementation(() => undefined);
-  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
-    printed += text;
-    for (const callback of rest) if (typeof callback === 'function') callback();
-    return true;
-  });
-});
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await rm(folder, { recursive: true, force: true });
-});
+const cli = openCliBench();
 
 test('compress writes a model, and inspect shows it and its values', async () => {
-  const out = join(folder, 'deeper', 'q4');
+  const out = join(cli.folder, 'deeper', 'q4');
   await runCompress(SAMPLE, { out, format: 'q4_0', json: true }, running);
-  const report = JSON.parse(printed);
+  const report = JSON.parse(cli.printed);
   expect(report).toMatchObject({ version: 1, output: out, recipe: { rules: [{ format: 'q4_0' }] }, notices: [] });
   expect(report.bytesAfter).toBeLessThan(report.bytesBefore);
   expect((await readdir(out)).sort()).toEqual([
@@ -48,9 +24,9 @@ test('compress writes a model, and inspect shows it and its values', async () =>
     'tokenizer_config.json',
   ]);
 
-  printed = '';
+  cli.printed = '';
   await runInspect(out, { json: true, histogram: '*.layers.0.mlp.down_proj.*' }, running);
-  const seen = JSON.parse(printed);
+  const seen = JSON.parse(cli.printed);
   expect(seen.bytes).toBe(report.bytesAfter);
   const withValues = seen.tensors.filter((tensor: { values?: unknown }) => tensor.values);
   expect(withValues).toHaveLength(1);
@@ -60,59 +36,59 @@ test('compress writes a model, and inspect shows it and its values', async () =>
   expect(values.min).toBeLessThan(values.mean);
   expect(values.max).toBeGreaterThan(values.mean);
 
-  printed = '';
+  cli.printed = '';
   await runInspect(out, { histogram: 'model.norm.*' }, running);
-  expect(printed).toMatch(/model\.norm\.weight\n {2}values +\|.*█.*\|/);
+  expect(cli.printed).toMatch(/model\.norm\.weight\n {2}values +\|.*█.*\|/);
 
   await expect(runCompress(SAMPLE, { out }, running)).rejects.toThrow(FileError);
   await expect(runInspect(out, { histogram: 'nothing' }, running)).rejects.toThrow(ArgumentError);
 });
 
 test('the ending of the output chooses what is written, and a GGUF file is taken for a model', async () => {
-  const gguf = join(folder, 'q4.gguf');
+  const gguf = join(cli.folder, 'q4.gguf');
   await runCompress(SAMPLE, { out: gguf, format: 'q4_0' }, running);
-  await runCompress(gguf, { out: join(folder, 'folder'), format: 'keep' }, running);
-  await runCompress(gguf, { out: join(folder, 'file.safetensors'), format: 'keep' }, running);
-  expect((await readdir(join(folder, 'folder'))).sort()).toEqual([
+  await runCompress(gguf, { out: join(cli.folder, 'folder'), format: 'keep' }, running);
+  await runCompress(gguf, { out: join(cli.folder, 'file.safetensors'), format: 'keep' }, running);
+  expect((await readdir(join(cli.folder, 'folder'))).sort()).toEqual([
     'config.json',
     'model.safetensors',
     'tokenizer.json',
     'tokenizer_config.json',
   ]);
   const seen: unknown[] = [];
-  for (const model of [gguf, join(folder, 'folder'), join(folder, 'file.safetensors')]) {
-    printed = '';
+  for (const model of [gguf, join(cli.folder, 'folder'), join(cli.folder, 'file.safetensors')]) {
+    cli.printed = '';
     await runInspect(model, { json: true, histogram: '*.layers.0.self_attn.q_proj.*' }, running);
-    const { tensors, bytes } = JSON.parse(printed);
+    const { tensors, bytes } = JSON.parse(cli.printed);
     seen.push({ tensors, bytes });
   }
   expect(seen[1]).toEqual(seen[0]);
   expect(seen[2]).toEqual(seen[0]);
   // What is compressed already is not compressed again.
-  await expect(runCompress(gguf, { out: join(folder, 'q8.gguf'), format: 'q8_0' }, running)).rejects.toThrow(
+  await expect(runCompress(gguf, { out: join(cli.folder, 'q8.gguf'), format: 'q8_0' }, running)).rejects.toThrow(
     /already compressed/,
   );
-  printed = '';
+  cli.printed = '';
   await runModel(gguf, { ...prompted, json: true }, running);
-  expect(JSON.parse(printed)).toMatchObject({ model: gguf, reason: 'max-tokens' });
+  expect(JSON.parse(cli.printed)).toMatchObject({ model: gguf, reason: 'max-tokens' });
 });
 
 test('a dry run says what would be done and writes nothing', async () => {
-  const out = join(folder, 'q8');
+  const out = join(cli.folder, 'q8');
   await runCompress(SAMPLE, { out, format: 'q8_0', dryRun: true }, running);
-  expect(printed).toMatch(/linear +56 +q8_0/);
-  expect(printed).toContain('Memory (estimates)');
+  expect(cli.printed).toMatch(/linear +56 +q8_0/);
+  expect(cli.printed).toContain('Memory (estimates)');
   expect(existsSync(out)).toBe(false);
 });
 
-test('what is wrong with the command line is said before anything is written', async () => {
-  const out = join(folder, 'out');
-  const recipe = join(folder, 'recipe.json');
+test('what is wrong with the command line is cli.said before anything is written', async () => {
+  const out = join(cli.folder, 'out');
+  const recipe = join(cli.folder, 'recipe.json');
   await writeFile(recipe, '{"version": 1, "rule": []}');
   await expect(runCompress(SAMPLE, { out, recipe }, running)).rejects.toThrow(RecipeError);
   await expect(runCompress(SAMPLE, { out, recipe, format: 'q4_0' }, running)).rejects.toThrow(ArgumentError);
   // A file of bare tensors is no model.
-  const file = join(folder, 'tensors.safetensors');
+  const file = join(cli.folder, 'tensors.safetensors');
   await cp(join(SAMPLE, 'model.safetensors'), file);
   await expect(runCompress(file, { out }, running)).rejects.toThrow(ArgumentError);
   await expect(runCompress(file, { out: `${out}.gguf` }, running)).rejects.toThrow(ArgumentError);
@@ -121,39 +97,41 @@ test('what is wrong with the command line is said before anything is written', a
     /GGUF file can't hold int4-g64; it can hold f32, f16, .*q8_0/,
   );
   await expect(runCompress(SAMPLE, { out, format: 'q4_9' }, running)).rejects.toThrow(/Did you mean "q4_0"/);
-  await expect(runCompress(join(folder, 'none'), { out: `${out}.safetensors` }, running)).rejects.toThrow(FileError);
-  expect(await readdir(folder)).toEqual(['recipe.json']);
+  await expect(runCompress(join(cli.folder, 'none'), { out: `${out}.safetensors` }, running)).rejects.toThrow(
+    FileError,
+  );
+  expect(await readdir(cli.folder)).toEqual(['recipe.json']);
 });
 
 test('a cancelled command leaves nothing behind', async () => {
-  const out = join(folder, 'out');
+  const out = join(cli.folder, 'out');
   const controller = new AbortController();
   const run = runCompress(SAMPLE, { out }, controller);
   setTimeout(() => controller.abort(), 5);
   await expect(run).rejects.toThrow(CancelledError);
-  expect(await readdir(folder)).toEqual([]);
+  expect(await readdir(cli.folder)).toEqual([]);
 });
 
 const prompted = { prompt: 'My fellow citizens', maxTokens: 5, temperature: 0, topK: 0, topP: 1, seed: 0 };
 
 test('run writes the text as it comes, or one document', async () => {
   await runModel(SAMPLE, { ...prompted, json: true }, running);
-  const document = JSON.parse(printed);
+  const document = JSON.parse(cli.printed);
   expect(document).toMatchObject({ version: 1, model: SAMPLE, prompt: prompted.prompt, reason: 'max-tokens' });
   expect(document.tokens).toHaveLength(5);
   expect(document.tokensPerSecond).toBeGreaterThan(0);
 
-  printed = '';
+  cli.printed = '';
   await runModel(SAMPLE, prompted, running);
-  expect(printed).toBe(`${document.text}\n`);
+  expect(cli.printed).toBe(`${document.text}\n`);
 });
 
 test('run says what is wrong before it opens the GPU', async () => {
   // An adapter that is not there: opening the GPU would fail, too.
   const adapter = 'no such adapter';
-  await cp(SAMPLE, folder, { recursive: true });
-  await rm(join(folder, 'tokenizer.json'));
-  await expect(runModel(folder, { ...prompted, adapter }, running)).rejects.toThrow(ModelError);
+  await cp(SAMPLE, cli.folder, { recursive: true });
+  await rm(join(cli.folder, 'tokenizer.json'));
+  await expect(runModel(cli.folder, { ...prompted, adapter }, running)).rejects.toThrow(ModelError);
   await expect(runModel(SAMPLE, { ...prompted, adapter, topP: 0 }, running)).rejects.toThrow(ArgumentError);
 
   const refused = (...args: string[]) => {
@@ -189,9 +167,9 @@ test('help has examples and every format', () => {
     ['inspect', '--histogram'],
     ['run', '--max-tokens'],
   ] as const) {
-    printed = '';
+    cli.printed = '';
     program.commands.find((command) => command.name() === name)!.outputHelp();
-    expect(printed).toContain('Examples:');
-    expect(printed).toContain(word);
+    expect(cli.printed).toContain('Examples:');
+    expect(cli.printed).toContain(word);
   }
 });
