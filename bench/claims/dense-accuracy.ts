@@ -9,7 +9,8 @@ export const claim: Claim = {
     const reference = JSON.parse(readFileSync(`${SAMPLE_MODEL}/REFERENCE.json`, 'utf8'));
     const checkpoint = await openCheckpoint(await nodeFolder(SAMPLE_MODEL));
     const graph = graphOf(checkpoint.config, `${SAMPLE_MODEL}/config.json`);
-    const decoder = new Decoder(gpu, graph, await loadWeights(gpu, checkpoint, graph));
+    const weights = await loadWeights(gpu, checkpoint, graph);
+    const decoder = new Decoder(gpu, graph, weights);
     const bytes = readFileSync(`${SAMPLE_MODEL}/validation.tokens.u16`);
     const tokens = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
     const { perplexity } = await scoreWindows(decoder, decoder, cutWindows(tokens, { windows: 16 }));
@@ -22,6 +23,9 @@ export const claim: Claim = {
     const values = new Float32Array(
       (await gpu.readBack(logits.buffer, 0, prompt.length * graph.vocabulary * 4)).buffer,
     );
+    decoder.release();
+    for (const weight of weights.values()) weight.release();
+    await checkpoint.close();
     const last = values.subarray((prompt.length - 1) * graph.vocabulary);
     const top: [number, number][] = reference.prompt['last position, f64'].top10;
     const worst = Math.max(...top.map(([id, value]) => Math.abs(last[id]! - value)));

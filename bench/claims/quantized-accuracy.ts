@@ -36,6 +36,7 @@ export const claim: Claim = {
         },
       );
     }
+    await original.close();
     return results;
   },
 };
