@@ -87,7 +87,7 @@ test('a wrong format in a recipe is found in its file', async () => {
   await expect(run).rejects.toThrow(/recipe\.json: rules\.1\.format: There is no format "q4_9"/);
 });
 
-test('a file without tensors is not cli.said to be smaller', async () => {
+test('a file without tensors is not said to be smaller', async () => {
   const sink = memorySink();
   await (await writeSafetensors(sink, [], {})).finish();
   const empty = join(cli.folder, 'empty.safetensors');
@@ -97,7 +97,7 @@ test('a file without tensors is not cli.said to be smaller', async () => {
   expect(cli.printed).not.toContain('times');
 });
 
-test('what a format makes larger is cli.said to be larger', async () => {
+test('what a format makes larger is said to be larger', async () => {
   const out = join(cli.folder, 'out.safetensors');
   await runCompress(WEIGHTS, { out, format: 'f32', dryRun: true }, running);
   expect(cli.printed).toMatch(/\(1\.\d\d times larger\)/);

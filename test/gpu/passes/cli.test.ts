@@ -81,7 +81,7 @@ test('a dry run says what would be done and writes nothing', async () => {
   expect(existsSync(out)).toBe(false);
 });
 
-test('what is wrong with the command line is cli.said before anything is written', async () => {
+test('what is wrong with the command line is said before anything is written', async () => {
   const out = join(cli.folder, 'out');
   const recipe = join(cli.folder, 'recipe.json');
   await writeFile(recipe, '{"version": 1, "rule": []}');

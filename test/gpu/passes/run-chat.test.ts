@@ -45,7 +45,7 @@ test('run --chat answers by the template, which a compressed model keeps', async
   expect(JSON.parse(cli.printed).promptTokens).toEqual(plain.promptTokens);
 });
 
-test('what a conversation lacks is cli.said before the GPU is opened', async () => {
+test('what a conversation lacks is said before the GPU is opened', async () => {
   // An adapter that is not there: opening the GPU would fail, too.
   const adapter = 'no such adapter';
   await expect(runModel(model, { ...asked, adapter, system: 'Be brief.' }, running)).rejects.toThrow(ArgumentError);
