@@ -5,24 +5,26 @@
 // The quotient's 25 bits (24 and a guard bit) are estimated in floating point and corrected by the exact remainder,
 // which fits 32 bits because everything but its low word cancels.
 fn divide_bits(a: u32, b: u32) -> u32 {
-  let ma = (a & 0x7fffffu) | 0x800000u;
-  let mb = (b & 0x7fffffu) | 0x800000u;
+  // Signed: conversions of unsigned numbers are slow where the vector unit has none.
+  let ma = bitcast<i32>((a & 0x7fffffu) | 0x800000u);
+  let mb = bitcast<i32>((b & 0x7fffffu) | 0x800000u);
   let less = select(0u, 1u, ma < mb);
-  let exponent = i32(a >> 23u) - i32(b >> 23u) + 127 - i32(less);
-  var quotient = u32(f32(ma) / f32(mb) * f32(0x1000000u << less));
-  var rest = bitcast<i32>((ma << (24u + less)) - quotient * mb);
-  let divisor = bitcast<i32>(mb);
-  // The estimate is off by a few units at most; the bound only keeps a broken device from hanging.
-  for (var i = 0; i < 16 && rest < 0; i++) {
-    rest += divisor;
-    quotient--;
-  }
-  for (var i = 0; i < 16 && rest >= divisor; i++) {
-    rest -= divisor;
-    quotient++;
-  }
-  let mantissa = quotient >> 1u;
-  let up = (quotient & 1u) & (select(0u, 1u, rest != 0) | (mantissa & 1u));
+  let exponent = i32(a >> 23u) - i32(b >> 23u) + 127 - bitcast<i32>(less);
+  let inverse = 1.0 / f32(mb);
+  var quotient = i32(f32(ma) * inverse * select(0x1p24, 0x1p25, ma < mb));
+  var rest = bitcast<i32>((bitcast<u32>(ma) << (24u + less)) - bitcast<u32>(quotient * mb));
+  // The estimate is off by a few units. Their number is estimated in its turn, and off by one at most.
+  let units = i32(floor(f32(rest) * inverse));
+  quotient += units;
+  rest -= units * mb;
+  let under = rest < 0;
+  quotient -= select(0, 1, under);
+  rest += select(0, mb, under);
+  let over = rest >= mb;
+  quotient += select(0, 1, over);
+  rest -= select(0, mb, over);
+  let mantissa = bitcast<u32>(quotient >> 1u);
+  let up = (bitcast<u32>(quotient) & 1u) & (select(0u, 1u, rest != 0) | (mantissa & 1u));
   // A carry out of the mantissa lands in the exponent, as it should.
   let bits = (u32(max(exponent, 1)) << 23u) + (mantissa - 0x800000u) + up;
   return select(select(bits, 0x7f7fffffu, exponent > 254), 0u, exponent < 1);
