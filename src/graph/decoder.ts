@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, OutOfMemoryError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
@@ -9,9 +9,12 @@ import { type Batch, type BatchOptions, type DecoderBuffers, type LayerCache, pl
 import type { Graph } from './graph.ts';
 
 export interface DecoderOptions {
-  /** Positions that the key and value caches hold; default: what the model was made for. */
+  /** Positions that the key and value caches hold; default: what the model was made for, up to 4096. */
   readonly maxPositions?: number;
 }
+
+/** Models made for a hundred thousand positions would fill most GPUs with caches that few texts need. */
+const DEFAULT_POSITIONS = 4096;
 
 /** Kinds of prompt batches that keep their recording and activations. */
 const MAX_PROMPT_BATCHES = 4;
@@ -31,11 +34,16 @@ export class Decoder {
   readonly #owned: GPUBuffer[] = [];
   #position = 0;
 
-  /** @throws OutOfMemoryError */
+  /** @throws OutOfMemoryError; ArgumentError for more positions than the model was made for */
   constructor(gpu: Gpu, graph: Graph, weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) {
     this.gpu = gpu;
     this.graph = graph;
-    this.maxPositions = options.maxPositions ?? graph.maxPositions;
+    this.maxPositions = options.maxPositions ?? Math.min(graph.maxPositions, DEFAULT_POSITIONS);
+    if (!(Number.isInteger(this.maxPositions) && this.maxPositions >= 1 && this.maxPositions <= graph.maxPositions)) {
+      throw new ArgumentError(
+        `Caches for ${this.maxPositions} positions; the model was made for ${graph.maxPositions}: give a whole number from 1 up to that.`,
+      );
+    }
     const allocate = (bytes: number, label: string): BufferView => {
       const buffer = gpu.memory.allocate(bytes, label);
       this.#owned.push(buffer);
@@ -47,7 +55,13 @@ export class Decoder {
     try {
       for (const [index, operation] of graph.operations.entries()) {
         if (operation.op === 'attention') {
-          const bytes = this.maxPositions * operation.kvHeads * operation.headDim * 4;
+          const position = operation.kvHeads * operation.headDim * 4;
+          const bytes = this.maxPositions * position;
+          if (bytes > gpu.bindingLimit) {
+            throw new OutOfMemoryError(
+              `A cache for ${this.maxPositions} positions takes ${bytes} bytes; this device binds ${gpu.bindingLimit} at once. Give ${Math.floor(gpu.bindingLimit / position)} positions (maxPositions), or fewer.`,
+            );
+          }
           caches[operation.cache] = { k: allocate(bytes, 'key cache'), v: allocate(bytes, 'value cache') };
         }
         if (operation.op === 'rotary') {

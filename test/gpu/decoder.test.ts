@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ArgumentError, OutOfMemoryError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import type { Graph } from '../../src/graph/graph.ts';
 import { ReferenceRun } from '../../src/graph/reference.ts';
@@ -73,4 +75,24 @@ test('token by token over the cache equals all at once', async () => {
   await expect(whole.forward([graph.vocabulary])).rejects.toThrow(/vocabulary/);
   whole.release();
   stepwise.release();
+});
+
+test('caches that the model or the device does not take are refused, and nothing is kept', async () => {
+  const before = gpu.memory.bytesInUse;
+  for (const maxPositions of [0, -1, 1.5, Number.NaN, graph.maxPositions + 1]) {
+    expect(() => new Decoder(gpu, graph, weights, { maxPositions }), String(maxPositions)).toThrow(ArgumentError);
+  }
+  const narrow = await openGpu({ device: gpu.device, bindingLimit: 64 * 1024 });
+  const { num_key_value_heads: heads, head_dim: headDim } = JSON.parse(readFileSync(`${FOLDER}/config.json`, 'utf8'));
+  const position = heads * headDim * 4;
+  expect(() => new Decoder(narrow, graph, weights)).toThrow(OutOfMemoryError);
+  expect(() => new Decoder(narrow, graph, weights)).toThrow(`Give ${Math.floor((64 * 1024) / position)} positions`);
+  expect(narrow.memory.bytesInUse).toBe(0);
+  expect(gpu.memory.bytesInUse).toBe(before);
+});
+
+test('a model made for more positions than most texts need gets caches for fewer', () => {
+  const decoder = new Decoder(gpu, { ...graph, maxPositions: 131_072 }, weights);
+  expect(decoder.maxPositions).toBe(4096);
+  decoder.release();
 });
