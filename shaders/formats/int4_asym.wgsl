@@ -3,16 +3,13 @@
 // #include "shared/scales.wgsl"
 // #include "shared/zeros.wgsl"
 // #include "shared/nibbles.wgsl"
-@group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
 
 override GROUP: u32 = 32;
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
-  let nibbles = weight_codes[at >> 5u][(at >> 3u) & 3u] >> (at & 4u);
-  let codes = unpack_nibbles(nibbles);
-  return load_scale(at / GROUP) * (vec4<f32>(codes) - load_zero(at / GROUP));
+  return load_scale(at / GROUP) * (vec4<f32>(unpack_nibbles(nibbles_at(at))) - load_zero(at / GROUP));
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
@@ -20,22 +17,21 @@ fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
 }
 
 // A chunk: consecutive weights of a row, from a multiple of CHUNK on; chunk4 · chunk_scale are weights 4i .. 4i + 3 of it.
-const CHUNK = 32u;
+const CHUNK = 16u;
 
 struct Chunk {
-  words: vec4<u32>,
+  words: vec2<u32>,
   scale: f32,
   zero: f32,
 }
 
 fn load_chunk(row: u32, k: u32) -> Chunk {
   let at = row * row_length() + k;
-  return Chunk(weight_codes[at >> 5u], load_scale(at / GROUP), load_zero(at / GROUP));
+  return Chunk(weight_codes[at >> 4u], load_scale(at / GROUP), load_zero(at / GROUP));
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  let codes = unpack_nibbles(chunk.words[i >> 1u] >> ((i & 1u) << 2u));
-  return vec4<f32>(codes) - chunk.zero;
+  return vec4<f32>(unpack_nibbles(nibbles_of(chunk.words, i))) - chunk.zero;
 }
 
 fn chunk_scale(chunk: Chunk) -> f32 {

@@ -7,11 +7,15 @@
 
 override GROUP: u32 = 32;
 
+// The four bytes of a word; through signed integers, which software devices convert in one instruction.
+fn bytes_of(word: u32) -> vec4<f32> {
+  return vec4<f32>(vec4<i32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu)));
+}
+
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
-  let codes = (vec4<u32>(weight_codes[at >> 4u][(at >> 2u) & 3u]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
-  return load_scale(at / GROUP) * (vec4<f32>(codes) - load_zero(at / GROUP));
+  return load_scale(at / GROUP) * (bytes_of(weight_codes[at >> 4u][(at >> 2u) & 3u]) - load_zero(at / GROUP));
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
@@ -33,8 +37,7 @@ fn load_chunk(row: u32, k: u32) -> Chunk {
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  let codes = (vec4<u32>(chunk.words[i]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
-  return vec4<f32>(codes) - chunk.zero;
+  return bytes_of(chunk.words[i]) - chunk.zero;
 }
 
 fn chunk_scale(chunk: Chunk) -> f32 {

@@ -3,13 +3,11 @@
 // #include "shared/scales.wgsl"
 // #include "shared/minima.wgsl"
 // #include "shared/nibbles.wgsl"
-@group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
-  let nibbles = weight_codes[at >> 5u][(at >> 3u) & 3u] >> (at & 4u);
-  return load_scale(at >> 5u) * vec4<f32>(unpack_nibbles(nibbles)) + load_minimum(at >> 5u);
+  return load_scale(at >> 5u) * vec4<f32>(unpack_nibbles(nibbles_at(at))) + load_minimum(at >> 5u);
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
@@ -19,21 +17,21 @@ fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
 // A chunk: consecutive weights of a row, from a multiple of CHUNK on; chunk4 · chunk_scale are weights 4i .. 4i + 3 of it.
 // A minimum can't be divided by a scale that may be zero, so chunk4 gives finished weights. scale · code is exact, whether it is
 // fused with the sum or not: a weight is rounded once, as load4 rounds it.
-const CHUNK = 32u;
+const CHUNK = 16u;
 
 struct Chunk {
-  words: vec4<u32>,
+  words: vec2<u32>,
   scale: f32,
   minimum: f32,
 }
 
 fn load_chunk(row: u32, k: u32) -> Chunk {
-  let block = (row * row_length() + k) >> 5u;
-  return Chunk(weight_codes[block], load_scale(block), load_minimum(block));
+  let at = row * row_length() + k;
+  return Chunk(weight_codes[at >> 4u], load_scale(at >> 5u), load_minimum(at >> 5u));
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  return chunk.scale * vec4<f32>(unpack_nibbles(chunk.words[i >> 1u] >> ((i & 1u) << 2u))) + chunk.minimum;
+  return chunk.scale * vec4<f32>(unpack_nibbles(nibbles_of(chunk.words, i))) + chunk.minimum;
 }
 
 fn chunk_scale(chunk: Chunk) -> f32 {

@@ -2,14 +2,12 @@
 // The kernel declares `fn row_length() -> u32`, the weights in a row: a multiple of 32.
 // #include "shared/scales.wgsl"
 // #include "shared/fives.wgsl"
-@group(1) @binding(0) var<storage, read> weight_codes: array<vec4<u32>>;
 @group(1) @binding(2) var<storage, read> weight_high: array<u32>;
 
 // Weights k .. k + 3 of a row.
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let at = row * row_length() + k;
-  let nibbles = weight_codes[at >> 5u][(at >> 3u) & 3u] >> (at & 4u);
-  return load_scale(at >> 5u) * (unpack_fives(nibbles, weight_high[at >> 5u] >> (at & 31u)) - 16.0);
+  return load_scale(at >> 5u) * (unpack_fives(nibbles_at(at), weight_high[at >> 5u] >> (at & 31u)) - 16.0);
 }
 
 fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
@@ -17,21 +15,21 @@ fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
 }
 
 // A chunk: consecutive weights of a row, from a multiple of CHUNK on; chunk4 · chunk_scale are weights 4i .. 4i + 3 of it.
-const CHUNK = 32u;
+const CHUNK = 16u;
 
 struct Chunk {
-  words: vec4<u32>,
-  high: u32,
+  words: vec2<u32>,
+  high: u32, // fifth bits, bit 0 for the first weight
   scale: f32,
 }
 
 fn load_chunk(row: u32, k: u32) -> Chunk {
-  let block = (row * row_length() + k) >> 5u;
-  return Chunk(weight_codes[block], weight_high[block], load_scale(block));
+  let at = row * row_length() + k;
+  return Chunk(weight_codes[at >> 4u], weight_high[at >> 5u] >> (at & 16u), load_scale(at >> 5u));
 }
 
 fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
-  return unpack_fives(chunk.words[i >> 1u] >> ((i & 1u) << 2u), chunk.high >> (i << 2u)) - 16.0;
+  return unpack_fives(nibbles_of(chunk.words, i), chunk.high >> (i << 2u)) - 16.0;
 }
 
 fn chunk_scale(chunk: Chunk) -> f32 {
