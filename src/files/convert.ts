@@ -2,14 +2,19 @@ import { FormatError, NonFiniteError } from '../errors.ts';
 import { f16BitsToF32, f32ToF16Bits } from '../formats/float16.ts';
 import type { ElementType } from '../formats/format.ts';
 import { ELEMENT_BYTES } from './element-type.ts';
+import { float8Values, isFloat8 } from './float8.ts';
 
 /**
- * The values of little-endian elements as f32: exact for F32, F16 and BF16, rounded to nearest for F64.
+ * The values of little-endian elements as f32: exact for F32, F16, BF16 and floats of eight bits, rounded to nearest for F64.
  * @throws FormatError for types that hold no real numbers, or bytes that are no whole number of elements.
  */
 export function decodeToF32(bytes: Uint8Array, type: ElementType): Float32Array<ArrayBuffer> {
   if (bytes.byteLength % ELEMENT_BYTES[type] !== 0) {
     throw new FormatError(`${bytes.byteLength} bytes are no whole number of ${type} elements.`);
+  }
+  if (isFloat8(type)) {
+    const values = float8Values(type);
+    return Float32Array.from(bytes, (code) => values[code]!);
   }
   // A copy: a view's offset need not be a multiple of the element size. Every host of WebGPU is little-endian.
   const buffer = bytes.slice().buffer;
@@ -32,7 +37,7 @@ export function decodeToF32(bytes: Uint8Array, type: ElementType): Float32Array<
     }
     default:
       throw new FormatError(
-        `Elements of type ${type} are no real numbers; only F64, F32, F16 and BF16 tensors are weights.`,
+        `Elements of type ${type} can't be read as numbers; only F64, F32, F16, BF16, F8_E4M3 and F8_E5M2 tensors are weights.`,
       );
   }
 }

@@ -1,8 +1,9 @@
 import type { ElementType } from '../formats/format.ts';
 
-/** Bytes of one element of each type. */
+/** Bytes of one element of each type; those below a byte are packed, and a tensor of them ends at a whole byte. */
 export const ELEMENT_BYTES: Readonly<Record<ElementType, number>> = {
   F64: 8,
+  C64: 8,
   I64: 8,
   U64: 8,
   F32: 4,
@@ -12,9 +13,17 @@ export const ELEMENT_BYTES: Readonly<Record<ElementType, number>> = {
   BF16: 2,
   I16: 2,
   U16: 2,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  F8_E4M3FNUZ: 1,
+  F8_E5M2FNUZ: 1,
+  F8_E8M0: 1,
   I8: 1,
   U8: 1,
   BOOL: 1,
+  F6_E2M3: 0.75,
+  F6_E3M2: 0.75,
+  F4: 0.5,
 };
 
 /** Whether `text` names an element type that Compressa reads. */

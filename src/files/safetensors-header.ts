@@ -121,6 +121,10 @@ function parseEntry(file: string, name: string, value: Json, dataStart: number, 
   }
   const count = elementCount(shape);
   const byteLength = count === undefined ? undefined : count * ELEMENT_BYTES[dtype];
+  // Halves and quarters of a byte are exact here: what is no integer ends within a byte.
+  if (byteLength !== undefined && byteLength <= Number.MAX_SAFE_INTEGER && !Number.isInteger(byteLength)) {
+    return fail(`ends inside a byte: shape [${shape}] of ${dtype} takes ${byteLength} bytes ${at}`);
+  }
   if (byteLength === undefined || !Number.isSafeInteger(byteLength)) {
     return fail(`has an absurd size: shape [${shape}] of ${dtype} ${at}`);
   }

@@ -26,7 +26,8 @@ export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /**
    * The little-endian bytes of rows `rowStart` to `rowStart + rowCount` of the first dimension; by default all. A scalar is one row.
-   * @throws FileError for a name that the file lacks, or a file that shrank; ArgumentError for rows out of range.
+   * @throws FileError for a name that the file lacks, or a file that shrank; ArgumentError for rows out of range, or, in types
+   * of less than a byte, rows that begin or end inside one.
    */
   readonly read: ReadTensor;
   close(): Promise<void>;
@@ -96,5 +97,12 @@ function rowRange(file: string, info: TensorInfo, rowStart: number, rowCount?: n
     );
   }
   const rowBytes = rows === 0 ? 0 : info.byteLength / rows;
-  return [info.offset + rowStart * rowBytes, count * rowBytes];
+  const [start, byteLength] = [rowStart * rowBytes, count * rowBytes];
+  if (!Number.isInteger(start) || !Number.isInteger(byteLength)) {
+    throw new ArgumentError(
+      `${file}: ${count} rows of tensor ${quote(info.name)} from row ${rowStart} are no whole bytes of ${info.type}. ` +
+        'Read all rows, or multiples of eight.',
+    );
+  }
+  return [info.offset + start, byteLength];
 }

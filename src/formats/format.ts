@@ -1,11 +1,20 @@
 import type { ShaderSource } from '../gpu/shader-source.ts';
 
-/** Element types of the arrays that make up a stored weight, as safetensors names them. */
+/** Every element type of safetensors, by the name that it has there. */
 export type ElementType =
   | 'F64'
   | 'F32'
   | 'F16'
   | 'BF16'
+  | 'F8_E4M3'
+  | 'F8_E5M2'
+  | 'F8_E4M3FNUZ'
+  | 'F8_E5M2FNUZ'
+  | 'F8_E8M0'
+  | 'F6_E2M3'
+  | 'F6_E3M2'
+  | 'F4'
+  | 'C64'
   | 'I64'
   | 'I32'
   | 'I16'

@@ -30,6 +30,41 @@ describe('decodeToF32', () => {
     expect([half[0x3c00], half[0xc000], half[0x7bff], half[1]]).toEqual([1, -2, 65504, 2 ** -24]);
   });
 
+  /** A decimal number's digits, then a power of two: what the papers define, without bit arithmetic of ours. */
+  const float8 = (exponent: number, bias: number) => (code: number) => {
+    const bits = code.toString(2).padStart(8, '0');
+    const [e, m] = [Number.parseInt(bits.slice(1, 1 + exponent), 2), bits.slice(1 + exponent)];
+    const fraction = Number.parseInt(m, 2) / 2 ** m.length;
+    const size = e === 0 ? fraction * 2 ** (1 - bias) : (1 + fraction) * 2 ** (e - bias);
+    return bits[0] === '1' ? -size : size;
+  };
+  const codes = (...values: number[]) => new Set(values);
+  test.each([
+    ['F8_E4M3', float8(4, 7), codes(0x7f, 0xff), codes()],
+    ['F8_E5M2', float8(5, 15), codes(0x7d, 0x7e, 0x7f, 0xfd, 0xfe, 0xff), codes(0x7c, 0xfc)],
+    ['F8_E4M3FNUZ', float8(4, 8), codes(0x80), codes()],
+    ['F8_E5M2FNUZ', float8(5, 16), codes(0x80), codes()],
+  ] as const)('every %s code has its value', (type, value, nan, infinite) => {
+    const all = Uint8Array.from({ length: 256 }, (_, code) => code);
+    const decoded = decodeToF32(all, type);
+    expect(decoded).toHaveLength(256);
+    for (const [code, got] of decoded.entries()) {
+      const sign = code < 128 ? 1 : -1;
+      const wanted = nan.has(code) ? Number.NaN : infinite.has(code) ? sign * Infinity : value(code);
+      if (!Object.is(got, wanted)) expect.fail(`code ${code}: ${got} where it is ${wanted}`);
+    }
+  });
+
+  test('floats of eight bits reach what their papers say', () => {
+    const extremes = (type: 'F8_E4M3' | 'F8_E5M2' | 'F8_E4M3FNUZ' | 'F8_E5M2FNUZ', ...codes: number[]) => [
+      ...decodeToF32(Uint8Array.from(codes), type),
+    ];
+    expect(extremes('F8_E4M3', 0x7e, 0xfe, 0x08, 0x01, 0x38, 0x80)).toEqual([448, -448, 2 ** -6, 2 ** -9, 1, -0]);
+    expect(extremes('F8_E5M2', 0x7b, 0x04, 0x01, 0x3c, 0x80)).toEqual([57344, 2 ** -14, 2 ** -16, 1, -0]);
+    expect(extremes('F8_E4M3FNUZ', 0x7f, 0x40)).toEqual([240, 1]);
+    expect(extremes('F8_E5M2FNUZ', 0x7f, 0x40)).toEqual([57344, 1]);
+  });
+
   test('F64 is rounded to nearest', () => {
     const values = Float64Array.of(1.5, 1 + 2 ** -30, -(2 ** 200), 2 ** -160);
     expect([...decodeToF32(bytesOf(values), 'F64')]).toEqual([1.5, 1, -Infinity, 0]);
@@ -38,6 +73,9 @@ describe('decodeToF32', () => {
   test('integers and broken lengths are refused', () => {
     expect(() => decodeToF32(new Uint8Array(8), 'I32')).toThrow(FormatError);
     expect(() => decodeToF32(new Uint8Array(7), 'F32')).toThrow(/7 bytes/);
+    for (const type of ['F4', 'F6_E2M3', 'F8_E8M0', 'C64', 'BOOL'] as const) {
+      expect(() => decodeToF32(new Uint8Array(24), type)).toThrow(new RegExp(`${type} can't be read as numbers`));
+    }
   });
 });
 

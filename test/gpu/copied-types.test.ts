@@ -1,0 +1,62 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openCheckpoint } from '../../src/files/checkpoint.ts';
+import { ELEMENT_BYTES } from '../../src/files/element-type.ts';
+import { byteLengthOf, type TensorSpec, writeSafetensors } from '../../src/files/safetensors-write.ts';
+import { memorySink } from '../../src/files/sink.ts';
+import { memorySource } from '../../src/files/source.ts';
+import type { ElementType } from '../../src/formats/format.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { compress } from '../../src/passes/compress.ts';
+import { openTestGpu } from './open-test-gpu.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu?.close());
+
+const types = (Object.keys(ELEMENT_BYTES) as ElementType[]).filter((type) => !['F32', 'F16', 'BF16'].includes(type));
+const specs: TensorSpec[] = [
+  ...types.map((type): TensorSpec => ({ name: `${type}.weight`, type, shape: [40, 64] })),
+  { name: 'dense.weight', type: 'F32', shape: [40, 64] },
+];
+const contents = new Map(
+  specs.map((spec, seed) => {
+    const bytes = Uint8Array.from({ length: byteLengthOf(spec) }, (_, i) => (i * 37 + seed * 11) % 256);
+    // No NaN: those are refused. The high half of an f64, or all of an f32, below the exponent of all ones.
+    if (spec.type === 'F64' || spec.type === 'F32') {
+      for (let i = ELEMENT_BYTES[spec.type] - 1; i < bytes.length; i += ELEMENT_BYTES[spec.type]) bytes[i] = 0x3d;
+    }
+    return [spec.name, bytes] as const;
+  }),
+);
+
+// In one piece, and eight rows at a time, where types of less than a byte are cut.
+test.each([undefined, 1])(
+  'matrices that no format quantizes are copied byte for byte (chunks: %s)',
+  async (chunkBytes) => {
+    const input = memorySink();
+    const writer = await writeSafetensors(input, specs);
+    for (const { name } of specs) await writer.write(name, contents.get(name)!);
+    await writer.finish();
+    const output = memorySink('out.safetensors');
+    const report = await compress(memorySource('in.safetensors', input.bytes()), output, {
+      gpu,
+      format: 'q8_0',
+      ...(chunkBytes && { chunkBytes }),
+    });
+    expect(report.tensors.map(({ name, format }) => [name, format])).toEqual(
+      expect.arrayContaining([
+        ...types.map((type) => [`${type}.weight`, type.toLowerCase()]),
+        ['dense.weight', 'q8_0'],
+      ]),
+    );
+    const checkpoint = await openCheckpoint(memorySource('out.safetensors', output.bytes()));
+    for (const type of types) {
+      const name = `${type}.weight`;
+      expect(checkpoint.tensors.get(name)).toMatchObject({ type, shape: [40, 64] });
+      expect(Buffer.compare(await checkpoint.read(name), contents.get(name)!), name).toBe(0);
+    }
+    await checkpoint.close();
+  },
+);
