@@ -70,19 +70,18 @@ export { type Family, families, graphOf } from './models/families.ts';
 export { type SentencePieceVocabulary, sentencePieceTokenizer } from './models/sentencepiece.ts';
 export type { StreamDecoder } from './models/stream-decoder.ts';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
+export { type CompressReport, compress, planCompression } from './passes/compress.ts';
 export {
   type CompressOptions,
   type CompressProgress,
-  type CompressReport,
-  compress,
   DEFAULT_FORMAT,
   type OutputKind,
-  planCompression,
   type RecipeOptions,
-} from './passes/compress.ts';
+} from './passes/compress-options.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
+export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
 export type { Recording, RunOptions } from './scheduler/scheduler.ts';
 export { type Accuracy, cutWindows, scoreWindows, type WindowOptions } from './verify/accuracy.ts';

@@ -7,13 +7,8 @@ import { nodeOutput } from '../files/node-output.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
-import {
-  type CompressReport,
-  compress,
-  type OutputKind,
-  planCompression,
-  type RecipeOptions,
-} from '../passes/compress.ts';
+import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
+import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';

@@ -5,7 +5,7 @@ import { ggufFormats } from '../files/gguf/checkpoint.ts';
 import { type GgufConfig, ggufConfigOf } from '../files/gguf/config-write.ts';
 import { type GgmlType, ggmlTypeByName } from '../files/gguf/ggml-types.ts';
 import { type RowOrder, toInterleaved } from '../files/gguf/row-order.ts';
-import { ggufName, rotatedRows } from '../files/gguf/tensor-names.ts';
+import { ggufName, isNorm, rotatedRows } from '../files/gguf/tensor-names.ts';
 import type { GgufTensorSpec } from '../files/gguf/write.ts';
 import { quote } from '../files/text.ts';
 import type { Format } from '../formats/format.ts';
@@ -17,8 +17,6 @@ import type { AnyWeight } from './stored-weight.ts';
 export interface GgufTarget {
   readonly architecture: GgufArchitecture;
   readonly config: GgufConfig;
-  /** The head is the embedding. */
-  readonly tiedHead: boolean;
 }
 
 /** Where and how a GGUF file holds a tensor. */
@@ -35,16 +33,12 @@ export interface GgufPlacement {
 export function ggufTarget({ name, config }: Checkpoint): GgufTarget {
   const architecture = config && architectureOf(config);
   if (!config || !architecture) {
-    const known = ggufArchitectures.flatMap(({ huggingFace }) => huggingFace).join(', ');
+    const known = ggufArchitectures.map(({ huggingFace }) => huggingFace).join(', ');
     throw new ModelError(
       `${name}: models of this kind are not written to GGUF; known are ${known}. Choose a folder or a .safetensors file.`,
     );
   }
-  return {
-    architecture,
-    config: ggufConfigOf(config, architecture, `${name}/config.json`),
-    tiedHead: config.tie_word_embeddings === true,
-  };
+  return { architecture, config: ggufConfigOf(config, architecture, `${name}/config.json`) };
 }
 
 /** Refuses a recipe with formats that no GGUF file holds. @throws FormatError that names those that one does */
@@ -67,15 +61,15 @@ export function placeInGguf(
   weight: AnyWeight,
   role: Role,
   target: Format | undefined,
-  { architecture, config, tiedHead }: GgufTarget,
+  { architecture, config }: GgufTarget,
 ): GgufPlacement | { readonly kind: 'left-out'; readonly notice: string } {
   if (name.endsWith('.rotary_emb.inv_freq')) {
     return { kind: 'left-out', notice: `${quote(name)} is left out: the config says it.` };
   }
-  if (tiedHead && role !== 'head' && name === 'lm_head.weight') {
+  if (config.tiedHead && role !== 'head' && name === 'lm_head.weight') {
     return { kind: 'left-out', notice: `${quote(name)} is left out: the head is the embedding.` };
   }
-  const gguf = ggufName(name);
+  const gguf = ggufName(name, architecture.postNorms);
   if (gguf === undefined) {
     throw new ModelError(
       `Tensor ${quote(name)} has no place in a GGUF file of a ${architecture.name} model. Choose a folder or a .safetensors file.`,
@@ -84,7 +78,9 @@ export function placeInGguf(
   const toF32 = weight.kind === 'dense' && weight.shape.length < 2 && weight.info.type !== 'F32';
   const type = typeOf(name, weight, target, toF32);
   const order = architecture.interleaved && rotatedRows(name) ? { order: toInterleaved(config.headDim) } : {};
-  return { kind: 'placed', spec: { name: gguf, type, shape: weight.shape }, toF32, ...order };
+  const addend = weight.kind === 'dense' && isNorm(name) ? architecture.normOffset : 0;
+  const spec = { name: gguf, type, shape: weight.shape, ...(addend !== 0 && { addend }) };
+  return { kind: 'placed', spec, toF32, ...order };
 }
 
 function typeOf(name: string, weight: AnyWeight, target: Format | undefined, toF32: boolean): GgmlType {

@@ -3,12 +3,12 @@ import { checkCancelled } from '../files/cancel.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { decodeToF32, encodeF16 } from '../files/convert.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
-import type { Format } from '../formats/format.ts';
-import { contentBytes } from '../formats/layout.ts';
+import type { Format, HostArrays } from '../formats/format.ts';
+import { arrayBytes, contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
-import { allocateWeight, padToWord, type Weight } from '../kernels/weight.ts';
+import { allocateWeight, padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import {
   chunkRows,
@@ -81,6 +81,64 @@ export async function dequantizedWeights(
   };
 }
 
+/** The format in which `loadWeight` puts a weight on the GPU. */
+export const gpuFormat = (stored: StoredWeight, role: GraphWeight['role'], options: LoadOptions = {}): Format =>
+  stored.kind === 'quantized' ? stored.format : targetOf(stored.info, role, options);
+
+/**
+ * Brings some rows of a matrix onto the GPU as a matrix of those rows only: all that an embedding reads for a text. Neighbours are read
+ * together. `rows` ascend. The caller releases it.
+ * @throws FileError, OutOfMemoryError, CancelledError
+ */
+export async function gatherRows(
+  gpu: Gpu,
+  checkpoint: Checkpoint,
+  { name, role }: Pick<GraphWeight, 'name' | 'role'>,
+  rows: Uint32Array,
+  signal?: AbortSignal,
+): Promise<Weight> {
+  const stored = findWeight(checkpoint, name);
+  const format = gpuFormat(stored, role);
+  const { k } = matrixShape(stored.shape);
+  const arrays: HostArrays = {};
+  for (const [i, array] of format.arrays.entries()) {
+    const rowBytes = contentBytes(array, 1, k);
+    const all = new Uint8Array(arrayBytes(array, rows.length, k));
+    for (const { at, range } of runsOf(rows, sourceRowBytes(stored, i))) {
+      const bytes = await readPart(checkpoint, stored, i, format, range, signal);
+      for (let row = at; row < rows.length && rows[row]! < range.start + range.count; row++) {
+        const from = (rows[row]! - range.start) * rowBytes;
+        all.set(bytes.subarray(from, from + rowBytes), row * rowBytes);
+      }
+    }
+    arrays[array.name] = all;
+  }
+  return uploadWeight(gpu, format, rows.length, k, arrays, name);
+}
+
+/** Bytes between two rows that cost less to read than a second request does. */
+const GAP_BYTES = 32 * 1024;
+
+/** Most bytes of rows that are read together. */
+const RUN_BYTES = 4 * 1024 * 1024;
+
+/** Ranges that cover the rows, each with the index of its first one. */
+function* runsOf(rows: Uint32Array, rowBytes: number): Generator<{ at: number; range: RowRange }> {
+  for (let at = 0; at < rows.length; ) {
+    const start = rows[at]!;
+    let end = at + 1;
+    while (
+      end < rows.length &&
+      (rows[end]! - rows[end - 1]! - 1) * rowBytes <= GAP_BYTES &&
+      (rows[end]! - start + 1) * rowBytes <= RUN_BYTES
+    ) {
+      end++;
+    }
+    yield { at, range: { start, count: rows[end - 1]! - start + 1 } };
+    at = end;
+  }
+}
+
 /** The format in which a dense weight lies on the GPU. */
 function targetOf(info: TensorInfo, role: GraphWeight['role'], options: LoadOptions): Format {
   if (role === 'norm' || role === 'bias') return formatByName('f32');
@@ -88,16 +146,30 @@ function targetOf(info: TensorInfo, role: GraphWeight['role'], options: LoadOpti
   return choice === undefined ? (denseFormatOf(info.type) ?? formatByName('f32')) : formatByName(choice);
 }
 
-async function loadWeight(
+/** Consecutive rows of a matrix, or elements of a vector. */
+export interface RowRange {
+  readonly start: number;
+  readonly count: number;
+}
+
+/**
+ * Brings one weight onto the GPU, as `loadWeights` does, or some rows of it. The caller releases it.
+ * @throws FileError, OutOfMemoryError, CancelledError; NonFiniteError for a value too large for f16.
+ */
+export async function loadWeight(
   gpu: Gpu,
   checkpoint: Checkpoint,
-  { name, role }: GraphWeight,
-  options: LoadOptions,
+  { name, role }: Pick<GraphWeight, 'name' | 'role'>,
+  options: LoadOptions & { readonly rows?: RowRange } = {},
   signal?: AbortSignal,
 ): Promise<Weight> {
   const stored = findWeight(checkpoint, name);
-  const { rows, k } = matrixShape(stored.shape);
-  const format = stored.kind === 'quantized' ? stored.format : targetOf(stored.info, role, options);
+  const format = gpuFormat(stored, role, options);
+  const whole = matrixShape(stored.shape);
+  const isVector = stored.shape.length < 2;
+  const first = options.rows?.start ?? 0;
+  const rows = isVector ? 1 : (options.rows?.count ?? whole.rows);
+  const k = isVector ? (options.rows?.count ?? whole.k) : whole.k;
   const weight = allocateWeight(gpu, format, rows, k, name);
   try {
     for (const part of weight.parts) {
@@ -105,8 +177,10 @@ async function loadWeight(
         const view = part.arrays[i]!;
         const step = chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
         for (let row = 0; row < part.rows; row += step) {
-          const count = Math.min(step, part.rows - row);
-          const bytes = await readPart(checkpoint, stored, i, format, part.rowStart + row, count, signal);
+          const range = isVector
+            ? { start: first, count: k }
+            : { start: first + part.rowStart + row, count: Math.min(step, part.rows - row) };
+          const bytes = await readPart(checkpoint, stored, i, format, range, signal);
           gpu.upload(view.buffer, padToWord(bytes), (view.offset ?? 0) + contentBytes(array, row, k));
         }
       }
@@ -129,17 +203,12 @@ async function readPart(
   stored: StoredWeight,
   part: number,
   format: Format,
-  rowStart: number,
-  rows: number,
+  { start, count }: RowRange,
   signal?: AbortSignal,
 ): Promise<Uint8Array> {
-  if (stored.kind === 'quantized') return checkpoint.read(stored.parts[part]!, rowStart, rows, signal);
+  if (stored.kind === 'quantized') return checkpoint.read(stored.parts[part]!, start, count, signal);
   const { info } = stored;
-  // A vector is one row on the GPU and one row an element in the file.
-  const bytes =
-    info.shape.length < 2
-      ? await checkpoint.read(info, 0, undefined, signal)
-      : await checkpoint.read(info, rowStart, rows, signal);
+  const bytes = await checkpoint.read(info, start, count, signal);
   if (format === denseFormatOf(info.type)) return bytes;
   const values = decodeToF32(bytes, info.type);
   return format.name === 'f16' ? encodeF16(values, info.name) : new Uint8Array(values.buffer);

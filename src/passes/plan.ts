@@ -12,6 +12,7 @@ import type { Graph } from '../graph/graph.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import { graphOf } from '../models/families.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
+import { PIPELINE_DEPTH } from './pipeline.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
 import {
   type AnyWeight,
@@ -292,6 +293,7 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
     return weights === 0 ? 0 : (8 * sum((t) => t.bytesAfter, among)) / weights;
   };
   let chunk = 0;
+  let results = 0;
   let held = 0;
   let gpu = 0;
   let onGpu = 0;
@@ -305,7 +307,10 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
     const format = weight.kind === 'quantized' ? weight.format : target;
     onGpu += format ? formatBytes(format, rows, k) : bytes;
     if (format) held = Math.max(held, formatBytes(format, rows, k) - contentBytes(format.arrays[0]!, rows, k));
-    if (target) gpu = Math.max(gpu, part * rowBytes + formatBytes(target, part, k));
+    if (target) {
+      results = Math.max(results, formatBytes(target, part, k));
+      gpu = Math.max(gpu, part * rowBytes + 2 * formatBytes(target, part, k));
+    }
   }
   return {
     tensors,
@@ -316,7 +321,8 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
       withoutEmbeddings: bits(tensors.filter((t) => t.role !== 'embedding' && t.role !== 'head')),
     },
     notices,
-    // Two chunks: one is read while the GPU works on the other; its results come on top.
-    memory: { host: 3 * chunk + held, gpu, weights: onGpu },
+    // On the host, a chunk in each stage, the device's copy of the one that it uploads, and what comes back; on the GPU, the
+    // chunk, its result and the buffer through which that is read back.
+    memory: { host: (PIPELINE_DEPTH + 1) * chunk + results + held, gpu, weights: onGpu },
   };
 }

@@ -14,7 +14,7 @@ import { decodeToF32 } from '../../../src/files/convert.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { nodeFolder } from '../../../src/files/node-files.ts';
 import { type TensorSpec, writeSafetensors } from '../../../src/files/safetensors-write.ts';
-import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { type ByteSink, memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import type { ElementType } from '../../../src/formats/format.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
@@ -24,6 +24,7 @@ import { graphOf } from '../../../src/models/families.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { dequantizedWeights, loadWeights } from '../../../src/passes/load-weights.ts';
 import { checkWeight, findWeight } from '../../../src/passes/stored-weight.ts';
+import type { TimelineSpan } from '../../../src/passes/timeline.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
 
 const SAMPLE = fileURLToPath(new URL('../../../models/union-7m/', import.meta.url));
@@ -360,6 +361,36 @@ test('shards become one file', async () => {
   expect(same(joined.files.get('model.safetensors'), whole.files.get('model.safetensors'))).toBe(true);
 });
 
+describe('scales of weights that are copied', () => {
+  /** The sample in a format, with one element of one array of a matrix overwritten. */
+  async function spoiled(format: string, part: string, element: number, word: number) {
+    const output = memoryOutput();
+    await compress(await sample(), output, { gpu, format });
+    const files = Object.fromEntries(output.files);
+    const bytes = files['model.safetensors']!;
+    const { tensors, close } = await openCheckpoint(memoryFolder('q', files));
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    view.setUint16(tensors.get(`${DOWN}.${part}`)!.offset + 2 * element, word, true);
+    await close();
+    return memoryFolder('spoiled', files);
+  }
+
+  test.each([
+    ['q8_0', 'scales', 0x7c00],
+    ['q4_1', 'minima', 0xfe01],
+  ])('%s: its %s are looked at, and what is not finite is refused by name', async (format, part, word) => {
+    // Of 24 blocks a row.
+    const source = await spoiled(format, part, 3 * 24 + 5, word);
+    for (const output of [memoryOutput(), memorySink('out.safetensors'), memorySink('out.gguf')]) {
+      const run = compress(source, output, { gpu, format: 'keep', chunkBytes: 4096 });
+      await expect(run).rejects.toThrow(NonFiniteError);
+      await expect(run).rejects.toThrow(
+        `Of tensor "${DOWN}" (${format}), the ${part} hold a value that is NaN or infinite: in row 3, block 5.`,
+      );
+    }
+  });
+});
+
 test('a cancelled run writes nothing and gives its memory back', async () => {
   const output = memoryOutput();
   const controller = new AbortController();
@@ -376,4 +407,28 @@ test('a cancelled run writes nothing and gives its memory back', async () => {
   expect(calls).toBe(20);
   expect(output.files.size).toBe(0);
   expect(gpu.memory.bytesInUse).toBe(inUse);
+});
+
+test('reading, GPU and writing overlap, and a timeline tells', async () => {
+  const spans: TimelineSpan[] = [];
+  const chunkBytes = 64 * 1024;
+  const slow = memorySink('slow.safetensors');
+  const sink: ByteSink = {
+    ...slow,
+    async write(bytes) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      await slow.write(bytes);
+    },
+  };
+  const report = await compress(await sample(), sink, { gpu, chunkBytes, onTimeline: (span) => spans.push(span) });
+  expect(spans.length % 3).toBe(0);
+  expect(new Set(spans.map(({ tensor }) => tensor))).toEqual(new Set(report.tensors.map(({ name }) => name)));
+  for (const { start, end } of spans) {
+    expect(start).toBeGreaterThanOrEqual(0);
+    expect(end).toBeLessThanOrEqual(1000 * report.seconds);
+  }
+  const computing = spans.filter(({ stage }) => stage === 'compute');
+  const writing = spans.filter(({ stage }) => stage === 'write');
+  const overlap = writing.filter((w) => computing.some((c) => c.start < w.end && w.start < c.end));
+  expect(overlap.length).toBeGreaterThan(writing.length / 2);
 });

@@ -1,0 +1,57 @@
+import { ArgumentError } from '../errors.ts';
+import type { ByteSink, OutputFolder } from '../files/sink.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import type { CompressionPlan } from './plan.ts';
+import { compileRecipe, presetRecipe, type Recipe } from './recipe.ts';
+import type { TimelineSpan } from './timeline.ts';
+
+export interface CompressProgress {
+  /** Bytes of the input done and in all. */
+  readonly done: number;
+  readonly total: number;
+  /** The tensor that was written last. */
+  readonly tensor: string;
+}
+
+/** What a compression writes: a folder as Hugging Face has them, or a single file. */
+export type OutputKind = 'folder' | 'safetensors' | 'gguf';
+
+export interface RecipeOptions {
+  /** Which format each matrix gets. */
+  readonly recipe?: Recipe;
+  /** In place of a recipe: this format for all linear matrices, or `keep` for none. Default: `q4_0`. */
+  readonly format?: string;
+  /** What is written. Default: a folder where there is one; a file by the ending of its name, `.gguf` or else safetensors. */
+  readonly output?: OutputKind;
+  /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
+  readonly chunkBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface CompressOptions extends RecipeOptions {
+  readonly gpu: Gpu;
+  readonly onProgress?: (progress: CompressProgress) => void;
+  /** Called once, before anything is written. */
+  readonly onPlan?: (plan: CompressionPlan) => void;
+  /** Called as each stage is done with some rows of a tensor. */
+  readonly onTimeline?: (span: TimelineSpan) => void;
+}
+
+/** The format where neither a recipe nor a format is named. */
+export const DEFAULT_FORMAT = 'q4_0';
+
+/** A recipe as it will run. @throws RecipeError, FormatError, ArgumentError */
+export function recipeOf({ recipe, format }: RecipeOptions): Recipe {
+  if (recipe && format !== undefined) throw new ArgumentError('Give either a recipe or a format, not both.');
+  if (!recipe) return presetRecipe(format ?? DEFAULT_FORMAT);
+  compileRecipe(recipe);
+  return recipe;
+}
+
+/** What goes into `output`. @throws ArgumentError where it can't be what is wanted */
+export function kindOf(output: OutputFolder | ByteSink, wanted: OutputKind | undefined): OutputKind {
+  const folder = 'file' in output;
+  if (wanted === undefined) return folder ? 'folder' : /\.gguf$/i.test(output.name) ? 'gguf' : 'safetensors';
+  if (folder === (wanted === 'folder')) return wanted;
+  throw new ArgumentError(`${output.name} is a ${folder ? 'folder' : 'file'}, so it can't be written as ${wanted}.`);
+}

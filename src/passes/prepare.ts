@@ -1,0 +1,82 @@
+import { ArgumentError } from '../errors.ts';
+import { checkCancelled } from '../files/cancel.ts';
+import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
+import type { GgufEntry } from '../files/gguf/entries.ts';
+import { tokenizerProblem } from '../files/gguf/tokenizer-read.ts';
+import type { ModelFiles } from '../files/model-files.ts';
+import type { ByteSink, OutputFolder } from '../files/sink.ts';
+import type { ByteSource } from '../files/source.ts';
+import { kindOf, type OutputKind, type RecipeOptions, recipeOf } from './compress-options.ts';
+import { ggufMetadata } from './gguf-metadata.ts';
+import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
+import { graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
+import type { Recipe } from './recipe.ts';
+import { checkWeight } from './stored-weight.ts';
+
+/** A compression that is decided but not begun. */
+export interface Prepared {
+  /** To be closed by whoever takes this. */
+  readonly checkpoint: Checkpoint;
+  readonly plan: Plan;
+  readonly recipe: Recipe;
+  /** Refuse infinity in tensors that are copied, too, as NaN always is: bare tensors may be masks, those of a model are not. */
+  readonly strict: boolean;
+  readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
+}
+
+/** Opens the source, which is the caller's no more, and decides what becomes of each tensor. */
+export async function prepare(
+  source: ModelFiles | ByteSource,
+  options: RecipeOptions,
+  output?: OutputFolder | ByteSink,
+): Promise<Prepared> {
+  const { signal, chunkBytes } = options;
+  const file = 'read' in source ? source : undefined;
+  let recipe: Recipe;
+  let kind: OutputKind | undefined;
+  try {
+    checkCancelled(signal, 'The compression');
+    kind = output ? kindOf(output, options.output) : options.output;
+    recipe = recipeOf(options);
+  } catch (error) {
+    await file?.close();
+    throw error;
+  }
+  const checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
+  try {
+    if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
+      throw new ArgumentError(
+        `${checkpoint.name}: it holds bare tensors, which are compressed into a .safetensors file only. ` +
+          (checkpoint.configProblem ?? 'Give the folder of the model to get a folder or a GGUF file.'),
+      );
+    }
+    const graph = graphOfCheckpoint(checkpoint, file === undefined);
+    const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
+    const notices = await lostWith(checkpoint, kind);
+    const plan = planTensors(checkpoint, graph, recipe, {
+      notices,
+      ...(chunkBytes !== undefined && { chunkBytes }),
+      ...(target && { gguf: target }),
+    });
+    const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, signal) };
+    return { checkpoint, plan, recipe, strict: graph !== undefined, ...(gguf && { gguf }) };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** What a file of kind `kind` can't take over. */
+async function lostWith(checkpoint: Checkpoint, kind: OutputKind | undefined): Promise<string[]> {
+  if (kind === 'safetensors') {
+    return checkpoint.config ? ['A .safetensors file holds the weights only: no config, no tokenizer.'] : [];
+  }
+  const missing = (await checkpoint.fileBytes('tokenizer.json')) === undefined;
+  if (checkpoint.gguf && kind !== 'gguf') {
+    const problem = missing ? await tokenizerProblem(checkpoint.gguf) : undefined;
+    return problem === undefined ? [] : [`The tokenizer is left out: ${problem}.`];
+  }
+  return missing && !checkpoint.gguf && kind === 'gguf'
+    ? ['There is no tokenizer.json, so the file has no tokenizer.']
+    : [];
+}

@@ -1,0 +1,78 @@
+import type { Checkpoint } from '../files/checkpoint.ts';
+import { decodeToF32 } from '../files/convert.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { type Chunk, chunksOf, readChunk } from './chunks.ts';
+import type { CompressProgress } from './compress-options.ts';
+import { checkFinite, checkScales } from './finite-check.ts';
+import { runPipeline } from './pipeline.ts';
+import type { Plan } from './plan.ts';
+import { quantizeChunk } from './quantize-chunk.ts';
+import type { TensorOutput } from './tensor-output.ts';
+import type { RecordSpan } from './timeline.ts';
+
+/** A compression from its plan on. */
+export interface Work {
+  readonly checkpoint: Checkpoint;
+  readonly plan: Plan;
+  readonly writer: TensorOutput;
+  readonly gpu: Gpu;
+  readonly chunkBytes?: number;
+  /** As `Prepared.strict`. */
+  readonly strict: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: CompressProgress) => void;
+  readonly record?: RecordSpan;
+}
+
+/** A chunk on its way to the output. */
+interface Converted {
+  readonly arrays: readonly Uint8Array[];
+  /** Bytes of the input that it was. */
+  readonly bytes: number;
+}
+
+/** Reads, converts and writes every tensor of the plan: while one chunk is on the GPU, the next is read and the last written. */
+export async function writeTensors(work: Work): Promise<void> {
+  const { checkpoint, plan, writer, gpu, signal, record } = work;
+  const chunks = plan.tensors.flatMap((tensor) =>
+    chunksOf(tensor, gpu.limits.maxStorageBufferBindingSize, work.chunkBytes),
+  );
+  const total = plan.summary.bytesBefore;
+  let done = 0;
+  await runPipeline<Chunk, Uint8Array[], Converted>(
+    chunks,
+    {
+      read: (chunk, stopped) => readChunk(checkpoint, chunk, stopped),
+      compute: async (chunk, arrays, stopped) => ({
+        arrays: await convert(work, chunk, arrays, stopped),
+        bytes: arrays.reduce((sum, array) => sum + array.byteLength, 0),
+      }),
+      write: async (chunk, { arrays, bytes }) => {
+        await writer.write(chunk.tensor, arrays, chunk.rows, chunk.last);
+        done += bytes;
+        work.onProgress?.({ done, total, tensor: chunk.tensor.name });
+      },
+    },
+    {
+      nameOf: (index) => chunks[index]!.tensor.name,
+      ...(signal && { signal }),
+      ...(record && { record }),
+    },
+  );
+}
+
+/** The arrays of a chunk as the output holds them. @throws NonFiniteError */
+async function convert(
+  { gpu, strict }: Work,
+  chunk: Chunk,
+  arrays: Uint8Array[],
+  signal: AbortSignal,
+): Promise<readonly Uint8Array[]> {
+  const { weight, target, gguf } = chunk.tensor;
+  if (weight.kind === 'quantized') checkScales(chunk, weight.format, arrays, weight.shape[1]);
+  if (weight.kind !== 'dense') return arrays;
+  const [bytes] = arrays as [Uint8Array];
+  if (target) return quantizeChunk(gpu, chunk, weight.info, target, bytes, signal);
+  checkFinite(chunk, weight.info, bytes, strict);
+  return gguf?.toF32 ? [new Uint8Array(decodeToF32(bytes, weight.info.type).buffer)] : arrays;
+}
