@@ -1,34 +1,10 @@
-// Any format to f16: rounds to nearest, ties to even; saturates at the largest finite value. The matrix counts as one long row; a thread
-// owns four weights.
-// #include "../common/grid.wgsl"
+// Any format to f16: rounds to nearest, ties to even; saturates at the largest finite value.
 // #include "../common/float16.wgsl"
-@group(0) @binding(0) var<storage, read_write> data: array<u32>;
-@group(0) @binding(1) var<storage, read_write> bad: atomic<u32>;
-@group(0) @binding(2) var<uniform> params: Params;
-
-struct Params { count: u32 }
-
-fn row_length() -> u32 { return params.count; }
-
-override WORKGROUP: u32 = 64;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let at = 4u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
-  if (at >= params.count) { return; }
-  let w = load4(0u, at);
-  // The largest complement of an index: a zeroed buffer means that every weight was finite.
-  let infinite = (bitcast<vec4<u32>>(w) & vec4<u32>(0x7fffffffu)) >= vec4<u32>(0x7f800000u);
-  if (any(infinite)) {
-    atomicMax(&bad, ~(at + select(select(select(3u, 2u, infinite.z), 1u, infinite.y), 0u, infinite.x)));
-  }
-  let bits = bitcast<vec4<u32>>(w);
+fn store4(at: u32, bits: vec4<u32>) {
   data[at >> 1u] = f16_bits_saturated(bits.x) | (f16_bits_saturated(bits.y) << 16u);
   if (at + 2u < params.count) {
     data[(at >> 1u) + 1u] = f16_bits_saturated(bits.z) | (f16_bits_saturated(bits.w) << 16u);
   }
 }
+
+// #include "to_dense.wgsl"
