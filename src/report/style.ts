@@ -14,9 +14,8 @@ header p { margin: .2rem 0 1.2rem; }
 .gate ul { margin: .3rem 0 0; }
 .passed { border-color: var(--good); } .passed b { color: var(--good); }
 .failed { border-color: var(--bad); } .failed b, .bad b { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 1px; background: var(--line);
-  border: 1px solid var(--line); }
-.tiles div { background: var(--paper); padding: .8rem 1rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: 1px; }
+.tiles div { flex: 1 1 140px; padding: .8rem 1rem; outline: 1px solid var(--line); }
 .tiles b { display: block; font-size: 1.35rem; font-weight: 600; }
 .tiles span { font-size: .86rem; overflow-wrap: anywhere; }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(560px, 100%), 1fr)); gap: 2rem 2.5rem; margin: 2rem 0; }
