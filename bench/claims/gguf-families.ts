@@ -29,6 +29,7 @@ const llama3 = {
   original_max_position_embeddings: 64,
 };
 const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 128 };
+const gemma = { head_dim: 64, tie_word_embeddings: true, hidden_activation: 'gelu_pytorch_tanh' };
 
 const MODELS: Readonly<Record<string, object>> = {
   'Llama, with its head apart': { architectures: ['LlamaForCausalLM'] },
@@ -37,8 +38,46 @@ const MODELS: Readonly<Record<string, object>> = {
   'Llama, scaled by YaRN': { architectures: ['LlamaForCausalLM'], rope_scaling: yarn },
   'Llama, wide heads': { architectures: ['LlamaForCausalLM'], head_dim: 64, num_key_value_heads: 1 },
   Mistral: { architectures: ['MistralForCausalLM'], sliding_window: null },
+  // llama.cpp passes windows of Mistral over, so it agrees up to where one ends.
+  'Mistral, with a window as long as the text': { architectures: ['MistralForCausalLM'], sliding_window: 200 },
   'Qwen2, with biases': { architectures: ['Qwen2ForCausalLM'] },
+  'Qwen2, scaled by YaRN': { architectures: ['Qwen2ForCausalLM'], rope_scaling: yarn },
   'Qwen3, with norms of heads': { architectures: ['Qwen3ForCausalLM'], head_dim: 64 },
+  'SmolLM3, five layers': { architectures: ['SmolLM3ForCausalLM'], num_hidden_layers: 5 },
+  'SmolLM3, tied, scaled by YaRN': {
+    architectures: ['SmolLM3ForCausalLM'],
+    num_hidden_layers: 5,
+    tie_word_embeddings: true,
+    rope_scaling: yarn,
+  },
+  'Gemma 1': { architectures: ['GemmaForCausalLM'], ...gemma, num_key_value_heads: 1 },
+  'Gemma 2, windows shorter than the text': {
+    architectures: ['Gemma2ForCausalLM'],
+    ...gemma,
+    sliding_window: 32,
+    query_pre_attn_scalar: 64,
+    // Caps that bend many scores and logits.
+    attn_logit_softcapping: 5,
+    final_logit_softcapping: 10,
+  },
+  'Gemma 3, windows shorter than the text': {
+    architectures: ['Gemma3ForCausalLM'],
+    ...gemma,
+    num_hidden_layers: 7,
+    sliding_window: 32,
+    query_pre_attn_scalar: 64,
+    rope_theta: 1e6,
+    rope_scaling: { rope_type: 'linear', factor: 8 },
+  },
+  'Gemma 3, every other layer local': {
+    architectures: ['Gemma3ForCausalLM'],
+    ...gemma,
+    sliding_window: 32,
+    sliding_window_pattern: 2,
+    query_pre_attn_scalar: 64,
+    rope_local_base_freq: 20000,
+    final_logit_softcapping: 10,
+  },
 };
 
 /** Xorshift: the same numbers everywhere. */
@@ -99,7 +138,8 @@ async function weights(config: string): Promise<Uint8Array> {
     graph.weights.map(({ name, shape }) => ({ name, type: 'F32' as const, shape })),
   );
   for (const { name, shape, role } of graph.weights) {
-    const center = role === 'norm' ? 1 : 0;
+    // Gemma's are stored as the distance from 1.
+    const center = role === 'norm' && !/Gemma/.test(config) ? 1 : 0;
     const width = /[qk]_proj/.test(name) ? 0.6 : 0.3;
     const values = Float32Array.from(
       { length: shape.reduce((product, size) => product * size, 1) },

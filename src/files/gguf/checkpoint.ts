@@ -4,6 +4,7 @@ import { contentBytes } from '../../formats/layout.ts';
 import { formats } from '../../formats/registry.ts';
 import { checkCancelled } from '../cancel.ts';
 import type { Checkpoint, OpaqueWeight } from '../checkpoint.ts';
+import { decodeToF32 } from '../convert.ts';
 import { ELEMENT_BYTES, isElementType } from '../element-type.ts';
 import { findTensor, type TensorInfo } from '../safetensors-read.ts';
 import type { ByteSource } from '../source.ts';
@@ -11,11 +12,12 @@ import type { JsonObject } from '../strict-json.ts';
 import { quote } from '../text.ts';
 import type { WeightNode } from '../weight-tree.ts';
 import { architectureByName } from './architectures.ts';
-import { configOf, Metadata } from './config-read.ts';
+import { configOf } from './config-read.ts';
 import { type GgmlType, ggmlTypes } from './ggml-types.ts';
+import { Metadata } from './metadata.ts';
 import { type GgufFile, type GgufTensor, readGguf } from './read.ts';
 import { type RowOrder, readReordered, toHalfSplit } from './row-order.ts';
-import { huggingFaceName, ROPE_FACTORS, rotatedRows } from './tensor-names.ts';
+import { huggingFaceName, isNorm, ROPE_FACTORS, rotatedRows } from './tensor-names.ts';
 import { readTokenizer, type TokenizerFiles } from './tokenizer-read.ts';
 
 /** Formats that GGUF has a type for, with that type. */
@@ -32,6 +34,8 @@ const formatOf = new Map([...ggufFormats].map(([format, { name }]) => [name, for
 interface View {
   readonly tensor: GgufTensor;
   readonly order?: RowOrder;
+  /** Taken from every value, which becomes f32: see `GgufArchitecture.normOffset`. */
+  readonly offset?: number;
   /** Which array of which format; without it the bytes are taken as they are. */
   readonly part?: { readonly format: Format; readonly index: number };
 }
@@ -116,7 +120,10 @@ class GgufCheckpoint implements Checkpoint {
     const info = raw ?? findTensor(this.name, this.tensors, tensor);
     const view = this.#views.get(info.name)!;
     const rows = rowCount ?? (info.shape[0] ?? 1) - rowStart;
-    if (!view.part) return this.#rows(view, rowStart, rows, signal);
+    if (!view.part) {
+      const bytes = await this.#rows(view, rowStart, rows, signal);
+      return view.offset === undefined ? bytes : withoutOffset(bytes, view.tensor, view.offset);
+    }
     const { format, index } = view.part;
     const array = format.arrays[index]!;
     const k = view.tensor.shape.at(-1)!;
@@ -165,6 +172,12 @@ class GgufCheckpoint implements Checkpoint {
   }
 }
 
+/** The values of a dense tensor less an offset, as f32. */
+function withoutOffset(bytes: Uint8Array, { type }: GgufTensor, offset: number): Uint8Array<ArrayBuffer> {
+  const values = decodeToF32(bytes, type.name.toUpperCase() as ElementType);
+  return new Uint8Array(values.map((x) => x - offset).buffer);
+}
+
 interface Layout {
   readonly tensors: Map<string, TensorInfo>;
   readonly opaque: Map<string, OpaqueWeight>;
@@ -184,28 +197,27 @@ function layOut(file: GgufFile, config: JsonObject | undefined): Layout {
     layout.views.set(info.name, view);
     return info;
   };
+  const architecture = config && architectureByName(String(file.scalars.get('general.architecture')?.value));
   for (const tensor of file.tensors.values()) {
     // The config says it.
     if (config && tensor.name === ROPE_FACTORS) continue;
-    const name = (config && huggingFaceName(tensor.name)) ?? tensor.name;
-    const order = config && orderOf(file, tensor, name, config);
-    addTensor(layout, tensor, name, order, add);
+    const name = (architecture && huggingFaceName(tensor.name, architecture.postNorms)) ?? tensor.name;
+    const order = architecture?.interleaved ? orderOf(file, tensor, name, config!) : undefined;
+    const offset = architecture && isNorm(name) ? architecture.normOffset : 0;
+    addTensor(layout, { tensor, ...(order && { order }), ...(offset !== 0 && { offset }) }, name, add);
   }
   return layout;
 }
 
-function addTensor(
-  layout: Layout,
-  tensor: GgufTensor,
-  name: string,
-  order: RowOrder | undefined,
-  add: (info: TensorInfo, view: View) => TensorInfo,
-): void {
-  const { type, shape, offset, byteLength } = tensor;
-  const view: View = { tensor, ...(order && { order }) };
+function addTensor(layout: Layout, view: View, name: string, add: (info: TensorInfo, view: View) => TensorInfo): void {
+  const { type, shape, offset, byteLength } = view.tensor;
   const element = type.name.toUpperCase();
   if (isElementType(element)) {
-    layout.tensors.set(name, add({ name, type: element, shape, offset, byteLength }, view));
+    const shown =
+      view.offset === undefined
+        ? { type: element, byteLength }
+        : { type: 'F32' as const, byteLength: (byteLength / ELEMENT_BYTES[element]) * ELEMENT_BYTES.F32 };
+    layout.tensors.set(name, add({ name, shape, offset, ...shown }, view));
     return;
   }
   const format = formatOf.get(type.name);
@@ -236,9 +248,8 @@ function addTensor(
 
 /** The order in which Hugging Face has the rows of queries and keys, where llama.cpp has another. */
 function orderOf(file: GgufFile, tensor: GgufTensor, name: string, config: JsonObject): RowOrder | undefined {
-  const architecture = architectureByName(String(file.scalars.get('general.architecture')?.value));
   const kind = rotatedRows(name);
-  if (!architecture?.interleaved || kind === undefined) return undefined;
+  if (kind === undefined) return undefined;
   const headDim = config.head_dim as number;
   const heads = config[kind === 'queries' ? 'num_attention_heads' : 'num_key_value_heads'] as number;
   const rows = tensor.shape[0]!;

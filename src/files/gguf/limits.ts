@@ -44,3 +44,6 @@ export const DEFAULT_ALIGNMENT = 32;
 
 /** Bytes that the data's alignment may ask for: pages, at most. */
 export const MAX_ALIGNMENT = 65_536;
+
+/** Layers of a model that is run, as `models/config.ts` has it: configs list each. */
+export const MAX_LAYERS = 1024;

@@ -13,24 +13,40 @@ const NAMES: readonly (readonly [gguf: string, huggingFace: string])[] = [
   ['blk.N.attn_output', 'model.layers.N.self_attn.o_proj'],
   ['blk.N.attn_q_norm', 'model.layers.N.self_attn.q_norm'],
   ['blk.N.attn_k_norm', 'model.layers.N.self_attn.k_norm'],
-  ['blk.N.ffn_norm', 'model.layers.N.post_attention_layernorm'],
   ['blk.N.ffn_gate', 'model.layers.N.mlp.gate_proj'],
   ['blk.N.ffn_up', 'model.layers.N.mlp.up_proj'],
   ['blk.N.ffn_down', 'model.layers.N.mlp.down_proj'],
 ];
+/** Where only what goes into attention and FFN is normalized. */
+const PLAIN_NORMS: typeof NAMES = [['blk.N.ffn_norm', 'model.layers.N.post_attention_layernorm']];
+/** Where what comes out of them is, too. */
+const POST_NORMS: typeof NAMES = [
+  ['blk.N.post_attention_norm', 'model.layers.N.post_attention_layernorm'],
+  ['blk.N.ffn_norm', 'model.layers.N.pre_feedforward_layernorm'],
+  ['blk.N.post_ffw_norm', 'model.layers.N.post_feedforward_layernorm'],
+];
 
-const toHuggingFace = new Map(NAMES);
-const toGguf = new Map(NAMES.map(([gguf, huggingFace]) => [huggingFace, gguf]));
+/** Both directions. */
+const tables = (norms: typeof NAMES) => ({
+  toHuggingFace: new Map([...NAMES, ...norms]),
+  toGguf: new Map([...NAMES, ...norms].map(([gguf, huggingFace]) => [huggingFace, gguf])),
+});
+const plain = tables(PLAIN_NORMS);
+const withPostNorms = tables(POST_NORMS);
 
 /** The tensor of factors by which Llama 3.1 divides its rotary frequencies; in Hugging Face they are in the config. */
 export const ROPE_FACTORS = 'rope_freqs.weight';
 
-/** The name in a Hugging Face checkpoint; undefined where there is none. */
-export const huggingFaceName = (gguf: string): string | undefined => translate(gguf, /^(blk)\.(\d+)\./, toHuggingFace);
+/** The name in a Hugging Face checkpoint; undefined where there is none. `postNorms`: as `GgufArchitecture` has it. */
+export const huggingFaceName = (gguf: string, postNorms = false): string | undefined =>
+  translate(gguf, /^(blk)\.(\d+)\./, (postNorms ? withPostNorms : plain).toHuggingFace);
 
 /** The name in a GGUF file; undefined where there is none. */
-export const ggufName = (huggingFace: string): string | undefined =>
-  translate(huggingFace, /^(model\.layers)\.(\d+)\./, toGguf);
+export const ggufName = (huggingFace: string, postNorms = false): string | undefined =>
+  translate(huggingFace, /^(model\.layers)\.(\d+)\./, (postNorms ? withPostNorms : plain).toGguf);
+
+/** Whether this tensor, by its name in Hugging Face, is the weight of a norm. */
+export const isNorm = (huggingFace: string): boolean => /norm\.weight$/.test(huggingFace);
 
 /** Whether the rows of this tensor, by its name in Hugging Face, are those of queries or keys. */
 export function rotatedRows(huggingFace: string): 'queries' | 'keys' | undefined {

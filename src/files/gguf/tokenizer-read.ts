@@ -2,7 +2,7 @@ import { ModelError } from '../../errors.ts';
 import { sentencePieceTokenizer } from '../../models/sentencepiece.ts';
 import type { JsonObject } from '../strict-json.ts';
 import { quote } from '../text.ts';
-import { Metadata } from './config-read.ts';
+import { Metadata } from './metadata.ts';
 import { preTokenizerByName, preTokenizerNames } from './pre-tokenizers.ts';
 import type { GgufFile } from './read.ts';
 

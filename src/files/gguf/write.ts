@@ -23,10 +23,15 @@ export interface GgufTensorSpec {
   readonly type: GgmlType;
   /** Row-major, the last dimension contiguous. */
   readonly shape: readonly number[];
+  /** Added to every value on the way into the file; for tensors of f32 only. Default: 0. */
+  readonly addend?: number;
 }
 
 /** Bytes that a tensor takes. @throws ArgumentError where its shape is none that the type can have */
-export function ggufBytes({ name, type, shape }: GgufTensorSpec): number {
+export function ggufBytes({ name, type, shape, addend }: GgufTensorSpec): number {
+  if (addend && type.name !== 'f32') {
+    throw new ArgumentError(`Tensor ${quote(name)} is ${type.name}; only to values of f32 something can be added.`);
+  }
   const bytes = (shape.reduce((product, size) => product * size, 1) / type.block) * type.bytes;
   const sane =
     shape.length >= 1 && shape.length <= MAX_DIMENSIONS && shape.every((n) => Number.isSafeInteger(n) && n > 0);
@@ -52,12 +57,26 @@ export async function writeGguf(
 ): Promise<TensorWriter> {
   const lengths = tensors.map(ggufBytes);
   for (const piece of encodeHeader(entries, tensors, lengths)) await sink.write(piece);
-  return tensorWriter(
+  const writer = tensorWriter(
     sink,
     tensors.map(({ name }) => name),
     lengths,
     padding,
   );
+  const addends = new Map(tensors.flatMap(({ name, addend }) => (addend ? [[name, addend] as const] : [])));
+  return {
+    ...writer,
+    write(name, bytes) {
+      const addend = addends.get(name);
+      return writer.write(name, addend === undefined ? bytes : raised(bytes, addend));
+    },
+  };
+}
+
+/** Little-endian f32 values with a number added. */
+function raised(bytes: Uint8Array, addend: number): Uint8Array {
+  const values = new Float32Array(bytes.slice().buffer);
+  return new Uint8Array(values.map((x) => x + addend).buffer);
 }
 
 function encodeHeader(
