@@ -1,5 +1,6 @@
 export * from './errors.ts';
 export { type Checkpoint, type CheckpointOptions, type OpaqueWeight, openCheckpoint } from './files/checkpoint.ts';
+export { fileSystemSink } from './files/file-system-sink.ts';
 export { ggufFormats } from './files/gguf/checkpoint.ts';
 export type { GgufEntry } from './files/gguf/entries.ts';
 export { type GgmlType, ggmlTypeByName, ggmlTypes } from './files/gguf/ggml-types.ts';
@@ -7,6 +8,8 @@ export { type GgufFile, type GgufScalar, type GgufTensor, readGguf } from './fil
 export { type GgufTensorSpec, writeGguf } from './files/gguf/write.ts';
 export { type HttpOptions, urlExists, urlSource } from './files/http-source.ts';
 export { httpFolder, type ModelFiles, memoryFolder } from './files/model-files.ts';
+export { opfsFolder } from './files/opfs-folder.ts';
+export { opfsOutput } from './files/opfs-output.ts';
 export { type ReadTensor, readSafetensors, type SafetensorsFile, type TensorInfo } from './files/safetensors-read.ts';
 export { type TensorSpec, writeSafetensors } from './files/safetensors-write.ts';
 export {
