@@ -35,6 +35,13 @@ const PRE_TOKENIZERS: readonly PreTokenizer[] = [
     normalizer: null,
     ignoreMerges: true,
   },
+  {
+    // SmolLM 3's files say this: cut the same, but merged pair by pair.
+    names: ['smaug-bpe'],
+    preTokenizer: split(cl100k('\\p{N}{1,3}')),
+    normalizer: null,
+    ignoreMerges: false,
+  },
   { names: ['qwen2'], preTokenizer: split(cl100k('\\p{N}')), normalizer: { type: 'NFC' }, ignoreMerges: false },
   {
     // The others are cut the same way.
@@ -57,7 +64,10 @@ export const preTokenizerByName = (name: string): PreTokenizer | undefined =>
 /** The one that a tokenizer.json spells out; undefined where llama.cpp has no name for it. */
 export function preTokenizerOf(tokenizer: JsonObject): PreTokenizer | undefined {
   const rules = rulesOf(tokenizer.pre_tokenizer);
-  return PRE_TOKENIZERS.find(({ preTokenizer }) => rulesOf(preTokenizer) === rules);
+  const { model } = tokenizer;
+  const whole = typeof model === 'object' && model !== null && 'ignore_merges' in model && model.ignore_merges === true;
+  const alike = PRE_TOKENIZERS.filter(({ preTokenizer }) => rulesOf(preTokenizer) === rules);
+  return alike.find(({ ignoreMerges }) => ignoreMerges === whole) ?? alike[0];
 }
 
 /** What of a pre-tokenizer decides where text is cut, as text that can be compared. */

@@ -26,6 +26,8 @@ interface TokenList {
 type TokenizerWriter = (tokenizer: JsonObject, list: TokenList, target: TokenizerTarget) => readonly GgufEntry[];
 
 interface TokenizerKind {
+  /** Leave out special tokens beyond the embedding, as llama.cpp's own converter does: Gemma 3 shares its list with models that see images. */
+  readonly lenient: boolean;
   /** Whether a tokenizer.json is of this kind. */
   readonly matches: (model: JsonObject) => boolean;
   readonly write: TokenizerWriter;
@@ -34,8 +36,12 @@ interface TokenizerKind {
 /** A new kind is a line here. */
 const KINDS: readonly TokenizerKind[] = [
   // A BPE too, but over characters, with single bytes for what it lacks.
-  { matches: (model) => model.type === 'BPE' && model.byte_fallback === true, write: writeSentencePiece },
-  { matches: (model) => model.type === 'BPE' && model.byte_fallback !== true, write: writeByteLevel },
+  {
+    matches: (model) => model.type === 'BPE' && model.byte_fallback === true,
+    lenient: true,
+    write: writeSentencePiece,
+  },
+  { matches: (model) => model.type === 'BPE' && model.byte_fallback !== true, lenient: false, write: writeByteLevel },
 ];
 
 /**
@@ -52,7 +58,7 @@ export function tokenizerEntries(files: TokenizerFiles | undefined, target: Toke
       `${target.name}: its tokenizer is of a kind that is not written to GGUF yet (${quote(String(model?.type))}). Choose a folder.`,
     );
   }
-  const list = tokenList(tokenizer, model, target);
+  const list = tokenList(tokenizer, model, target, kind.lenient);
   const { tokens, types } = list;
   const entries = [...kind.write(tokenizer, list, target), texts('tokenizer.ggml.tokens', tokens)];
   entries.push(i32s('tokenizer.ggml.token_type', types));
@@ -156,6 +162,7 @@ function tokenList(
   tokenizer: JsonObject,
   model: JsonObject,
   { vocabulary, name }: TokenizerTarget,
+  lenient: boolean,
 ): { tokens: string[]; types: number[] } {
   const fail = (problem: string): never => {
     throw new ModelError(`${name}: ${problem}. Use the tokenizer that belongs to the model.`);
@@ -173,6 +180,7 @@ function tokenList(
   for (const [token, id] of Object.entries(objectOf(model.vocab) ?? {})) set(token, id, TokenType.normal);
   for (const added of Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens : []) {
     const entry = objectOf(added);
+    if (lenient && entry?.special === true && typeof entry.id === 'number' && entry.id >= vocabulary) continue;
     if (typeof entry?.content !== 'string') fail('an entry of "added_tokens" has no content');
     else set(entry.content, entry.id, entry.special === true ? TokenType.control : TokenType.userDefined);
   }

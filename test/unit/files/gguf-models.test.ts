@@ -230,8 +230,9 @@ describe('the tokenizer', () => {
       { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
     ],
   });
-  test.each<[string, JsonObject]>([
-    ['llama-bpe', split(cl100k('\\p{N}{1,3}'))],
+  test.each<[string, JsonObject, boolean?]>([
+    ['llama-bpe', split(cl100k('\\p{N}{1,3}')), true],
+    ['smaug-bpe', split(cl100k('\\p{N}{1,3}'))],
     ['qwen2', split(cl100k('\\p{N}'))],
     [
       'smollm',
@@ -243,14 +244,19 @@ describe('the tokenizer', () => {
         ],
       },
     ],
-  ])('that cuts as %s does is written as that, and read as it was', async (name, pre_tokenizer) => {
-    const tokenizer = { ...json('tokenizer.json'), pre_tokenizer };
-    const entries = tokenizerEntries({ tokenizer, config: json('tokenizer_config.json') }, target);
-    expect(entries).toContainEqual(text('tokenizer.ggml.pre', name));
-    const read = await roundTrip({ tokenizer, config: json('tokenizer_config.json') });
-    const [a, b] = [loadTokenizer(tokenizer), loadTokenizer(read.tokenizer)];
-    for (const each of TEXTS) expect(b.encode(each), each).toEqual(a.encode(each));
-  });
+  ])(
+    'that cuts as %s does is written as that, and read as it was',
+    async (name, pre_tokenizer, ignore_merges = false) => {
+      const sample = json('tokenizer.json');
+      const tokenizer = { ...sample, model: { ...(sample.model as JsonObject), ignore_merges }, pre_tokenizer };
+      const entries = tokenizerEntries({ tokenizer, config: json('tokenizer_config.json') }, target);
+      expect(entries).toContainEqual(text('tokenizer.ggml.pre', name));
+      const read = await roundTrip({ tokenizer, config: json('tokenizer_config.json') });
+      expect((read.tokenizer.model as JsonObject).ignore_merges).toBe(ignore_merges);
+      const [a, b] = [loadTokenizer(tokenizer), loadTokenizer(read.tokenizer)];
+      for (const each of TEXTS) expect(b.encode(each), each).toEqual(a.encode(each));
+    },
+  );
 
   test('that cuts as nobody does is refused, and one that is not known is left out', async () => {
     const tokenizer = { ...json('tokenizer.json'), pre_tokenizer: split('.') };
@@ -313,5 +319,68 @@ describe('the tokenizer', () => {
     for (const each of ['lower low', 'wer é\n', 'slow lowwer', ''])
       expect(b.encode(each), each).toEqual(a.encode(each));
     expect(b.decode(b.encode('lower low', { addSpecial: false }))).toBe('lower low');
+  });
+
+  test('of Gemma comes back without a space in front, and without tokens for what the model has no rows', async () => {
+    const bytes = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`);
+    const tokens = [
+      '<pad>',
+      '<eos>',
+      '<bos>',
+      '<unk>',
+      '<start_of_turn>',
+      '\n\n',
+      ...bytes,
+      '▁',
+      'l',
+      'o',
+      'w',
+      'lo',
+      '▁lo',
+    ];
+    const added = (id: number, content: string, special: boolean) => ({ id, content, special, normalized: false });
+    const tokenizer = {
+      version: '1.0',
+      added_tokens: [
+        ...[0, 1, 2, 3, 4].map((id) => added(id, tokens[id]!, true)),
+        added(5, '\n\n', false),
+        // Of the images that only larger models see.
+        added(tokens.length, '<image_soft_token>', true),
+      ],
+      normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious', invert: false },
+      post_processor: {
+        type: 'TemplateProcessing',
+        single: [{ SpecialToken: { id: '<bos>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+        special_tokens: { '<bos>': { id: '<bos>', ids: [2], tokens: ['<bos>'] } },
+      },
+      decoder: {
+        type: 'Sequence',
+        decoders: [
+          { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+          { type: 'ByteFallback' },
+          { type: 'Fuse' },
+        ],
+      },
+      model: {
+        type: 'BPE',
+        unk_token: '<unk>',
+        fuse_unk: true,
+        byte_fallback: true,
+        vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+        merges: [
+          ['l', 'o'],
+          ['▁', 'lo'],
+        ],
+      },
+    } as JsonObject;
+    const config = { bos_token: '<bos>', eos_token: '<eos>', unk_token: '<unk>', pad_token: '<pad>' };
+    const read = await roundTrip({ tokenizer, config }, { config: {}, vocabulary: tokens.length, name: 'm' });
+    expect(read.config).toMatchObject({ ...config, add_bos_token: true });
+    const [a, b] = [loadTokenizer(tokenizer, config), loadTokenizer(read.tokenizer, read.config)];
+    for (const each of ['lo lolo\n\nlow', ' é', '<start_of_turn>lo'])
+      expect(b.encode(each), each).toEqual(a.encode(each));
+    expect(b.decode(b.encode('lo low', { addSpecial: false }))).toBe('lo low');
+    expect(b.vocabulary).toBe(tokens.length);
   });
 });
