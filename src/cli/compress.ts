@@ -1,18 +1,18 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import { ggufFormats } from '../files/gguf/checkpoint.ts';
 import { openPath } from '../files/node-files.ts';
 import { makeParent } from '../files/node-folders.ts';
 import { nodeOutput } from '../files/node-output.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
-import type { ByteSink, OutputFolder } from '../files/sink.ts';
+import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
 import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
-import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
+import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson, table } from './output.ts';
@@ -23,6 +23,9 @@ export interface CompressCommandOptions extends GpuOptions {
   readonly format?: string;
   readonly recipe?: string;
   readonly overwrite?: boolean;
+  readonly resume?: boolean;
+  /** Bytes. */
+  readonly shardSize?: number;
   readonly json?: boolean;
   readonly dryRun?: boolean;
 }
@@ -49,6 +52,7 @@ Examples:
   $ compressa compress my-model -o out/mixed --recipe recipe.json --dry-run
   $ compressa compress models/union-7m -o out/union-q4.gguf
   $ compressa compress out/union-q4.gguf -o out/union-q4 --format keep
+  $ compressa compress my-model -o out/large --shard-size 2GB --resume
   $ compressa compress tensors.safetensors -o out/tensors.safetensors --format q8_0 --json > report.json
 `;
 
@@ -64,6 +68,15 @@ export function registerCompress(program: Command): void {
     .option('--format <name>', 'format of all linear matrices (default: q4_0)')
     .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
     .option('--overwrite', 'replace what is at <path>')
+    .option(
+      '--resume',
+      'go on where an interrupted run with this option ended, and leave what is finished for the next',
+    )
+    .addOption(
+      new Option('--shard-size <size>', 'most bytes of weights in a file of a folder (default: 5GB)').argParser(
+        parseSize,
+      ),
+    )
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())
@@ -74,7 +87,7 @@ export function registerCompress(program: Command): void {
     );
 }
 
-/** The command's work. A cancelled run leaves nothing behind. */
+/** The command's work. A cancelled run leaves nothing behind, or what `--resume` goes on with. */
 export async function runCompress(
   model: string,
   options: CompressCommandOptions,
@@ -88,6 +101,7 @@ export async function runCompress(
     signal,
     output: kind,
     ...(options.format !== undefined && { format: options.format }),
+    ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
     ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
   };
   // Before the GPU is opened: most mistakes show here.
@@ -98,7 +112,9 @@ export async function runCompress(
     else await print([tensorTable(plan.tensors), summary(plan), memory(plan)].join('\n\n'));
     return;
   }
-  const report = await withOutput(options.out, kind, options.overwrite, (output) =>
+  const resume = options.resume ?? false;
+  const outputOptions = { overwrite: options.overwrite ?? false, resume };
+  const report = await withOutput(options.out, kind, outputOptions, (output) =>
     withGpu(options, async (gpu) => {
       const source = await openInput(model);
       const progress = startProgress('Compressing');
@@ -106,6 +122,7 @@ export async function runCompress(
         return await compress(source, output, {
           ...how,
           gpu,
+          resume,
           onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
         });
       } finally {
@@ -117,14 +134,17 @@ export async function runCompress(
   else await print([tensorTable(report.tensors), done(report, options.out)].join('\n\n'));
 }
 
-/** Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left. @throws FileError */
+/**
+ * Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left, but for what the next
+ * run goes on with.
+ * @throws FileError
+ */
 async function withOutput<T>(
   path: string,
   kind: OutputKind,
-  overwrite: boolean | undefined,
+  options: OutputOptions,
   work: (output: OutputFolder | ByteSink) => Promise<T>,
 ): Promise<T> {
-  const options = { overwrite: overwrite ?? false };
   const removeParents = await makeParent(path);
   let output: OutputFolder | ByteSink | undefined;
   try {

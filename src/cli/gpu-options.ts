@@ -16,7 +16,7 @@ export const gpuMemoryOption = (): Option =>
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** Bytes: a number with one of `UNITS`, in any case, or without. */
-function parseSize(text: string): number {
+export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?$/i.exec(text.trim());
   const power = 'kmgt'.indexOf(match?.[2]?.toLowerCase() ?? '') + (match?.[2] ? 1 : 0);
   const bytes = match ? Math.floor(Number(match[1]) * (match[3] ? 1024 : 1000) ** power) : 0;

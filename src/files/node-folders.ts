@@ -1,4 +1,4 @@
-import { mkdir, rmdir, stat } from 'node:fs/promises';
+import { mkdir, open, rmdir, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { FileError } from '../errors.ts';
 import { fileSystemError, systemCode } from './node-error.ts';
@@ -53,4 +53,11 @@ async function makeFolder(folder: string, path: string): Promise<boolean> {
     }
     throw fileSystemError(path, error);
   }
+}
+
+/** Makes renames in a folder durable, where the system can (Windows can't open folders). */
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, 'r').catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
 }

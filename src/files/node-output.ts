@@ -2,10 +2,13 @@ import { lstat, mkdir, readdir, rename, rm, rmdir, unlink } from 'node:fs/promis
 import { dirname, join, resolve } from 'node:path';
 import { FileError } from '../errors.ts';
 import { fileSystemError, systemCode } from './node-error.ts';
+import { syncFolder } from './node-folders.ts';
+import { openKept } from './node-kept.ts';
 import { partialOf, previousOf } from './node-paths.ts';
-import { createFile, syncFolder } from './node-sink.ts';
+import { openResumable } from './node-resumable.ts';
+import { createFile } from './node-sink.ts';
 import { releaseTemporary, trackTemporary } from './node-temporaries.ts';
-import { type OutputFolder, type OutputOptions, sinkRegister } from './sink.ts';
+import { type Journal, type OutputFolder, type OutputOptions, sinkRegister } from './sink.ts';
 import { quote } from './text.ts';
 
 /** Files that a model folder of ours or of Hugging Face may hold; a folder with anything else is never replaced. */
@@ -41,26 +44,28 @@ const SAFETENSORS = /^[^/\\]+\.safetensors$/;
  * A model folder on disk: written to a temporary folder beside `path` and renamed into place by `commit`. A killed
  * process never leaves half a model under `path`: replacing takes two renames, and one that is killed between them
  * leaves the old folder complete under `<path>.compressa-previous`, from where the next run takes it back.
- * @throws FileError where `path` exists and `overwrite` is off, or holds files that no model folder has.
+ * @throws FileError where `path` exists and `overwrite` is off, or holds files that no model folder has; with `resume` also
+ * where another run is at work on it.
  */
 export async function nodeOutput(path: string, options: OutputOptions = {}): Promise<OutputFolder> {
   const target = resolve(path);
   await recover(target);
   await checkTarget(path, target, options);
-  const partial = partialOf(target);
-  await mkdir(partial).catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
-  trackTemporary(partial);
+  const place = options.resume ? await keptPlace(path, target) : await temporaryPlace(path, target);
+  const { partial, resumable } = place;
   const register = sinkRegister(path);
-  let committed = false;
-  const discard = async (): Promise<void> => {
-    if (committed) return;
-    await rm(partial, { recursive: true, force: true });
-    releaseTemporary(partial);
+  let over = false;
+  const giveUp = async (): Promise<void> => {
+    if (over) return;
+    over = true;
+    await place.giveUp();
   };
   return {
     name: path,
     async file(name) {
       register.check(name);
+      // Of a run before, if any: it is written again.
+      await rm(join(partial, name), { force: true });
       return register.add(name, await createFile(join(partial, name), join(path, name)));
     },
     async commit() {
@@ -68,20 +73,69 @@ export async function nodeOutput(path: string, options: OutputOptions = {}): Pro
       try {
         await syncFolder(partial);
         await moveIntoPlace(path, target, partial, options);
-        committed = true;
-        releaseTemporary(partial);
       } catch (error) {
-        await discard();
+        await giveUp();
         throw fileSystemError(path, error);
       }
+      over = true;
       await syncFolder(dirname(target));
+      await place.moved();
     },
     async abort() {
       await register.abort();
-      await discard();
+      await giveUp();
     },
+    ...(resumable && {
+      resumable: {
+        journal: resumable,
+        async reopen(name: string) {
+          register.check(name);
+          const file = await openResumable(join(partial, name), join(path, name));
+          return { ...file, ...register.add(name, file) };
+        },
+      },
+    }),
   };
 }
+
+/** Where a folder is until it is complete. */
+interface Place {
+  readonly partial: string;
+  /** Where it is kept for the next run. */
+  readonly resumable?: Journal;
+  giveUp(): Promise<void>;
+  moved(): Promise<void>;
+}
+
+async function temporaryPlace(path: string, target: string): Promise<Place> {
+  const partial = partialOf(target);
+  await makeFolder(partial, path);
+  trackTemporary(partial);
+  return {
+    partial,
+    async giveUp() {
+      await rm(partial, { recursive: true, force: true });
+      releaseTemporary(partial);
+    },
+    moved: async () => releaseTemporary(partial),
+  };
+}
+
+async function keptPlace(path: string, target: string): Promise<Place> {
+  const { partial, journal, leave, done } = await openKept(target);
+  try {
+    // Without a journal nobody knows what is in it.
+    if (journal.lines.length === 0) await rm(partial, { recursive: true, force: true });
+    if (!(await exists(partial))) await makeFolder(partial, path);
+  } catch (error) {
+    await leave();
+    throw error;
+  }
+  return { partial, resumable: journal, giveUp: leave, moved: done };
+}
+
+const makeFolder = (folder: string, path: string): Promise<void> =>
+  mkdir(folder).catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
 
 async function moveIntoPlace(path: string, target: string, partial: string, options: OutputOptions): Promise<void> {
   // Again: it may have changed during a long run.

@@ -2,17 +2,22 @@ import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { FileError } from '../errors.ts';
 import { fileSystemError, systemCode } from './node-error.ts';
+import { syncFolder } from './node-folders.ts';
+import { openKept } from './node-kept.ts';
 import { partialOf } from './node-paths.ts';
+import { openResumable } from './node-resumable.ts';
 import { releaseTemporary, trackTemporary } from './node-temporaries.ts';
-import type { ByteSink, OutputOptions } from './sink.ts';
+import type { ByteSink, OutputOptions, ResumableSink } from './sink.ts';
 
 /**
  * A file on disk: written beside `path` under a temporary name, made durable and renamed into place by `commit`. A
  * killed process leaves the old file or none under `path`.
- * @throws FileError where `path` exists and `overwrite` is off, or is no regular file.
+ * @throws FileError where `path` exists and `overwrite` is off, or is no regular file; with `resume` also where another run
+ * is at work on it.
  */
 export async function nodeFileSink(path: string, options: OutputOptions = {}): Promise<ByteSink> {
   await checkTarget(path, options);
+  if (options.resume) return keptFileSink(path, options);
   const partial = partialOf(path);
   const file = await createFile(partial, path);
   trackTemporary(partial);
@@ -30,16 +35,55 @@ export async function nodeFileSink(path: string, options: OutputOptions = {}): P
     async commit() {
       await guarded(async () => {
         await file.commit();
-        // It may have appeared meanwhile.
-        await checkTarget(path, options);
-        await rename(partial, path).catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
+        await moveIntoPlace(partial, path, options);
         committed = true;
         releaseTemporary(partial);
-        await syncFolder(dirname(path));
       }, abort);
     },
     abort,
   };
+}
+
+/** The same under a name that the next run finds again. */
+async function keptFileSink(path: string, options: OutputOptions): Promise<ByteSink> {
+  const kept = await openKept(path);
+  let file: ResumableSink | undefined;
+  let over = false;
+  const take = async (): Promise<ResumableSink> => {
+    if (over) throw new FileError(`${path}: written to after it was complete or given up.`);
+    file ??= await openResumable(kept.partial, path);
+    return file;
+  };
+  const abort = async (): Promise<void> => {
+    if (over) return;
+    over = true;
+    await file?.abort();
+    await kept.leave();
+  };
+  const commit = async (): Promise<void> => {
+    await guarded(async () => {
+      await (await take()).commit();
+      await moveIntoPlace(kept.partial, path, options);
+      over = true;
+      await kept.done();
+    }, abort);
+  };
+  return {
+    name: path,
+    async write(bytes) {
+      await guarded(async () => (await take()).write(bytes), abort);
+    },
+    commit,
+    abort,
+    resumable: { journal: kept.journal, reopen: async () => ({ ...(await take()), commit, abort }) },
+  };
+}
+
+/** Renames a complete file. @throws FileError where its target appeared meanwhile */
+async function moveIntoPlace(partial: string, path: string, options: OutputOptions): Promise<void> {
+  await checkTarget(path, options);
+  await rename(partial, path).catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
+  await syncFolder(dirname(path));
 }
 
 /** A file that is written where it is to stay, durable at `commit`; `name` is what messages call it. */
@@ -81,13 +125,6 @@ export async function createFile(path: string, name = path): Promise<ByteSink> {
       await rm(path, { force: true });
     },
   };
-}
-
-/** Makes renames in a folder durable, where the system can (Windows can't open folders). */
-export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r').catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
 }
 
 async function checkTarget(path: string, options: OutputOptions): Promise<void> {

@@ -12,6 +12,10 @@ export interface ByteSink {
   commit(): Promise<void>;
   /** Leaves nothing behind; does nothing after `commit` or a second time. */
   abort(): Promise<void>;
+  /** Only where an earlier run wrote some of the file: passes over bytes that are there already. */
+  skip?(bytes: number): void;
+  /** Where the file keeps what is written so that a later run can go on; `abort` then leaves it. */
+  readonly resumable?: Resumable;
 }
 
 /** Where a model goes: files that appear together at `commit`, or not at all. */
@@ -23,12 +27,45 @@ export interface OutputFolder {
   commit(): Promise<void>;
   /** Leaves nothing behind; does nothing after `commit` or a second time. */
   abort(): Promise<void>;
+  /** Where the folder keeps what is written so that a later run can go on; `abort` then leaves it. */
+  readonly resumable?: Resumable;
 }
 
-/** How a target that exists is treated. */
+/** How an output treats what is there already. */
 export interface OutputOptions {
-  /** Replace it; default false: refuse. */
+  /** Replace the target; default false: refuse. */
   readonly overwrite?: boolean;
+  /** Go on with what an interrupted run left beside the target, and leave the same where this one is interrupted. Default: false. */
+  readonly resume?: boolean;
+}
+
+/** What an output has that survives an interrupted run. Until the first `keep` or `append`, nothing is changed. */
+export interface Resumable {
+  readonly journal: Journal;
+  /** The file `name` of a folder, or the one file of a single one, with what an earlier run left in it. */
+  reopen(name: string): Promise<ResumableSink>;
+}
+
+/** Lines that are on the disk when `append` settles. */
+export interface Journal {
+  /** Complete ones that earlier runs left; a last one that was cut short is dropped. */
+  readonly lines: readonly string[];
+  /** Drops all but the first `count` of `lines`. */
+  keep(count: number): Promise<void>;
+  /** @param line without line breaks */
+  append(line: string): Promise<void>;
+}
+
+/** A sink of which some may be written already. */
+export interface ResumableSink extends ByteSink {
+  /** Bytes that were there when it was opened. Writing goes on behind them. */
+  readonly size: number;
+  /** @throws FileError where the file is shorter */
+  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Drops what is behind `size`, which is not more than there is; writing goes on there. */
+  truncate(size: number): Promise<void>;
+  /** Settles when all that was written is on the disk. */
+  flush(): Promise<void>;
 }
 
 /** A file in memory. */

@@ -6,6 +6,8 @@ import { quote } from './text.ts';
 export interface TensorWriter {
   /** Appends bytes of tensor `name`, which must be the next one whose data is not complete. */
   write(name: string, bytes: Uint8Array): Promise<void>;
+  /** Takes tensor `name`, the next one, for written: its bytes are in the sink, which has to have `skip`. */
+  skip(name: string): Promise<void>;
   /** Checks that every tensor is complete and commits the sink. */
   finish(): Promise<void>;
   /** Aborts the sink. */
@@ -30,15 +32,26 @@ export function tensorWriter(
       written = 0;
     }
   };
+  /** Moves on to tensor `name`, which has to be the one whose turn it is. */
+  const begin = async (name: string): Promise<void> => {
+    await skipComplete();
+    const expected = names[index];
+    if (name === expected) return;
+    const next = expected === undefined ? 'all tensors are complete' : `${quote(expected)} comes next`;
+    throw new ArgumentError(`${sink.name}: data for tensor ${quote(name)}, but ${next}.`);
+  };
   return {
+    async skip(name) {
+      await begin(name);
+      if (!sink.skip || written > 0) {
+        throw new ArgumentError(`${sink.name}: tensor ${quote(name)} can't be passed over here.`);
+      }
+      written = lengths[index]!;
+      sink.skip(written);
+    },
     async write(name, bytes) {
       if (bytes.byteLength === 0) return;
-      await skipComplete();
-      const expected = names[index];
-      if (name !== expected) {
-        const next = expected === undefined ? 'all tensors are complete' : `${quote(expected)} comes next`;
-        throw new ArgumentError(`${sink.name}: data for tensor ${quote(name)}, but ${next}.`);
-      }
+      await begin(name);
       const length = lengths[index]!;
       if (written + bytes.byteLength > length) {
         throw new ArgumentError(

@@ -25,6 +25,8 @@ export interface RecipeOptions {
   readonly output?: OutputKind;
   /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
   readonly chunkBytes?: number;
+  /** In a folder: most bytes of tensors in a file of weights; a larger tensor has a file of its own. Default: 5 GB. */
+  readonly shardBytes?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -33,6 +35,11 @@ export interface CompressOptions extends RecipeOptions {
   readonly onProgress?: (progress: CompressProgress) => void;
   /** Called once, before anything is written. */
   readonly onPlan?: (plan: CompressionPlan) => void;
+  /**
+   * Go on with what an interrupted run of the same job left in `output`, and leave the same where this one is interrupted. The
+   * output has to be opened with `resume`, too. The result is the same.
+   */
+  readonly resume?: boolean;
   /** Called as each stage is done with some rows of a tensor. */
   readonly onTimeline?: (span: TimelineSpan) => void;
 }

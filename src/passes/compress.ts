@@ -1,15 +1,19 @@
-import { CancelledError } from '../errors.ts';
+import { ArgumentError, CancelledError, NonFiniteError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
 import type { CompressOptions, RecipeOptions } from './compress-options.ts';
-import type { CompressionPlan, SizeSummary } from './plan.ts';
-import { prepare } from './prepare.ts';
+import { jobOf } from './job.ts';
+import type { CompressionPlan, PlannedTensor, SizeSummary } from './plan.ts';
+import { type Prepared, prepare } from './prepare.ts';
 import type { Recipe } from './recipe.ts';
-import { copySideFiles } from './side-files.ts';
-import { ggufOutput, safetensorsOutput } from './tensor-output.ts';
+import { resumedOutput } from './resume.ts';
+import { INDEX_FILE, shardIndex } from './shards.ts';
+import { copySideFiles, writeFile } from './side-files.ts';
+import type { TensorOutput } from './tensor-output.ts';
 import { spansFrom } from './timeline.ts';
+import { filesOutput, weightFilesOf } from './weight-files.ts';
 import { writeTensors } from './write-tensors.ts';
 
 export interface CompressReport extends SizeSummary {
@@ -18,7 +22,6 @@ export interface CompressReport extends SizeSummary {
   readonly seconds: number;
 }
 
-const WEIGHTS_FILE = 'model.safetensors';
 const WHAT = 'The compression';
 
 /**
@@ -50,17 +53,16 @@ export async function compress(
   const started = performance.now();
   try {
     const folder = 'file' in output ? output : undefined;
-    const { checkpoint, plan, recipe, strict, gguf } = await prepare(source, options, output);
+    const prepared = await prepare(source, options, output);
+    const { checkpoint, plan, recipe, strict, shards } = prepared;
     try {
       options.onPlan?.(plan.summary);
-      const sink = folder ? await folder.file(WEIGHTS_FILE) : (output as ByteSink);
-      const writer = gguf
-        ? await ggufOutput(sink, gguf.entries, gguf.target, plan)
-        : await safetensorsOutput(sink, checkpoint, plan);
+      const { writer, written } = await openWriter(prepared, output, options);
       await writeTensors({
         checkpoint,
         plan,
         writer,
+        written,
         gpu,
         strict,
         ...(chunkBytes !== undefined && { chunkBytes }),
@@ -68,7 +70,10 @@ export async function compress(
         ...(onProgress && { onProgress }),
         ...(onTimeline && { record: spansFrom(started, onTimeline) }),
       });
-      if (folder) await copySideFiles(checkpoint, folder);
+      if (folder) {
+        if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));
+        await copySideFiles(checkpoint, folder);
+      }
       checkCancelled(signal, WHAT);
       // A single file is there once its sink is committed, a folder once all of it is.
       await writer.finish();
@@ -79,7 +84,33 @@ export async function compress(
     const { memory: _, ...summary } = plan.summary;
     return { version: 1, recipe, ...summary, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
+    // The next run would find the same weight: what is there is of no use.
+    if (options.resume && error instanceof NonFiniteError) await output.resumable?.journal.keep(0);
     await output.abort();
-    throw signal?.aborted || error instanceof CancelledError ? new CancelledError(WHAT, 'nothing was written') : error;
+    const left = options.resume ? 'what is finished is kept for a run with "resume"' : 'nothing was written';
+    throw signal?.aborted || error instanceof CancelledError ? new CancelledError(WHAT, left) : error;
   }
+}
+
+/** Where the tensors go, and which of them are there already. @throws ArgumentError where `output` can't be resumed as asked */
+async function openWriter(
+  prepared: Prepared,
+  output: OutputFolder | ByteSink,
+  { resume, signal }: CompressOptions,
+): Promise<{ readonly writer: TensorOutput; readonly written: readonly PlannedTensor[] }> {
+  const files = weightFilesOf(prepared);
+  const { resumable } = output;
+  if (resume && resumable) {
+    const writer = await resumedOutput(output.name, resumable, await jobOf(prepared, files, signal), files, signal);
+    return { writer, written: writer.done };
+  }
+  if (resume || resumable) {
+    throw new ArgumentError(
+      resume
+        ? `${output.name}: only an output on a disk, opened with "resume", can be resumed.`
+        : `${output.name}: it was opened with "resume"; give compress the same option.`,
+    );
+  }
+  const open = async (file: string) => ('file' in output ? output.file(file) : output);
+  return { writer: filesOutput(files, open), written: [] };
 }

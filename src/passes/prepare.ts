@@ -11,6 +11,7 @@ import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
 import { graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { Recipe } from './recipe.ts';
+import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
 import { checkWeight } from './stored-weight.ts';
 
 /** A compression that is decided but not begun. */
@@ -21,6 +22,8 @@ export interface Prepared {
   readonly recipe: Recipe;
   /** Refuse infinity in tensors that are copied, too, as NaN always is: bare tensors may be masks, those of a model are not. */
   readonly strict: boolean;
+  /** The files of weights, in the order in which they are written. */
+  readonly shards: readonly Shard[];
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
 }
 
@@ -30,7 +33,7 @@ export async function prepare(
   options: RecipeOptions,
   output?: OutputFolder | ByteSink,
 ): Promise<Prepared> {
-  const { signal, chunkBytes } = options;
+  const { signal, chunkBytes, shardBytes } = options;
   const file = 'read' in source ? source : undefined;
   let recipe: Recipe;
   let kind: OutputKind | undefined;
@@ -58,8 +61,17 @@ export async function prepare(
       ...(chunkBytes !== undefined && { chunkBytes }),
       ...(target && { gguf: target }),
     });
+    if (shardBytes !== undefined && kind !== undefined && kind !== 'folder') {
+      throw new ArgumentError(
+        'Only a folder has its weights in several files: leave the size of files out, or write a folder.',
+      );
+    }
+    const shards =
+      kind === 'folder' || kind === undefined
+        ? shardsOf(plan.tensors, shardBytes)
+        : [{ file: WEIGHTS_FILE, tensors: plan.tensors }];
     const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, signal) };
-    return { checkpoint, plan, recipe, strict: graph !== undefined, ...(gguf && { gguf }) };
+    return { checkpoint, plan, recipe, strict: graph !== undefined, shards, ...(gguf && { gguf }) };
   } catch (error) {
     await checkpoint.close();
     throw error;

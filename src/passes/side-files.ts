@@ -21,9 +21,13 @@ const SIDE_FILES = [
 export async function copySideFiles(checkpoint: Checkpoint, folder: OutputFolder): Promise<void> {
   for (const name of SIDE_FILES) {
     const bytes = await checkpoint.fileBytes(name);
-    if (!bytes) continue;
-    const sink = await folder.file(name);
-    await sink.write(bytes);
-    await sink.commit();
+    if (bytes) await writeFile(folder, name, bytes);
   }
+}
+
+/** Writes a small file whole. */
+export async function writeFile(folder: OutputFolder, name: string, bytes: Uint8Array): Promise<void> {
+  const sink = await folder.file(name);
+  await sink.write(bytes);
+  await sink.commit();
 }

@@ -5,7 +5,7 @@ import { type Chunk, chunksOf, readChunk } from './chunks.ts';
 import type { CompressProgress } from './compress-options.ts';
 import { checkFinite, checkScales } from './finite-check.ts';
 import { runPipeline } from './pipeline.ts';
-import type { Plan } from './plan.ts';
+import type { Plan, PlannedTensor } from './plan.ts';
 import { quantizeChunk } from './quantize-chunk.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import type { RecordSpan } from './timeline.ts';
@@ -15,6 +15,8 @@ export interface Work {
   readonly checkpoint: Checkpoint;
   readonly plan: Plan;
   readonly writer: TensorOutput;
+  /** Tensors that `writer` has already. */
+  readonly written: readonly PlannedTensor[];
   readonly gpu: Gpu;
   readonly chunkBytes?: number;
   /** As `Prepared.strict`. */
@@ -33,12 +35,17 @@ interface Converted {
 
 /** Reads, converts and writes every tensor of the plan: while one chunk is on the GPU, the next is read and the last written. */
 export async function writeTensors(work: Work): Promise<void> {
-  const { checkpoint, plan, writer, gpu, signal, record } = work;
-  const chunks = plan.tensors.flatMap((tensor) =>
-    chunksOf(tensor, gpu.limits.maxStorageBufferBindingSize, work.chunkBytes),
-  );
+  const { checkpoint, plan, writer, written, gpu, signal, record } = work;
   const total = plan.summary.bytesBefore;
   let done = 0;
+  for (const tensor of written) {
+    await writer.skip(tensor);
+    done += tensor.report.bytesBefore;
+  }
+  const skipped = new Set(written);
+  const chunks = plan.tensors
+    .filter((tensor) => !skipped.has(tensor))
+    .flatMap((tensor) => chunksOf(tensor, gpu.limits.maxStorageBufferBindingSize, work.chunkBytes));
   await runPipeline<Chunk, Uint8Array[], Converted>(
     chunks,
     {

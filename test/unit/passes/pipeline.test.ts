@@ -44,7 +44,7 @@ describe.each(SPEEDS)('with stages of %o ms', (milliseconds) => {
     const { seen, stages } = bench(milliseconds);
     await runPipeline(items, stages);
     expect(seen.written).toEqual(items.map((item) => `${item}:${item}`));
-    expect(seen.mostInFlight).toBe(PIPELINE_DEPTH);
+    expect(seen.mostInFlight).toBeLessThanOrEqual(PIPELINE_DEPTH);
     expect(seen.mostAtWork).toBeGreaterThan(1);
   });
 });
@@ -53,6 +53,7 @@ test('all three stages are at work at a time', async () => {
   const { seen, stages } = bench({ read: 10, compute: 10, write: 10 });
   await runPipeline(items, stages);
   expect(seen.mostAtWork).toBe(3);
+  expect(seen.mostInFlight).toBe(PIPELINE_DEPTH);
 });
 
 test('spans say which stage worked on what, one at a time in each', async () => {

@@ -1,0 +1,57 @@
+import type { ByteSink } from '../files/sink.ts';
+import { serializeWeightTree, WEIGHT_TREE_KEY } from '../files/weight-tree.ts';
+import type { PlannedTensor } from './plan.ts';
+import type { Prepared } from './prepare.ts';
+import type { Shard } from './shards.ts';
+import { ggufOutput, safetensorsOutput, type TensorOutput } from './tensor-output.ts';
+
+/** A file of the output that holds weights. */
+export interface WeightFile extends Shard {
+  /** Begins it: the header is written. */
+  begin(sink: ByteSink): Promise<TensorOutput>;
+}
+
+/** The files that hold the weights of a prepared compression, in their order. The weight tree is in the first. */
+export function weightFilesOf({ checkpoint, plan, shards, gguf }: Prepared): WeightFile[] {
+  const tree: Record<string, string> =
+    plan.tree.weights.size > 0 ? { [WEIGHT_TREE_KEY]: serializeWeightTree(plan.tree) } : {};
+  const { [WEIGHT_TREE_KEY]: _, ...metadata } = checkpoint.metadata;
+  return shards.map(({ file, tensors }, i) => ({
+    file,
+    tensors,
+    begin: (sink) =>
+      gguf
+        ? ggufOutput(sink, tensors, gguf.entries, gguf.target)
+        : safetensorsOutput(sink, tensors, i === 0 ? { ...metadata, ...tree } : metadata),
+  }));
+}
+
+/**
+ * The files one after the other: each begins with its first tensor and is complete when the next begins.
+ * @param open gives the sink of a file
+ */
+export function filesOutput(files: readonly WeightFile[], open: (file: string) => Promise<ByteSink>): TensorOutput {
+  const homes = new Map(files.flatMap((file, i) => file.tensors.map((tensor) => [tensor, i] as const)));
+  let at = -1;
+  let current: TensorOutput | undefined;
+  const moveTo = async (index: number): Promise<TensorOutput> => {
+    while (at < index) {
+      await current?.finish();
+      const file = files[++at]!;
+      current = await file.begin(await open(file.file));
+    }
+    return current!;
+  };
+  const homeOf = (tensor: PlannedTensor): Promise<TensorOutput> => moveTo(homes.get(tensor)!);
+  return {
+    async write(tensor, ...rest) {
+      await (await homeOf(tensor)).write(tensor, ...rest);
+    },
+    async skip(tensor) {
+      await (await homeOf(tensor)).skip(tensor);
+    },
+    async finish() {
+      await (await moveTo(files.length - 1)).finish();
+    },
+  };
+}
