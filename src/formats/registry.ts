@@ -1,5 +1,5 @@
-import { closest } from 'fastest-levenshtein';
 import { FormatError } from '../errors.ts';
+import { suggest } from '../suggest.ts';
 import { bf16, f16, f32 } from './dense.ts';
 import type { Format } from './format.ts';
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
@@ -35,12 +35,12 @@ export const formatAliases: Readonly<Record<string, string>> = {
 const byName = new Map(formats.map((format) => [format.name, format]));
 for (const [alias, name] of Object.entries(formatAliases)) byName.set(alias, byName.get(name)!);
 
-/** The format that users call `name`, or one of its aliases. Throws `FormatError` with the nearest name. */
+/** The format that users call `name`, or one of its aliases. Throws `FormatError`, with the name that may be meant. */
 export function formatByName(name: string): Format {
   const format = byName.get(name);
   if (format) return format;
   const names = [...byName.keys()];
   throw new FormatError(
-    `There is no format "${name}". Did you mean "${closest(name.toLowerCase(), names)}"? Known: ${names.join(', ')}.`,
+    `There is no format "${name}".${suggest(name, names, { digits: true })} Known: ${names.join(', ')}.`,
   );
 }

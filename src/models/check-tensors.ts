@@ -1,6 +1,7 @@
 import { ModelError } from '../errors.ts';
+import { quote } from '../files/text.ts';
 import type { Graph } from '../graph/graph.ts';
-import { suggest } from './suggest.ts';
+import { nearest } from '../suggest.ts';
 
 /**
  * Throws `ModelError` unless every weight of the graph is among `infos` with the shape that the graph expects.
@@ -18,8 +19,10 @@ export function checkTensors(
       // A name that is wanted itself is no misspelling of another.
       const spare = [...infos.keys()].filter((candidate) => !wanted.has(candidate));
       const remedy = name === 'lm_head.weight' ? TIED_HEAD : 'Is a part of the checkpoint missing?';
+      const near = nearest(name, spare);
+      const hint = near === undefined ? '' : ` Did you mean ${quote(near)}?`;
       throw new ModelError(
-        `${file} has no tensor "${name}" (${shapeText(shape)}), which its config asks for.${suggest(name, spare)} ${remedy}`,
+        `${file} has no tensor "${name}" (${shapeText(shape)}), which its config asks for.${hint} ${remedy}`,
       );
     }
     if (shape.length !== info.shape.length || shape.some((length, axis) => length !== info.shape[axis])) {

@@ -1,12 +1,12 @@
 import { ModelError } from '../errors.ts';
 import type { Graph } from '../graph/graph.ts';
+import { suggest } from '../suggest.ts';
 import type { Family } from './family.ts';
 import { gemma, gemma2, gemma3 } from './gemma.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { qwen2, qwen3 } from './qwen.ts';
 import { smollm3 } from './smollm3.ts';
-import { suggest } from './suggest.ts';
 
 export type { Family } from './family.ts';
 

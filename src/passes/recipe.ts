@@ -4,7 +4,7 @@ import { FormatError, RecipeError } from '../errors.ts';
 import { quote, reason } from '../files/text.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
-import { suggest } from '../models/suggest.ts';
+import { suggest } from '../suggest.ts';
 import { type Recipe, RecipeSchema, ROLES, type Role, type Rule, RuleSchema } from './recipe-schema.ts';
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
