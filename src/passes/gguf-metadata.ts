@@ -3,6 +3,7 @@ import { type GgufEntry, text, u32 } from '../files/gguf/entries.ts';
 import type { GgufFile } from '../files/gguf/read.ts';
 import { tokenizerEntries } from '../files/gguf/tokenizer-write.ts';
 import { parseJsonObject } from '../files/strict-json.ts';
+import { findTemplateSource } from '../models/chat-template.ts';
 import type { GgufTarget } from './gguf-plan.ts';
 import type { Plan } from './plan.ts';
 
@@ -24,7 +25,7 @@ const QUANTIZATION_VERSION = 2;
 /**
  * All the metadata of a GGUF file: what it is, the model's config, the tokenizer. From a GGUF file the tokenizer's keys and what
  * `general.*` says of the model are copied.
- * @throws ModelError for a tokenizer that GGUF, or this version, has no words for
+ * @throws ModelError for a tokenizer that GGUF, or this version, has no words for, or a chat template that is none
  */
 export async function ggufMetadata(
   checkpoint: Checkpoint,
@@ -70,7 +71,20 @@ async function tokenizerOf(checkpoint: Checkpoint, { config: { vocabulary } }: G
     return bytes && parseJsonObject(bytes, `${checkpoint.name}/${file}`);
   };
   const tokenizer = await json('tokenizer.json');
-  const files = tokenizer && { tokenizer, config: (await json('tokenizer_config.json')) ?? {} };
+  const config = (await json('tokenizer_config.json')) ?? {};
+  const jinja = await checkpoint.fileBytes('chat_template.jinja');
+  const template = findTemplateSource(
+    {
+      jinja: jinja && new TextDecoder().decode(jinja),
+      json: await json('chat_template.json'),
+      tokenizerConfig: config,
+    },
+    checkpoint.name,
+  );
+  const files = tokenizer && {
+    tokenizer,
+    config: { ...config, ...(template && { chat_template: template.source() }) },
+  };
   return tokenizerEntries(files, { config: checkpoint.config ?? {}, vocabulary, name: checkpoint.name });
 }
 

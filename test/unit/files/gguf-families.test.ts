@@ -328,6 +328,57 @@ describe('what llama.cpp would take for another model is refused:', () => {
   });
 });
 
+describe('the chat template of a folder', () => {
+  const tokenizer = {
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
+    model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: [] },
+  };
+  const named = (...names: string[]) => names.map((name) => ({ name, template: `of ${name}` }));
+  /** The template in the file that such a folder becomes. */
+  async function templateOf(sideFiles: Record<string, unknown>): Promise<unknown> {
+    const folder = await folderOf(configs.Llama!);
+    const files: Record<string, string | Uint8Array> = { 'tokenizer.json': JSON.stringify(tokenizer) };
+    for (const name of ['config.json', 'model.safetensors']) {
+      const source = await folder.open(name);
+      files[name] = await source.read(0, source.size);
+    }
+    for (const [name, content] of Object.entries(sideFiles)) {
+      files[name] = typeof content === 'string' ? content : JSON.stringify(content);
+    }
+    const gguf = await openCheckpoint(memorySource('model.gguf', await toGguf(memoryFolder('model', files))));
+    const config = JSON.parse(new TextDecoder().decode(await gguf.fileBytes('tokenizer_config.json')));
+    return config.chat_template;
+  }
+
+  test.each<[string, Record<string, unknown>, unknown]>([
+    ['in the file of the tokenizer', { 'tokenizer_config.json': { chat_template: 'from config' } }, 'from config'],
+    ['in chat_template.json', { 'chat_template.json': { chat_template: 'from json' } }, 'from json'],
+    ['in chat_template.jinja', { 'chat_template.jinja': '{# from jinja: é #}' }, '{# from jinja: é #}'],
+    [
+      'in several files',
+      {
+        'chat_template.jinja': 'from jinja',
+        'chat_template.json': { chat_template: 'from json' },
+        'tokenizer_config.json': { chat_template: 'from config' },
+      },
+      'from jinja',
+    ],
+    [
+      'in a list of named ones',
+      { 'tokenizer_config.json': { chat_template: named('tool_use', 'default') } },
+      'of default',
+    ],
+    ['that is not there', { 'tokenizer_config.json': { chat_template: null } }, undefined],
+  ])('%s goes into the GGUF file', async (_, files, expected) => {
+    expect(await templateOf(files)).toBe(expected);
+  });
+
+  test('that is none is refused', async () => {
+    const files = { 'chat_template.json': { chat_template: named('tool_use', 'rag') } };
+    await expect(templateOf(files)).rejects.toThrow(/model\/chat_template\.json: none of the templates/);
+  });
+});
+
 test.each(['llama', 'smollm3', 'gemma2', 'gemma3'])('layers without end in a file of %s make no list', async (name) => {
   const entries = [
     ['block_count', 4294967295],
