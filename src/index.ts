@@ -90,14 +90,15 @@ export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './
 export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
 export type { Recording, RunOptions } from './scheduler/scheduler.ts';
-export { type Accuracy, cutWindows, scoreWindows, type WindowOptions } from './verify/accuracy.ts';
-export type { ControlMaker } from './verify/accuracy-report.ts';
+
+export type { GpuLimits } from './verify/block-plan.ts';
+export { joinSlices, scoreOf, type TokenScore } from './verify/combine-scores.ts';
 export {
   type CompareLogitsArguments,
   compareLogitsStep,
-  readScores,
+  readSliceScores,
   SCORE_FIELDS,
-  type TokenScore,
+  type SliceScore,
 } from './verify/compare-logits.ts';
 export {
   type DeviceFacts,
@@ -114,9 +115,12 @@ export {
   type VerifySpeedOptions,
 } from './verify/plan.ts';
 export { type Report, ReportSchema, reportMarkdown } from './verify/report.ts';
-export { shuffledWeights } from './verify/shuffle-control.ts';
+export { type ScoreOptions, scoreWindows } from './verify/score-windows.ts';
+export { type ControlMaker, type ControlMatrix, shuffledRows } from './verify/shuffle-control.ts';
 export { measureSpeed, type Rate, type Speed, type SpeedModels, type SpeedOptions } from './verify/speed.ts';
 export { STACK_1B, type Stack } from './verify/stack-speed.ts';
 export type { VerifyProgress } from './verify/stages.ts';
 export { bootstrapInterval, median } from './verify/statistics.ts';
+export type { Accuracy } from './verify/summarize-scores.ts';
 export { type VerifyOptions, verify } from './verify/verify.ts';
+export { cutWindows, type WindowOptions } from './verify/windows.ts';

@@ -8,6 +8,7 @@ import { makeParent } from '../files/node-folders.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink } from '../files/sink.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
+import { NO_LIMITS } from '../verify/block-plan.ts';
 import { encodeForBoth } from '../verify/encode-text.ts';
 import { planVerification, type VerifyPlanOptions } from '../verify/plan.ts';
 import { passes, type Report, reportMarkdown } from '../verify/report.ts';
@@ -90,7 +91,9 @@ export async function runVerify(
       ...(options.text !== undefined && { tokens: await tokensOf(original, compressed, options.text) }),
       ...(options.speed === false && { speed: false as const }),
     };
-    const plan = planVerification(original, compressed, settings);
+    const { gpuMemory: budget } = options;
+    const limits = budget === undefined ? NO_LIMITS : { ...NO_LIMITS, budget };
+    const plan = planVerification(original, compressed, { ...settings, limits });
     files = options.report === undefined ? undefined : await openReport(options.report);
     if (!plan.run) console.error('note: only sizes and weight errors: running the models needs folders and a --text.');
     console.error(memoryText(plan.memory));
@@ -193,8 +196,8 @@ function memoryText({ gpu, host }: Report['memory']): string {
     const { weights } = gpu;
     rows.push(
       ['GPU, at its peak', bytesText(gpu.peak)],
-      ['  weights', `${bytesText(weights.original)} and ${bytesText(weights.compressed)}`],
-      ['  caches, activations', `${bytesText(gpu.caches)}, ${bytesText(gpu.activations)} a model`],
+      ['  caches, activations', `${bytesText(gpu.caches)}, ${bytesText(gpu.activations)} of a block, at most`],
+      ['whole models', `${bytesText(weights.original)} and ${bytesText(weights.compressed)}`],
     );
     if (gpu.stack !== null) rows.push(['GPU, for synthetic layers', bytesText(gpu.stack)]);
   }
@@ -205,12 +208,12 @@ function memoryText({ gpu, host }: Report['memory']): string {
 function stageProgress(): { update(progress: VerifyProgress): void; stop(): void } {
   let current: { stage: string; progress: Progress } | undefined;
   return {
-    update({ stage, done, total, unit }) {
+    update({ stage, done, total, unit, what }) {
       if (current?.stage !== stage) {
         current?.progress.stop();
         current = { stage, progress: startProgress(`Verifying: ${stage}`, { name: unit, scale: 1 }) };
       }
-      current.progress.update(done, total);
+      current.progress.update(done, total, what);
     },
     stop: () => current?.progress.stop(),
   };

@@ -55,6 +55,10 @@ export interface BatchOptions {
   readonly lastOnly?: boolean;
   /** Gives every value its own memory, so that all can be read afterwards. */
   readonly keepValues?: boolean;
+  /** Values that the graph reads and none of its operations makes: f32 [tokens, width]. They are left as they are. */
+  readonly inputs?: ReadonlyMap<ValueName, BufferView>;
+  /** Values whose memory is not reused. */
+  readonly keep?: ReadonlySet<ValueName>;
 }
 
 /**
@@ -68,7 +72,8 @@ export function planBatch(
   tokens: number,
   options: BatchOptions = {},
 ): Batch {
-  const values = new Map<ValueName, BufferView>();
+  const { inputs } = options;
+  const values = new Map<ValueName, BufferView>(inputs);
   const owned: GPUBuffer[] = [];
   const free = new Map<number, GPUBuffer[]>();
   const last = lastReads(graph);
@@ -115,7 +120,7 @@ export function planBatch(
       }
       if (options.keepValues) continue;
       for (const name of new Set(inputsOf(operation))) {
-        if (last.get(name) !== index) continue;
+        if (last.get(name) !== index || inputs?.has(name) || options.keep?.has(name)) continue;
         const { buffer, size } = values.get(name)!;
         free.set(size!, [...(free.get(size!) ?? []), buffer]);
       }

@@ -21,6 +21,8 @@ export type { Numbers } from './reference/array.ts';
 export interface ReferenceOptions {
   /** Position of the first token. Default: after everything seen so far. Less than that forgets what came later. */
   readonly startPosition?: number;
+  /** Values that the graph reads and none of its operations makes: rows × width. */
+  readonly inputs?: ReadonlyMap<ValueName, Float64Array>;
   /** Called after each operation with what it wrote: rows × width. The array must not be changed. */
   readonly onValue?: (operationIndex: number, name: ValueName, value: Float64Array) => void;
 }
@@ -62,13 +64,13 @@ export class ReferenceRun {
   /** The same, an operation at a time, so that a caller can let others have the thread in between. */
   *forwardSteps(
     tokens: readonly number[],
-    { startPosition, onValue }: ReferenceOptions = {},
+    { startPosition, onValue, inputs }: ReferenceOptions = {},
   ): Generator<void, Float64Array, undefined> {
     const start = startPosition ?? this.#position;
     if (!Number.isSafeInteger(start) || start < 0 || start > this.#position) {
       throw new ArgumentError(`Start position ${start} is not between 0 and ${this.#position}, the positions seen.`);
     }
-    const values = new Map<ValueName, Float64Array>();
+    const values = new Map<ValueName, Float64Array>(inputs);
     for (const [index, operation] of this.#graph.operations.entries()) {
       const value = this.#run(operation, values, tokens, start);
       values.set(operation.out, value);

@@ -90,16 +90,24 @@ export function uploadWeight(
   const missing = format.arrays.find(({ name }) => !arrays[name]);
   if (missing) throw new ArgumentError(`${label} lacks the array "${missing.name}" of ${format.name}.`);
   const weight = allocateWeight(gpu, format, rows, k, label);
-  for (const part of weight.parts) {
-    for (const [i, array] of format.arrays.entries()) {
-      const bytes = arrays[array.name]!;
-      const start = contentBytes(array, part.rowStart, k);
-      const length = contentBytes(array, part.rows, k);
-      gpu.upload(part.arrays[i]!.buffer, padToWord(bytes.subarray(start, start + length)));
-    }
-  }
+  writeWeight(gpu, weight, arrays);
   return weight;
 }
+
+/** Uploads arrays in the device layout in place of those that a weight has. */
+export function writeWeight(gpu: Gpu, { format, k, parts }: Weight, arrays: HostArrays): void {
+  for (const part of parts) {
+    for (const [i, array] of format.arrays.entries()) {
+      const { buffer, offset } = part.arrays[i]!;
+      const start = contentBytes(array, part.rowStart, k);
+      const length = contentBytes(array, part.rows, k);
+      gpu.upload(buffer, padToWord(arrays[array.name]!.subarray(start, start + length)), offset);
+    }
+  }
+}
+
+/** Bytes that are read back at a time: bounds the staging memory. */
+export const READ_BACK_BYTES = 16 * 1024 * 1024;
 
 /** Reads a weight back in the device layout, parts joined. */
 export async function readWeight(gpu: Gpu, weight: Weight): Promise<HostArrays> {
@@ -108,8 +116,12 @@ export async function readWeight(gpu: Gpu, weight: Weight): Promise<HostArrays> 
     const whole = new Uint8Array(arrayBytes(array, weight.rows, weight.k));
     for (const part of weight.parts) {
       const view = part.arrays[i]!;
-      const bytes = await gpu.readBack(view.buffer, view.offset ?? 0, arrayBytes(array, part.rows, weight.k));
-      whole.set(bytes, contentBytes(array, part.rowStart, weight.k));
+      const size = arrayBytes(array, part.rows, weight.k);
+      for (let at = 0; at < size; at += READ_BACK_BYTES) {
+        const count = Math.min(READ_BACK_BYTES, size - at);
+        const bytes = await gpu.readBack(view.buffer, (view.offset ?? 0) + at, count);
+        whole.set(bytes, contentBytes(array, part.rowStart, weight.k) + at);
+      }
     }
     arrays[array.name] = whole;
   }

@@ -61,10 +61,11 @@ function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
   }
   if (accuracy) tiles.push(...accuracyTiles(accuracy));
   if (speed) {
-    for (const [name, { ratio, compressed }] of Object.entries({ prefill: speed.prefill, decode: speed.decode })) {
+    for (const [name, rate] of Object.entries({ prefill: speed.prefill, decode: speed.decode })) {
+      if (!rate) continue;
       tiles.push({
-        figure: `${ratio.toFixed(2)}x ${name}`,
-        label: `${compressed.toFixed(1)} tokens/s, ${speed.rounds} rounds`,
+        figure: `${rate.ratio.toFixed(2)}x ${name}`,
+        label: `${rate.compressed.toFixed(1)} tokens/s, ${speed.rounds} rounds`,
       });
     }
   }

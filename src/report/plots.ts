@@ -197,15 +197,16 @@ function divergence({ accuracy }: Report): Plot | undefined {
 function measuredSpeeds({ speed }: Report) {
   if (!speed) return [];
   const { stack } = speed;
-  const of = (what: string, { prefill, decode }: Pick<typeof speed, 'prefill' | 'decode'>) => [
-    { what: `${what}, prefill`, rate: prefill },
-    { what: `${what}, decode`, rate: decode },
-  ];
+  const of = (what: string, { prefill, decode }: Pick<typeof speed, 'prefill' | 'decode'>) =>
+    Object.entries({ prefill, decode }).flatMap(([name, rate]) => (rate ? [{ what: `${what}, ${name}`, rate }] : []));
   return [...of('this model', speed), ...(stack ? of('1B layers', stack) : [])];
 }
 
 const roundsOf = ({ speed }: Report): string =>
-  speed ? `${speed.rounds} of the model${speed.stack ? ` and ${speed.stack.rounds} of the 1B layers` : ''}` : '';
+  [
+    ...(speed?.prefill ? [`${speed.rounds} of the model`] : []),
+    ...(speed?.stack ? [`${speed.stack.rounds} of the 1B layers`] : []),
+  ].join(' and ');
 
 function ratios(report: Report): Plot | undefined {
   const values = measuredSpeeds(report).map(({ what, rate }) => ({

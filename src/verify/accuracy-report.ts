@@ -1,132 +1,180 @@
+import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import type { Graph } from '../graph/graph.ts';
-import type { Weight } from '../kernels/weight.ts';
-import { scoreTokens, scoreWindows, summarizeScores } from './accuracy.ts';
-import type { Graphs } from './compare-models.ts';
+import type { BlockPlan } from './block-plan.ts';
+import type { TokenScore } from './combine-scores.ts';
+import { KernelCheck } from './kernel-check.ts';
 import type { Notes } from './notes.ts';
+import { ReferenceBlocks } from './reference-blocks.ts';
 import type { Report } from './report-schema.ts';
-import { measureSensitivity } from './sensitivity.ts';
-import { shuffledWeights } from './shuffle-control.ts';
+import { blockName, runBlocks } from './run-blocks.ts';
+import { type ScoreJob, scoreHeads } from './score-heads.ts';
+import { type ControlMaker, shuffledRows } from './shuffle-control.ts';
 import type { BeginStage } from './stages.ts';
-import { releaseWeights, withDecoder } from './with-decoder.ts';
+import { StreamState } from './stream-state.ts';
+import type { Stream } from './streams.ts';
+import { LogitsError, summarizeScores, throwIfNonFinite } from './summarize-scores.ts';
 
 type AccuracyReport = NonNullable<Report['accuracy']>;
 
-/** Windows for the control and for each layer's sensitivity, and the most tokens of each: every layer has to run them. */
-const FEW_WINDOWS = 2;
-const FEW_TOKENS = 128;
-
-/** Makes the weights of a control that must fail; the caller releases what `created` lists. */
-export type ControlMaker = typeof shuffledWeights;
-
-interface Scoring {
+export interface AccuracyArguments {
   readonly gpu: Gpu;
-  readonly original: ReadonlyMap<string, Weight>;
-  readonly windows: readonly Uint32Array[];
+  readonly checkpoints: { readonly original: Checkpoint; readonly compressed: Checkpoint };
+  readonly blocks: BlockPlan;
+  /** Default: rows in a random order. */
+  readonly control?: ControlMaker;
+  readonly notes: Notes;
   readonly begin: BeginStage;
 }
 
-/** Perplexity of one model. @throws LogitsError, CancelledError, OutOfMemoryError */
-export async function scoreOne(args: Scoring & { readonly graph: Graph }): Promise<AccuracyReport> {
-  const { gpu, graph, original, windows, begin } = args;
-  const window = windows[0]!.length;
-  const { perplexity } = await withDecoder(gpu, graph, original, window, (decoder) =>
-    scoreWindows(decoder, decoder, windows, {
-      ...begin('accuracy', 'windows', windows.length),
-      names: ['The model', 'The model'],
-    }),
-  );
-  return {
-    windows: windows.length,
-    window,
-    perplexity: { original: perplexity.original, compressed: null, control: null },
-    kl: null,
-    top1Agreement: null,
-    sensitivity: [],
-  };
-}
-
-export interface AccuracyArguments extends Scoring {
-  readonly graphs: Graphs;
-  readonly compressed: ReadonlyMap<string, Weight>;
-  /** Names of the weights whose values differ. */
-  readonly changed: ReadonlySet<string>;
-  /** Whether a layer of one model can stand in the other. */
-  readonly mixable: boolean;
-  readonly notes: Notes;
-  /** Default: rows in a random order. */
-  readonly control?: ControlMaker;
-}
-
 export interface AccuracyResult {
-  readonly accuracy: AccuracyReport;
+  /** Null where the kernel check found values that are not finite. */
+  readonly accuracy: AccuracyReport | null;
+  /** Undefined where one model is scored; null where the check failed. */
+  readonly kernels?: Report['kernels'];
   /** The control's perplexity divided by the original's on the same tokens; null where it was not measured. */
-  readonly controlRatio: number | null;
+  readonly controlRatio?: number | null;
+  /** Logits that are no numbers, at the first token that has such. */
+  readonly badLogits?: number;
 }
 
 /**
- * Both models on the same text, the control that must fail, and what each layer costs. The original runs once on each window. Where the
- * control or a layer fails, that is left out, with a note.
- * @throws LogitsError, CancelledError, OutOfMemoryError
+ * Takes all streams of a plan through the blocks, scores them, and holds the compressed model's values to the f64 reference. Where a control, a
+ * layer's sensitivity or the check of the kernels fails, that is left out, with a note; so is the accuracy where a model gives logits that are
+ * no numbers.
+ * @throws FileError, CancelledError, OutOfMemoryError, DeviceLostError
  */
-export async function compareAccuracy(args: AccuracyArguments): Promise<AccuracyResult> {
-  const { gpu, graphs, original, compressed, windows, begin, notes } = args;
-  const window = windows[0]!.length;
-  const scores = await withDecoder(gpu, graphs.original, original, window, (a) =>
-    withDecoder(gpu, graphs.compressed, compressed, window, (b) =>
-      scoreTokens(a, b, windows, begin('accuracy', 'windows', windows.length)),
-    ),
+export async function measureAccuracy(args: AccuracyArguments): Promise<AccuracyResult> {
+  const { gpu, checkpoints, blocks, notes, begin, control = shuffledRows } = args;
+  const { streams, passes, slices } = blocks;
+  const total = runsOf(blocks);
+  const first = passes[0]!;
+  const { signal, onProgress } = begin(
+    'accuracy',
+    'windows in blocks',
+    total,
+    blockName(first.graph, first.segments[0]!),
   );
-  const few = windows.slice(0, FEW_WINDOWS).map((tokens) => tokens.subarray(0, FEW_TOKENS));
-  // A token's score depends on those before it only, so that the start of a window has the scores that it has in the whole one.
-  const known = scores.slice(0, few.length).map((window) => window.slice(0, few[0]!.length - 1));
-  const ofFew = summarizeScores(known).perplexity.original;
-  const control = await notes.attempt('The control', () => scoreControl(args, few));
-  const sensitivity = await sensitivityOf(args, few, Math.log(ofFew));
-  const { perplexity, kl, top1Agreement } = summarizeScores(scores);
-  return {
-    accuracy: {
-      windows: windows.length,
-      window,
-      perplexity: { ...perplexity, control },
-      kl,
-      top1Agreement,
-      sensitivity,
-    },
-    controlRatio: control === null ? null : control / ofFew,
+  let done = 0;
+  const context = {
+    gpu,
+    checkpoints: { ...checkpoints, control: checkpoints.compressed },
+    control,
+    notes,
+    ...(signal && { signal }),
+    onRun: (what: string) => onProgress(++done, total, what),
   };
-}
-
-/** Perplexity of the compressed model with the rows of its matrices in a random order. */
-async function scoreControl(
-  { gpu, graphs, compressed, begin, control = shuffledWeights }: AccuracyArguments,
-  windows: readonly Uint32Array[],
-): Promise<number> {
-  const options = begin('control', 'windows', windows.length);
-  const { weights, created } = await control(gpu, graphs.compressed, compressed, options.signal);
+  const states = new Map<Stream, StreamState>();
+  for (const { graph, streams: ones, segments, embeddingRows } of passes) {
+    for (const stream of ones) states.set(stream, new StreamState(stream, checkOf(stream, checkpoints, signal)));
+    const running = ones.map((stream) => states.get(stream)!);
+    await runBlocks(context, { graph, segments, states: running, embeddingRows });
+  }
+  const checked = streams.kernels && states.get(streams.kernels)!;
+  const stateOf = (stream: Stream) => states.get(stream)!;
+  const job = (a: Stream, b: Stream = a): ScoreJob => ({ a: stateOf(a), b: stateOf(b) });
+  const main = job(streams.original, streams.compressed);
+  const controlled = streams.control && job(streams.control);
+  const layers = new Map([...streams.sensitivity].map(([layer, stream]) => [layer, stream && job(stream)] as const));
+  if (checked && checked.check!.nonFinite.length > 0)
+    for (const state of states.values()) if (!state.check) state.drop();
+  const jobs = [main, ...(controlled ? [controlled] : []), ...[...layers.values()].filter((one) => one !== undefined)];
+  const scores = await scoreHeads(context, jobs, checked, slices);
+  onProgress(total, total);
+  const kernels = checked && (checked.runs ? checked.check!.result : null);
+  const common = kernels === undefined ? {} : { kernels };
+  if (kernels && kernels.nonFinite.length > 0) {
+    notes.add('The compressed model computes values that are not finite: accuracy and speed were not measured.');
+    return { ...common, accuracy: null };
+  }
   try {
-    const { perplexity } = await withDecoder(gpu, graphs.compressed, weights, windows[0]!.length, (decoder) =>
-      scoreWindows(decoder, decoder, windows, { ...options, names: ['The control', 'The control'] }),
-    );
-    return perplexity.original;
-  } finally {
-    releaseWeights(created);
+    return { ...common, ...summarize(args, scores, { main, controlled, layers }) };
+  } catch (error) {
+    if (!(error instanceof LogitsError)) throw error;
+    notes.add(`Accuracy and speed were not measured. ${error.message}`);
+    return { ...common, accuracy: null, badLogits: error.count };
   }
 }
 
-async function sensitivityOf(
-  { gpu, graphs, original, compressed, changed, mixable, begin, notes }: AccuracyArguments,
-  windows: readonly Uint32Array[],
-  originalLoss: number,
-): Promise<AccuracyReport['sensitivity']> {
-  if (!mixable) {
-    notes.add('The sensitivity of layers was left out: those of the two models have different shapes.');
-    return [];
+function checkOf(
+  { checked, graph, windows }: Stream,
+  { compressed }: AccuracyArguments['checkpoints'],
+  signal?: AbortSignal,
+): KernelCheck | undefined {
+  return checked && new KernelCheck(graph, new ReferenceBlocks(compressed, graph, [...windows[0]!], signal));
+}
+
+/** How often a window goes through a block, or through a slice of the head. */
+function runsOf({ passes, slices }: BlockPlan): number {
+  let runs = 0;
+  for (const { segments, streams } of passes) {
+    for (const { windows, fork } of streams) {
+      const from = fork ? segments.findIndex(({ layer }) => layer === fork.layer) : 0;
+      runs += windows.length * (segments.length - from + slices.length);
+    }
   }
-  const run = () =>
-    measureSensitivity(
-      { gpu, graph: graphs.original, original, compressed, changed, windows, originalLoss, notes },
-      begin('sensitivity', 'layers', graphs.original.layers),
-    );
-  return (await notes.attempt('The sensitivity of layers', run)) ?? [];
+  return runs;
+}
+
+interface Jobs {
+  readonly main: ScoreJob;
+  readonly controlled: ScoreJob | undefined;
+  readonly layers: ReadonlyMap<number | null, ScoreJob | undefined>;
+}
+
+/** @throws LogitsError where one of the two models gives no numbers */
+function summarize(
+  { blocks: { streams }, notes }: AccuracyArguments,
+  scores: ReadonlyMap<ScoreJob, readonly (readonly TokenScore[])[]>,
+  { main, controlled, layers }: Jobs,
+): Omit<AccuracyResult, 'kernels'> {
+  const { original, compressed } = streams;
+  const known = scores.get(main)!;
+  const perplexityOf = (job: ScoreJob): number => {
+    const { name } = job.a.stream;
+    const windows = scores.get(job)!;
+    for (const [i, window] of windows.entries()) throwIfNonFinite(window, i, [name, name]);
+    return summarizeScores(windows).perplexity.original;
+  };
+  for (const [i, window] of known.entries()) {
+    throwIfNonFinite(window, i, [original.name, compressed?.name ?? original.name]);
+  }
+  const { perplexity, kl, top1Agreement } = summarizeScores(known);
+  const windows = { windows: known.length, window: original.windows[0]!.length };
+  if (!controlled) {
+    return {
+      accuracy: {
+        ...windows,
+        perplexity: { original: perplexity.original, compressed: null, control: null },
+        kl: null,
+        top1Agreement: null,
+        sensitivity: [],
+      },
+      badLogits: 0,
+    };
+  }
+  /** A figure of a stream; null with a note where it gives no numbers. */
+  const attempt = (job: ScoreJob): number | null => {
+    if (!scores.has(job)) return null;
+    try {
+      return perplexityOf(job);
+    } catch (error) {
+      if (!(error instanceof LogitsError)) throw error;
+      notes.add(`${job.a.stream.optional} was left out. ${error.message}`);
+      return null;
+    }
+  };
+  const control = attempt(controlled);
+  // A token's score depends on those before it only, so that the start of a window has the scores that it has in the whole one.
+  const few = controlled.a.stream.windows.map((tokens, i) => known[i]!.slice(0, tokens.length - 1));
+  const ofFew = summarizeScores(few).perplexity.original;
+  const sensitivity = [...layers].flatMap(([layer, job]) => {
+    if (!job) return [{ layer, lossIncrease: 0 }];
+    const mixed = attempt(job);
+    return mixed === null ? [] : [{ layer, lossIncrease: Math.log(mixed) - Math.log(ofFew) }];
+  });
+  return {
+    accuracy: { ...windows, perplexity: { ...perplexity, control }, kl, top1Agreement, sensitivity },
+    controlRatio: control === null ? null : control / ofFew,
+    badLogits: 0,
+  };
 }

@@ -1,57 +1,81 @@
 import source from '../../shaders/verify/compare_logits.wgsl';
 import { type BufferView, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 
-/** Numbers that the kernel writes for each token. */
-export const SCORE_FIELDS = 6;
+/** 32-bit words that the kernel writes for each token. */
+export const SCORE_FIELDS = 11;
 
-/** What two models make of one token. */
-export interface TokenScore {
-  /** Negative natural-log likelihood of the next token under the original and the compressed model. */
-  readonly original: number;
-  readonly compressed: number;
-  /** KL(original ‖ compressed) in nats. */
-  readonly kl: number;
-  /** Both models put the same token first. */
-  readonly agree: boolean;
+/** Power of two by which the kernel scales differences of logits, so that they do not overflow. */
+const SCALE = 2 ** -32;
+
+/** What one model's logits say of a token, as far as a slice of the vocabulary goes. Those that are not finite count as absent. */
+export interface SliceOfModel {
+  /** The largest logit. */
+  readonly largest: number;
+  /** The first token of the vocabulary that has it; −1 where no logit is finite. */
+  readonly first: number;
+  /** Sum of exp(logit − largest). */
+  readonly mass: number;
+  /** The target's logit, where it lies in the slice. */
+  readonly target: number | undefined;
   /** Logits that are NaN or infinite. */
-  readonly nonFinite: readonly [number, number];
+  readonly nonFinite: number;
+}
+
+/** What the logits of two models say of a token, as far as a slice of the vocabulary goes. */
+export interface SliceScore {
+  readonly original: SliceOfModel;
+  readonly compressed: SliceOfModel;
+  /** Sum of exp(a − largest a) · ((a − largest a) − (b − largest b)) over logits a of the original and b of the compressed model. */
+  readonly cross: number;
 }
 
 export interface CompareLogitsArguments {
-  /** f32 [tokens, vocabulary], of the original. */
+  /** f32 [tokens, size], of the original. */
   readonly original: BufferView;
-  /** f32 [tokens, vocabulary]; give `original` again to score one model. */
+  /** f32 [tokens, size]; give `original` again to score one model. */
   readonly compressed: BufferView;
   /** u32 [tokens]: the token that follows each. */
   readonly targets: BufferView;
-  /** f32 [tokens, SCORE_FIELDS] */
+  /** [tokens, SCORE_FIELDS] words */
   readonly scores: BufferView;
   readonly tokens: number;
-  readonly vocabulary: number;
+  /** The slice of the vocabulary that the logits are of. */
+  readonly start: number;
+  readonly size: number;
 }
 
-/** One step that scores every token of a window; the logits stay on the GPU. Up to 65,535 tokens. */
+/** One step that scores every token of a window over a slice of the vocabulary; the logits stay on the GPU. Up to 65,535 tokens. */
 export function compareLogitsStep(args: CompareLogitsArguments): Step {
   return {
     label: 'compare logits',
     kernel: { source },
     bindings: [read(args.original), read(args.compressed), read(args.targets), readWrite(args.scores)],
-    params: packParams(args.vocabulary),
+    params: packParams(args.start, args.size),
     grid: [args.tokens, 1, 1],
   };
 }
 
-/** Unpacks what the step wrote. */
-export function readScores(bytes: Uint8Array<ArrayBuffer>): TokenScore[] {
-  const values = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  return Array.from({ length: values.length / SCORE_FIELDS }, (_, i) => {
-    const at = i * SCORE_FIELDS;
-    return {
-      original: values[at]!,
-      compressed: values[at + 1]!,
-      kl: values[at + 2]!,
-      agree: values[at + 3] === 1,
-      nonFinite: [values[at + 4]!, values[at + 5]!],
-    };
+/** Unpacks what the step wrote for tokens with these targets. */
+export function readSliceScores(
+  bytes: Uint8Array<ArrayBuffer>,
+  targets: ArrayLike<number>,
+  { start, size }: Pick<CompareLogitsArguments, 'start' | 'size'>,
+): SliceScore[] {
+  const numbers = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  return Array.from({ length: words.length / SCORE_FIELDS }, (_, token) => {
+    const holdsTarget = targets[token]! >= start && targets[token]! < start + size;
+    const model = (at: number): SliceOfModel => ({
+      largest: numbers[at]!,
+      first: words[at + 1] === NONE ? -1 : start + words[at + 1]!,
+      mass: numbers[at + 2]!,
+      target: holdsTarget ? numbers[at + 3] : undefined,
+      nonFinite: words[at + 4]!,
+    });
+    const at = token * SCORE_FIELDS;
+    return { original: model(at), compressed: model(at + 5), cross: numbers[at + 10]! / SCALE };
   });
 }
+
+/** The index of no logit. */
+const NONE = 0xffffffff;

@@ -27,6 +27,13 @@ export function graphsOf(original: Checkpoint, compressed: Checkpoint | undefine
   return { original: one, compressed: other };
 }
 
+/** The graphs of two models as one object where both compute the same, so that their weights can run through it together. */
+export function joinGraphs({ original, compressed }: Graphs): Graphs {
+  const parts = ({ operations, values, weights, layerRanges }: Graph) =>
+    JSON.stringify([operations, Object.entries(values), weights, layerRanges]);
+  return parts(original) === parts(compressed) ? { original, compressed: original } : { original, compressed };
+}
+
 /** Differences that are named; the rest is counted. */
 const MOST_NAMED = 3;
 

@@ -1,66 +1,13 @@
 import { OutOfMemoryError } from '../errors.ts';
-import type { Format } from '../formats/format.ts';
-import { arrayBytes } from '../formats/layout.ts';
-import { formatByName } from '../formats/registry.ts';
+import type { Checkpoint } from '../files/checkpoint.ts';
 import { poolSize } from '../gpu/buffer-pool.ts';
-import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
-import { inputsOf, lastReads } from '../graph/inputs.ts';
-import { CHUNK_BYTES, denseFormatOf, matrixShape } from '../passes/stored-weight.ts';
-import { REFERENCE_TOKENS } from './check-kernels.ts';
+import { CHUNK_BYTES, findWeight } from '../passes/stored-weight.ts';
+import type { BlockPlan, GpuLimits } from './block-plan.ts';
 import type { Graphs } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
-import { bytesOnGpu, type WeightPair } from './sizes.ts';
-
-/** Uniforms of one recorded operation: WebGPU's largest alignment, twice where an operation takes two steps. */
-const UNIFORM_BYTES = 512;
-
-/** What running a graph takes on the GPU, besides its weights, in bytes. */
-export interface RunBytes {
-  readonly caches: number;
-  readonly activations: number;
-  /** Activations as one value, the largest: what has to fit one binding. */
-  readonly largest: number;
-}
-
-export interface RunShape {
-  readonly tokens: number;
-  /** Positions of the caches. Default: `tokens`. */
-  readonly positions?: number;
-  /** As in `BatchOptions`. */
-  readonly lastOnly?: boolean;
-  readonly keepValues?: boolean;
-}
-
-/** What a decoder allocates for a batch of tokens: follows `Decoder` and `planBatch`, on sizes instead of buffers. */
-export function runBytes(graph: Graph, shape: RunShape): RunBytes {
-  const { tokens, positions = tokens, lastOnly = false, keepValues = false } = shape;
-  const last = lastReads(graph);
-  const free = new Map<number, number>();
-  let caches = poolSize(positions * 4);
-  let activations = poolSize(graph.operations.length * UNIFORM_BYTES);
-  let largest = 0;
-  const sizeOf = (name: string) => graph.values[name]! * (lastOnly && name === graph.logits ? 1 : tokens) * 4;
-  for (const [index, operation] of graph.operations.entries()) {
-    if (operation.op === 'attention') caches += 2 * poolSize(positions * operation.kvHeads * operation.headDim * 4);
-    const size = sizeOf(operation.out);
-    largest = Math.max(largest, size);
-    const ready = free.get(size) ?? 0;
-    if (ready > 0) free.set(size, ready - 1);
-    else activations += poolSize(size);
-    if (keepValues) continue;
-    for (const name of new Set(inputsOf(operation))) {
-      if (last.get(name) === index) free.set(sizeOf(name), (free.get(sizeOf(name)) ?? 0) + 1);
-    }
-  }
-  return { caches, activations, largest };
-}
-
-const total = ({ caches, activations }: RunBytes): number => caches + activations;
-
-/** Pooled bytes of a weight: a little more than its own. */
-export const pooledBytes = (format: Format, rows: number, k: number): number =>
-  format.arrays.reduce((sum, array) => sum + poolSize(arrayBytes(array, rows, k)), 0);
+import { type LoadedShape, loadedBytes, runBytes, totalOf, UNIFORM_BYTES } from './run-bytes.ts';
+import type { WeightPair } from './sizes.ts';
 
 /** Tokens that the speed measurement takes in and writes. */
 export interface SpeedShape {
@@ -74,21 +21,32 @@ export function speedRunBytes({ original, compressed }: Graphs, { prefillTokens,
   const one = (graph: Graph) => {
     const prefill = runBytes(graph, { tokens: prefillTokens, positions, lastOnly: true });
     const decode = runBytes(graph, { tokens: 1, positions, lastOnly: true });
-    return total(prefill) + decode.activations;
+    return totalOf(prefill) + decode.activations;
   };
   const writing = Math.max(original.operations.length, compressed.operations.length) * UNIFORM_BYTES;
   return 2 * one(original) + one(compressed) + poolSize(writing);
 }
 
+/** Pooled bytes of all weights of a graph. `shape` says how those of each role are loaded; undefined: not at all. */
+export function modelBytes(
+  checkpoint: Checkpoint,
+  graph: Graph,
+  shape: (role: LoadedShape['role']) => Omit<LoadedShape, 'role'> | undefined = () => ({}),
+): number {
+  return graph.weights.reduce((sum, { name, role }) => {
+    const how = shape(role);
+    return how ? sum + loadedBytes(findWeight(checkpoint, name), { role, ...how }) : sum;
+  }, 0);
+}
+
 export interface VerificationShape {
+  readonly checkpoints: { readonly original: Checkpoint; readonly compressed: Checkpoint };
   readonly graphs: Graphs;
   readonly pairs: readonly WeightPair[];
-  /** Pooled bytes of each model's weights. */
-  readonly weights: { readonly original: number; readonly compressed: number };
   /** Whether there are two models. */
   readonly compares: boolean;
-  /** Tokens of a window. */
-  readonly window: number;
+  readonly blocks: BlockPlan;
+  readonly limits: GpuLimits;
   /** Undefined leaves the speed out. */
   readonly speed: SpeedShape | undefined;
   /** Of the synthetic layers; null without them. */
@@ -97,51 +55,36 @@ export interface VerificationShape {
 
 export interface MemoryEstimate {
   readonly memory: Report['memory'];
-  /** Bytes on the GPU at each stage's peak. */
-  readonly stages: Readonly<Record<string, number>>;
-  /** Bytes of the largest activation, and the tokens of the batch that has it. */
-  readonly largest: { readonly bytes: number; readonly tokens: number };
+  /** Of the speed of the model, whose weights are all on the GPU: 0 without it. */
+  readonly speedBytes: number;
 }
 
 /** Estimates a verification's memory from headers alone. */
 export function estimateMemory(shape: VerificationShape): MemoryEstimate {
-  const { graphs, pairs, weights, compares, window, speed } = shape;
-  const loaded = pairs.filter((pair) => pair.loaded.original || pair.loaded.compressed);
-  const linear = loaded.filter(({ role }) => role === 'linear');
-  const sum = (of: (pair: WeightPair) => number, among = loaded) => among.reduce((bytes, pair) => bytes + of(pair), 0);
-  const run = runBytes(graphs.original, { tokens: window });
-  const other = runBytes(graphs.compressed, { tokens: window });
-  const models = weights.original + weights.compressed;
-  const stages: Record<string, number> = { accuracy: models + total(run) + (compares ? total(other) : 0) };
-  if (compares) {
-    const reference = runBytes(graphs.compressed, { tokens: REFERENCE_TOKENS, keepValues: true });
-    stages.kernels = models + total(reference) + poolSize(reference.largest);
-    stages.control = models + total(other) + sum((pair) => poolSize(bytesOnGpu(pair.compressed, pair.role)), linear);
-    stages.sensitivity = models + total(run);
-    if (speed) {
-      const dense = (['f32', 'f16'] as const).map((type) =>
-        sum(({ original: stored }) => {
-          const { rows, k } = matrixShape(stored.shape);
-          return isStoredAs(stored, type) ? 0 : pooledBytes(formatByName(type), rows, k);
-        }, linear),
+  const { checkpoints, graphs, pairs, compares, blocks, speed, limits } = shape;
+  const { binding } = limits;
+  const compressed = compares ? modelBytes(checkpoints.compressed, graphs.compressed, () => ({ binding })) : 0;
+  let speedBytes = 0;
+  if (speed) {
+    const only = (linear: boolean, dense?: 'f32' | 'f16') =>
+      modelBytes(checkpoints.original, graphs.original, (role) =>
+        (role === 'linear') === linear ? { binding, ...(dense && { dense }) } : undefined,
       );
-      stages.speed = models + dense[0]! + dense[1]! + speedRunBytes(graphs, speed);
-    }
+    speedBytes = only(false) + only(true, 'f32') + only(true, 'f16') + compressed + speedRunBytes(graphs, speed);
   }
-  const values = sum(({ original: { shape: dims } }) => dims.reduce((product, n) => product * n, 1));
+  const { peak, runs } = blocks;
   return {
     memory: {
       gpu: {
-        peak: Math.max(...Object.values(stages)),
-        weights,
-        caches: Math.max(run.caches, other.caches),
-        activations: Math.max(run.activations, other.activations),
+        peak: Math.max(peak.bytes, speedBytes <= limits.budget ? speedBytes : 0),
+        weights: { original: modelBytes(checkpoints.original, graphs.original, () => ({ binding })), compressed },
+        caches: runs.caches,
+        activations: runs.activations,
         stack: shape.stack,
       },
-      host: Math.max(chunkBytes(pairs), compares ? 4 * values : 0),
+      host: chunkBytes(pairs) + blocks.hostBytes,
     },
-    stages,
-    largest: { bytes: Math.max(run.largest, other.largest), tokens: window },
+    speedBytes,
   };
 }
 
@@ -150,10 +93,6 @@ export function estimateSizesOnly(pairs: readonly WeightPair[]): Report['memory'
   const gpu = { peak: 0, weights: { original: 0, compressed: 0 }, caches: 0, activations: 0, stack: null };
   return { gpu, host: chunkBytes(pairs) };
 }
-
-/** A matrix that lies in the checkpoint as `type` is shared by the decoders instead of loaded again. */
-export const isStoredAs = (stored: WeightPair['original'], type: 'f32' | 'f16'): boolean =>
-  stored.kind === 'dense' && denseFormatOf(stored.info.type)?.name === type;
 
 /** The largest chunk of a tensor as it is stored and as f32, of both models. */
 const chunkBytes = (pairs: readonly WeightPair[]): number =>
@@ -164,22 +103,29 @@ const chunkBytes = (pairs: readonly WeightPair[]): number =>
     ),
   );
 
-/** @throws OutOfMemoryError that names the stage and what to do, where the estimate exceeds what the GPU may hold. */
-export function checkMemory(gpu: Gpu, { memory, stages, largest }: MemoryEstimate): void {
-  const most = Math.min(gpu.bindingLimit, gpu.limits.maxBufferSize);
-  if (largest.bytes > most) {
-    const fits = Math.floor((most / largest.bytes) * largest.tokens);
+/**
+ * Refuses what can't run, however a model is cut: one weight that does not fit by itself, or windows that are too long.
+ * @throws OutOfMemoryError that names the tensor, or says which window would do
+ */
+export function checkMemory({ peak, runs, streams }: BlockPlan, { budget, binding }: GpuLimits): void {
+  const tokens = streams.original.windows[0]!.length;
+  if (runs.largest > binding) {
+    const fits = Math.floor((binding / runs.largest) * tokens);
     throw new OutOfMemoryError(
-      `A window of ${largest.tokens} tokens needs a buffer of ${largest.bytes} bytes; this device allows ${most}. Use a --window of at most ${fits} tokens.`,
+      `A window of ${tokens} tokens needs a buffer of ${runs.largest} bytes; this device allows ${binding}. Use a --window of at most ${fits} tokens.`,
     );
   }
-  const { budget } = gpu.memory;
-  if (memory.gpu.peak <= budget) return;
-  const stage = Object.keys(stages).find((name) => stages[name] === memory.gpu.peak)!;
-  const others = Math.max(...Object.keys(stages).map((name) => (name === 'speed' ? 0 : stages[name]!)));
-  const advice =
-    stage === 'speed' && others <= budget ? 'leave the speed out (--no-speed)' : 'use a smaller --window or model';
+  if (peak.bytes <= budget) return;
+  const raise = 'Raise it (--gpu-memory on the command line, else memoryBudget)';
+  if (peak.weight && peak.weights > budget) {
+    throw new OutOfMemoryError(
+      `The weight "${peak.weight.name}" takes ${peak.weight.bytes} bytes on the GPU; the budget is ${budget}. ${raise}.`,
+    );
+  }
+  const needs = peak.weight
+    ? `The operation of the weight "${peak.weight.name}" (${peak.weight.bytes} bytes)`
+    : 'An operation without weights';
   throw new OutOfMemoryError(
-    `The verification would take about ${memory.gpu.peak} bytes on the GPU (${stage}); the budget is ${budget}. Raise it (--gpu-memory on the command line, else memoryBudget), or ${advice}.`,
+    `${needs} takes ${peak.bytes} bytes on the GPU for a window of ${tokens} tokens; the budget is ${budget}. ${raise}, or use a smaller --window.`,
   );
 }

@@ -2,17 +2,18 @@ import { ArgumentError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
-import { poolSize } from '../gpu/buffer-pool.ts';
 import type { Graph } from '../graph/graph.ts';
 import { checkGraphWeights } from '../passes/load-weights.ts';
 import { denseFormatOf, type StoredWeight } from '../passes/stored-weight.ts';
-import { cutWindows, type WindowOptions } from './accuracy.ts';
-import { type Graphs, graphsOf, operationsNote } from './compare-models.ts';
+import { type BlockPlan, type GpuLimits, NO_LIMITS, planBlocks } from './block-plan.ts';
+import { type Graphs, graphsOf, joinGraphs, operationsNote } from './compare-models.ts';
 import { estimateMemory, estimateSizesOnly, type MemoryEstimate, type SpeedShape } from './memory-estimate.ts';
 import type { Report } from './report-schema.ts';
-import { bytesOnDisk, loadedBytes, type Pairing, pairWeights, sameShape, type WeightPair } from './sizes.ts';
+import { bytesOnDisk, type Pairing, pairWeights, sameShape, type WeightPair } from './sizes.ts';
 import { SPEED_DEFAULTS, type SpeedOptions } from './speed.ts';
 import { STACK_1B, type Stack, stackBytes } from './stack-speed.ts';
+import { streamsOf } from './streams.ts';
+import { cutWindows, type WindowOptions } from './windows.ts';
 
 export interface VerifySpeedOptions extends Omit<SpeedOptions, 'signal' | 'onProgress'> {
   /** Synthetic layers that are timed besides the model; false leaves them out. Default: two with the shapes of a 1B model. */
@@ -26,6 +27,8 @@ export interface VerifyPlanOptions extends WindowOptions {
   readonly maxPerplexityIncrease?: number;
   /** false leaves the speed out. */
   readonly speed?: VerifySpeedOptions | false;
+  /** What the device allows. Default: all that it takes. */
+  readonly limits?: GpuLimits;
 }
 
 /** A verification before it runs. */
@@ -40,6 +43,8 @@ export interface VerificationPlan {
     /** Whether a layer of one model can stand in the other. */
     readonly mixable: boolean;
     readonly windows: readonly Uint32Array[];
+    /** How the models are cut to fit, as though every layer differed. */
+    readonly blocks: BlockPlan;
     readonly estimate: MemoryEstimate;
     /** Undefined: no speed. */
     readonly speed?: SpeedShape & { readonly stack: { readonly stack: Stack; readonly format: Format } | undefined };
@@ -82,24 +87,28 @@ export function planVerification(
     );
   }
   const speed = compressed && options.speed !== false ? speedShape(positions, pairs, options.speed) : undefined;
+  const mixable = canMix(pairing, graphs);
+  const joined = joinGraphs(graphs);
+  const checkpoints = { original, compressed: compressed ?? original };
+  const compares = compressed !== undefined;
+  const { limits = NO_LIMITS } = options;
+  const changed = new Set([...Array.from({ length: graphs.original.layers }, (_, layer) => layer), null]);
+  const blocks = planBlocks(checkpoints, streamsOf({ graphs: joined, windows, compares, mixable, changed }), limits);
   const estimate = estimateMemory({
+    checkpoints,
     graphs,
     pairs,
-    weights: {
-      original: loadedBytes(original, graphs.original, poolSize),
-      compressed: compressed ? loadedBytes(compressed, graphs.compressed, poolSize) : 0,
-    },
-    compares: compressed !== undefined,
-    window,
+    compares,
+    blocks,
+    limits,
     speed,
     stack: speed?.stack ? stackBytes(speed.stack.stack, speed.stack.format) : null,
   });
-  const mixable = canMix(pairing, graphs);
   return {
     pairing,
     notes,
     memory: estimate.memory,
-    run: { graphs, mixable, windows, estimate, ...(speed && { speed }) },
+    run: { graphs: joined, mixable, windows, blocks, estimate, ...(speed && { speed }) },
   };
 }
 

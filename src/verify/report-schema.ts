@@ -73,9 +73,9 @@ const SizeSchema = v.object({
 const MemorySchema = v.object({
   gpu: v.object({
     peak: count('Most bytes at a time; without the synthetic layers, which are left out where they do not fit'),
-    weights: pair('Weights of each model'),
-    caches: count('Keys and values of one model'),
-    activations: count('Activations of one window, logits included'),
+    weights: pair('Weights of each model as a whole, of which only the speed needs all at a time'),
+    caches: count('Keys and values of one block, at most'),
+    activations: count('Activations of one window in one block, or logits, at most'),
     stack: v.nullable(count('Bytes of the synthetic layers and their activations; null where they are not measured')),
   }),
   host: count('Most bytes at a time outside the GPU'),
@@ -130,8 +130,12 @@ const CheckSchema = v.object({
   threshold: finite('The limit, which passes'),
 });
 
+const unlessTooLarge = (text: string) => v.nullable(described(RateSchema, text));
+
 const SpeedSchema = v.object({
   ...speedEntries,
+  prefill: unlessTooLarge('Of the model, as of the stack; null where the GPU does not hold it as a whole'),
+  decode: unlessTooLarge('The same'),
   stack: v.nullable(
     described(
       v.object({ model: name('What was measured'), format: name('Of its linear matrices'), ...speedEntries }),

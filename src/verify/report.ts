@@ -5,6 +5,7 @@ export { passes } from './checks.ts';
 export { type Report, ReportSchema } from './report-schema.ts';
 
 type Rates = Pick<NonNullable<Report['speed']>, 'prefill' | 'decode'>;
+type Rate = NonNullable<Rates['prefill']>;
 
 const bytes = bytesText;
 
@@ -29,7 +30,8 @@ export function reportMarkdown(report: Report): string {
   }
   if (kernels && kernels.nonFinite.length > 0) lines.push('', `NaN or infinite: ${kernels.nonFinite.join(', ')}.`);
   lines.push(...badWeightLines(size), ...checkLines(checks));
-  if (speed) lines.push('', SPEED_FOOTNOTE, '', roundsLine('Speed', speed));
+  if (speed) lines.push('', SPEED_FOOTNOTE);
+  if (speed?.prefill) lines.push('', roundsLine('Speed', speed));
   if (speed?.stack) {
     const { model: what, format } = speed.stack;
     lines.push('', `${roundsLine('1B layers', speed.stack)} They are ${what}; compressed is ${format}.`);
@@ -114,13 +116,14 @@ const changeText = (original: number, compressed: number | null): string =>
   compressed === null ? '' : signedPercent(compressed / original - 1);
 
 const speedRows = (label: string, { prefill, decode }: Rates): string[] =>
-  Object.entries({ prefill, decode }).map(([name, { f32, f16, compressed, ratio, interval }]) =>
-    row(
-      `${label}${name}, tokens/s`,
-      Math.max(f32, f16 ?? 0).toFixed(1),
-      compressed.toFixed(1),
-      `${ratio.toFixed(2)}x${interval ? ` (95%: ${interval[0].toFixed(2)} to ${interval[1].toFixed(2)})` : ''}`,
-    ),
+  Object.entries({ prefill, decode }).flatMap(([name, rate]) => (rate ? [rateRow(`${label}${name}`, rate)] : []));
+
+const rateRow = (name: string, { f32, f16, compressed, ratio, interval }: Rate): string =>
+  row(
+    `${name}, tokens/s`,
+    Math.max(f32, f16 ?? 0).toFixed(1),
+    compressed.toFixed(1),
+    `${ratio.toFixed(2)}x${interval ? ` (95%: ${interval[0].toFixed(2)} to ${interval[1].toFixed(2)})` : ''}`,
   );
 
 function gateLines(gate: NonNullable<Report['gate']>): string[] {

@@ -1,47 +1,55 @@
-import { checkCancelled } from '../files/cancel.ts';
+import type { Format, HostArrays } from '../formats/format.ts';
 import { contentBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
 import { randomU32 } from '../graph/reference/random.ts';
-import { readWeight, uploadWeight, type Weight } from '../kernels/weight.ts';
+import { readWeight, type Weight, writeWeight } from '../kernels/weight.ts';
+
+/** A linear matrix that a control changes. */
+export interface ControlMatrix {
+  readonly name: string;
+  readonly format: Format;
+  readonly rows: number;
+  readonly k: number;
+  /** Index among the graph's weights: no two have the same. */
+  readonly index: number;
+}
+
+/** Makes a matrix of the control that must fail from one of the compressed model: arrays of the same sizes. */
+export type ControlMaker = (arrays: HostArrays, matrix: ControlMatrix) => HostArrays | Promise<HostArrays>;
 
 /**
- * The control that must fail: the linear matrices with their rows in a random order. Same values, same sizes, no meaning: an accuracy
- * measurement that does not notice it measures nothing. The caller releases what `created` lists.
- * @throws CancelledError, OutOfMemoryError
+ * The control: the rows of the matrix in a random order. Same values, same sizes, no meaning: an accuracy measurement that does not notice
+ * it measures nothing.
  */
-export async function shuffledWeights(
+export const shuffledRows: ControlMaker = (arrays, { format, rows, k, index }) => {
+  const order = permutation(rows, index);
+  const shuffled = format.arrays.map((array) => {
+    const from = arrays[array.name]!;
+    const row = contentBytes(array, 1, k);
+    const to = new Uint8Array(from.byteLength);
+    for (const [at, source] of order.entries()) to.set(from.subarray(source * row, (source + 1) * row), at * row);
+    return [array.name, to] as const;
+  });
+  return Object.fromEntries(shuffled);
+};
+
+/**
+ * Changes the linear matrices among these weights in place, one at a time: then they are the control's.
+ * @throws what `control` throws, OutOfMemoryError
+ */
+export async function makeControl(
   gpu: Gpu,
   graph: Graph,
   weights: ReadonlyMap<string, Weight>,
-  signal?: AbortSignal,
-): Promise<{ weights: Map<string, Weight>; created: Weight[] }> {
-  const shuffled = new Map(weights);
-  const created: Weight[] = [];
-  try {
-    for (const [index, { name, role }] of graph.weights.entries()) {
-      if (role !== 'linear') continue;
-      checkCancelled(signal, 'The verification');
-      const weight = weights.get(name)!;
-      const { format, rows, k } = weight;
-      const order = permutation(rows, index);
-      const arrays = await readWeight(gpu, weight);
-      for (const array of format.arrays) {
-        const from = arrays[array.name]!;
-        const row = contentBytes(array, 1, k);
-        const to = new Uint8Array(from.byteLength);
-        for (const [at, source] of order.entries()) to.set(from.subarray(source * row, (source + 1) * row), at * row);
-        arrays[array.name] = to;
-      }
-      const made = uploadWeight(gpu, format, rows, k, arrays, `${name} shuffled`);
-      created.push(made);
-      shuffled.set(name, made);
-    }
-  } catch (error) {
-    for (const weight of created) weight.release();
-    throw error;
+  control: ControlMaker,
+): Promise<void> {
+  for (const [index, { name, role }] of graph.weights.entries()) {
+    const weight = weights.get(name);
+    if (role !== 'linear' || !weight) continue;
+    const { format, rows, k } = weight;
+    writeWeight(gpu, weight, await control(await readWeight(gpu, weight), { name, format, rows, k, index }));
   }
-  return { weights: shuffled, created };
 }
 
 /** Fisher-Yates with counter-based random numbers. */

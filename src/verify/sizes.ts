@@ -10,7 +10,6 @@ import type { Role } from '../passes/recipe.ts';
 import {
   chunkRows,
   denseFormatOf,
-  findWeight,
   matrixShape,
   readValues,
   type StoredWeight,
@@ -77,10 +76,6 @@ export function pairWeights(original: Checkpoint, compressed: Checkpoint, graphs
   }
   return { pairs, unpaired };
 }
-
-/** Bytes that `loadWeights` takes on the GPU for all that a graph needs. */
-export const loadedBytes = (checkpoint: Checkpoint, graph: Graph, of: (bytes: number) => number = (n) => n): number =>
-  graph.weights.reduce((sum, { name, role }) => sum + of(bytesOnGpu(findWeight(checkpoint, name), role)), 0);
 
 /** Bytes that `loadWeights` takes on the GPU for a weight. */
 export function bytesOnGpu(stored: StoredWeight, role: Role): number {

@@ -11,7 +11,8 @@ import { quantizeStep } from '../kernels/quantize.ts';
 import { allocateWeight, type Weight } from '../kernels/weight.ts';
 import { SHAPES_1B, stackGraph } from '../models/stack.ts';
 import { matrixShape } from '../passes/stored-weight.ts';
-import { pooledBytes, speedRunBytes } from './memory-estimate.ts';
+import { speedRunBytes } from './memory-estimate.ts';
+import { pooledBytes } from './run-bytes.ts';
 import { measureSpeed, type Speed, type SpeedOptions } from './speed.ts';
 import { releaseWeights, withDecoder } from './with-decoder.ts';
 

@@ -2,11 +2,8 @@ import * as v from 'valibot';
 import { NonFiniteError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import type { Weight } from '../kernels/weight.ts';
-import { loadWeights } from '../passes/load-weights.ts';
-import { LogitsError } from './accuracy.ts';
-import { type AccuracyResult, type ControlMaker, compareAccuracy, scoreOne } from './accuracy-report.ts';
-import { checkKernels, REFERENCE_TOKENS } from './check-kernels.ts';
+import { type AccuracyResult, measureAccuracy } from './accuracy-report.ts';
+import { type BlockPlan, type GpuLimits, planBlocks } from './block-plan.ts';
 import { type CheckedFigures, checksOf } from './checks.ts';
 import { tokenizerNote } from './compare-models.ts';
 import { encodeForBoth } from './encode-text.ts';
@@ -16,17 +13,18 @@ import { measureModelSpeed } from './model-speed.ts';
 import { Notes } from './notes.ts';
 import { planVerification, type VerificationPlan, type VerifyPlanOptions } from './plan.ts';
 import { type Report, ReportSchema } from './report-schema.ts';
+import type { ControlMaker } from './shuffle-control.ts';
 import { compareSizes } from './sizes.ts';
 import { type Rate, SPEED_DEFAULTS, type Speed } from './speed.ts';
 import { measureStack } from './stack-speed.ts';
 import { type BeginStage, stagesOf, type VerifyProgress } from './stages.ts';
-import { releaseWeights, withDecoder } from './with-decoder.ts';
+import { streamsOf } from './streams.ts';
 
-export interface VerifyOptions extends VerifyPlanOptions {
+export interface VerifyOptions extends Omit<VerifyPlanOptions, 'limits'> {
   readonly gpu: Gpu;
   /** Held-out text, in place of `tokens`: the original's tokenizer cuts it up. */
   readonly text?: string;
-  /** The control that must fail. Default: `shuffledWeights`. */
+  /** The control that must fail. Default: `shuffledRows`. */
   readonly control?: ControlMaker;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: VerifyProgress) => void;
@@ -39,10 +37,11 @@ type Measured = Pick<Report, 'accuracy' | 'kernels' | 'speed'>;
 type Judged = Omit<CheckedFigures, 'tensors'>;
 
 /**
- * Runs both models on this GPU and reports what compression bought and what it cost; with one model, scores that one. Memory is estimated
- * before anything starts (`planVerification`), and each stage frees what it took. What a later stage fails at, and logits that are no
- * numbers, become notes and failed checks: what was found before stays.
- * @throws ModelError, ArgumentError, FileError, CancelledError, DeviceLostError; OutOfMemoryError, before the work where the estimate
+ * Runs both models on this GPU and reports what compression bought and what it cost; with one model, scores that one. The models run block by
+ * block, so that they may be larger than the GPU's memory; only their speed is left out then. Memory is estimated before anything starts
+ * (`planVerification`), and each stage frees what it took. What a later stage fails at, and logits that are no numbers, become notes and failed
+ * checks: what was found before stays.
+ * @throws ModelError, ArgumentError, FileError, CancelledError, DeviceLostError; OutOfMemoryError, before the work where a single weight
  * exceeds the budget, or where the models can't be scored
  */
 export async function verify(
@@ -52,9 +51,10 @@ export async function verify(
 ): Promise<Report> {
   const { gpu, signal, text, maxPerplexityIncrease: most } = options;
   const tokens = options.tokens ?? (text === undefined ? undefined : await encodeForBoth(original, compressed, text));
-  const plan = planVerification(original, compressed, { ...options, ...(tokens && { tokens }) });
+  const limits = limitsOf(gpu);
+  const plan = planVerification(original, compressed, { ...options, limits, ...(tokens && { tokens }) });
   const { pairing, memory, run } = plan;
-  if (run) checkMemory(gpu, run.estimate);
+  if (run) checkMemory(run.blocks, limits);
   const begin = stagesOf(signal, options.onProgress);
   const { description, device, vendor, software } = gpu.description;
   const notes = new Notes();
@@ -82,109 +82,100 @@ export async function verify(
     } satisfies Report);
   const nothing: Measured = { accuracy: null, kernels: null, speed: null };
   if (!run) return finish(nothing, {}, null);
-  if (!compressed) {
-    const { accuracy, ...judged } = await measureOne(original, run, options, begin, notes);
-    return finish({ ...nothing, accuracy }, judged, null);
-  }
-  const changed = size.tensors.filter(({ squaredError }) => squaredError !== 0).map(({ name }) => name);
-  const { judged, ...measured } = await measureBoth(original, compressed, run, new Set(changed), options, begin, notes);
+  const layerOf = new Map(run.graphs.original.weights.map(({ name, layer }) => [name, layer ?? null]));
+  const changed = size.tensors.flatMap(({ name, squaredError }) =>
+    squaredError !== 0 && layerOf.has(name) ? [layerOf.get(name)!] : [],
+  );
+  const checkpoints = { original, compressed: compressed ?? original };
+  const streams = streamsOf({ ...run, compares: compressed !== undefined, changed: new Set(changed) });
+  const blocks = planBlocks(checkpoints, streams, limits);
+  const { judged, ...measured } = await measure(checkpoints, run, blocks, options, begin, notes);
   const { accuracy } = measured;
   const gate = most === undefined ? null : judge(most, accuracy, size.tensors, pairing.pairs, run.graphs.original);
   return finish(measured, judged, gate);
 }
 
-type Scored = Pick<Judged, 'controlRatio'> & Pick<Report, 'accuracy'> & { readonly badLogits: number };
+/** What is free on a GPU. */
+const limitsOf = ({ memory, bindingLimit, limits }: Gpu): GpuLimits => ({
+  budget: memory.budget - memory.bytesInUse,
+  binding: Math.min(bindingLimit, limits.maxBufferSize),
+});
 
-/** What scoring gives; where a model computes no numbers, a note that names it. */
-async function orNote(notes: Notes, score: () => Promise<Partial<AccuracyResult>>): Promise<Scored> {
-  try {
-    return { accuracy: null, ...(await score()), badLogits: 0 };
-  } catch (error) {
-    if (!(error instanceof LogitsError)) throw error;
-    notes.add(`Accuracy and speed were not measured. ${error.message}`);
-    return { accuracy: null, badLogits: error.count };
-  }
+interface Checkpoints {
+  readonly original: Checkpoint;
+  /** The original where there is one model. */
+  readonly compressed: Checkpoint;
 }
 
-async function measureOne(
-  checkpoint: Checkpoint,
-  { graphs: { original: graph }, windows }: Run,
-  { gpu, signal }: VerifyOptions,
-  begin: BeginStage,
-  notes: Notes,
-): Promise<Scored> {
-  const original = await loadWeights(gpu, checkpoint, graph, {}, signal);
-  try {
-    return await orNote(notes, async () => ({
-      accuracy: await scoreOne({ gpu, graph, original, windows, begin }),
-    }));
-  } finally {
-    releaseWeights(original.values());
-  }
-}
-
-async function measureBoth(
-  original: Checkpoint,
-  compressed: Checkpoint,
+async function measure(
+  checkpoints: Checkpoints,
   run: Run,
-  changed: ReadonlySet<string>,
-  { gpu, signal, control, ...options }: VerifyOptions,
+  blocks: BlockPlan,
+  options: VerifyOptions,
   begin: BeginStage,
   notes: Notes,
 ): Promise<Measured & { judged: Judged }> {
-  const { graphs, mixable, windows, speed: shape } = run;
-  const held: Weight[] = [];
-  const load = async (checkpoint: Checkpoint, graph: typeof graphs.original) => {
-    const weights = await loadWeights(gpu, checkpoint, graph, {}, signal);
-    held.push(...weights.values());
-    return weights;
-  };
-  const speedOptions = { ...SPEED_DEFAULTS, ...(options.speed || {}) };
-  let kernels: Report['kernels'];
-  let scored: Scored;
-  let speed: Speed | null = null;
+  const { gpu, control } = options;
+  if (blocks.streams.compressed && !run.mixable) {
+    notes.add('The sensitivity of layers was left out: those of the two models have different shapes.');
+  }
+  let scored: AccuracyResult;
   try {
-    const weights = {
-      original: await load(original, graphs.original),
-      compressed: await load(compressed, graphs.compressed),
-    };
-    const tokens = windows[0]!.subarray(0, REFERENCE_TOKENS);
-    const stage = begin('kernels against f64', 'tokens', tokens.length);
-    kernels = await notes.attempt('The check of the kernels', () =>
-      withDecoder(gpu, graphs.compressed, weights.compressed, tokens.length, (decoder) =>
-        checkKernels(decoder, compressed, tokens, stage),
-      ),
-    );
-    if (kernels && kernels.nonFinite.length > 0) {
-      notes.add('The compressed model computes values that are not finite: accuracy and speed were not measured.');
-      return { kernels, accuracy: null, speed: null, judged: { kernels } };
-    }
-    const models = { gpu, graphs, ...weights, notes };
-    scored = await orNote(notes, () =>
-      compareAccuracy({ ...models, changed, mixable, windows, begin, ...(control && { control }) }),
-    );
-    if (shape && scored.accuracy) {
-      speed = await notes.attempt('The speed', () =>
-        measureModelSpeed(
-          { ...models, checkpoint: original },
-          { ...speedOptions, ...shape, ...begin('speed', 'rounds', speedOptions.rounds + 1) },
-        ).catch((error: unknown) => {
-          // Other tokens than those scored: a model can end computing numbers here first.
-          if (error instanceof NonFiniteError) scored = { ...scored, badLogits: 1 };
-          throw error;
-        }),
-      );
-    }
+    scored = await measureAccuracy({ gpu, checkpoints, blocks, notes, begin, ...(control && { control }) });
   } finally {
-    releaseWeights(held);
-    // The synthetic layers have other shapes.
+    // What runs next has other shapes.
     gpu.memory.trim();
   }
-  const { accuracy, ...figures } = scored;
-  const judged = { kernels, ...figures };
-  if (!speed) return { kernels, accuracy, speed: null, judged };
-  const stack = await stackSpeed(run, { gpu, ...options }, begin, notes);
-  return { kernels, accuracy, speed: { ...reported(speed), stack }, judged };
+  const { accuracy, kernels = null } = scored;
+  let judged: Judged = figuresOf(scored);
+  const nothing = { kernels, accuracy, speed: null };
+  if (!run.speed || !accuracy) return { ...nothing, judged };
+  const model = await modelSpeed(checkpoints, run, options, begin, notes, () => {
+    // Other tokens than those scored: a model can end computing numbers here first.
+    judged = { ...judged, badLogits: 1 };
+  });
+  gpu.memory.trim();
+  if (model === null) return { ...nothing, judged };
+  const stack = await stackSpeed(run, options, begin, notes);
+  if (model === 'does not fit' && stack === null) return { ...nothing, judged };
+  return { ...nothing, speed: { ...(model === 'does not fit' ? NOT_TIMED : reported(model)), stack }, judged };
+}
+
+/** Without what does not apply. */
+const figuresOf = ({ kernels, badLogits, controlRatio }: AccuracyResult): Judged => ({
+  ...(kernels !== undefined && { kernels }),
+  ...(badLogits !== undefined && { badLogits }),
+  ...(controlRatio !== undefined && { controlRatio }),
+});
+
+const NOT_TIMED = { prefill: null, decode: null, rounds: 0, prefillTokens: 0, decodeTokens: 0 };
+
+/** The speed of the models, which have to be on the GPU as a whole; null with a note where it can't be measured. */
+async function modelSpeed(
+  checkpoints: Checkpoints,
+  { graphs, speed: shape, estimate: { speedBytes } }: Run,
+  { gpu, speed: wanted }: VerifyOptions,
+  begin: BeginStage,
+  notes: Notes,
+  onBadLogits: () => void,
+): Promise<Speed | 'does not fit' | null> {
+  const { budget } = limitsOf(gpu);
+  if (speedBytes > budget) {
+    notes.add(
+      `The speed of the model was left out: it does not fit the GPU as a whole, in f32, in f16 and compressed. That takes about ${speedBytes} bytes; the budget is ${budget}.`,
+    );
+    return 'does not fit';
+  }
+  const options = { ...SPEED_DEFAULTS, ...(wanted || {}) };
+  return notes.attempt('The speed', () =>
+    measureModelSpeed(
+      { gpu, graphs, ...checkpoints, notes },
+      { ...options, ...shape!, ...begin('speed', 'rounds', options.rounds + 1) },
+    ).catch((error: unknown) => {
+      if (error instanceof NonFiniteError) onBadLogits();
+      throw error;
+    }),
+  );
 }
 
 /** The speed of the synthetic layers; null with a note where they do not fit. */

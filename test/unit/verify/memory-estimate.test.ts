@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { formatByName } from '../../../src/formats/registry.ts';
 import { stackGraph } from '../../../src/models/stack.ts';
-import { runBytes } from '../../../src/verify/memory-estimate.ts';
+import { runBytes } from '../../../src/verify/run-bytes.ts';
 import { STACK_1B, stackBytes } from '../../../src/verify/stack-speed.ts';
 
 const graph = stackGraph({ hidden: 64, ffn: 256, layers: 3, heads: 1, kvHeads: 1, headDim: 64, vocabulary: 1024 });

@@ -1,0 +1,101 @@
+import type { Gpu } from '../gpu/gpu.ts';
+import type { BufferView, Step } from '../gpu/kernel.ts';
+import type { Weight } from '../kernels/weight.ts';
+import type { Recording } from '../scheduler/scheduler.ts';
+import { type Batch, planBatch } from './batch.ts';
+import { Decoder } from './decoder.ts';
+import type { Graph, ValueName } from './graph.ts';
+import type { Segment } from './segments.ts';
+
+export interface SegmentRunOptions {
+  /** Gives every value its own memory and reads all of them back, in the order of the operations. */
+  readonly keepValues?: boolean;
+}
+
+/**
+ * A piece of a graph on the GPU, for a fixed number of tokens from position 0 on: caches, activations and room for the values that it
+ * reads. The weights belong to the caller.
+ */
+export class SegmentRun {
+  readonly #gpu: Gpu;
+  readonly #decoder: Decoder;
+  readonly #inputs = new Map<ValueName, BufferView>();
+  readonly #read: readonly ValueName[];
+  readonly #batch: Batch;
+  #recording: Recording | undefined;
+
+  /**
+   * `graph` is what `segmentGraph` or `headGraph` makes of the segment.
+   * @throws OutOfMemoryError, ModelError
+   */
+  constructor(
+    gpu: Gpu,
+    graph: Graph,
+    { inputs, outputs }: Pick<Segment, 'inputs' | 'outputs'>,
+    weights: ReadonlyMap<string, Weight>,
+    tokens: number,
+    { keepValues = false }: SegmentRunOptions = {},
+  ) {
+    this.#gpu = gpu;
+    this.#read = keepValues ? graph.operations.map(({ out }) => out) : outputs;
+    this.#decoder = new Decoder(gpu, graph, weights, { maxPositions: tokens });
+    try {
+      for (const name of inputs) {
+        const size = graph.values[name]! * tokens * 4;
+        this.#inputs.set(name, { buffer: gpu.memory.allocate(size, name), size });
+      }
+      const given = { inputs: this.#inputs, keep: new Set(outputs), keepValues };
+      this.#batch = planBatch(gpu, graph, this.#decoder.buffers, tokens, given);
+    } catch (error) {
+      this.#releaseInputs();
+      throw error;
+    }
+  }
+
+  /** For callers that put steps of their own behind them. */
+  get steps(): readonly Step[] {
+    return this.#batch.steps;
+  }
+
+  /** What the last operation makes: f32 [tokens, its width]. */
+  get result(): BufferView {
+    return this.#batch.logits;
+  }
+
+  /** Brings what the steps read onto the GPU: the ids where an embedding takes them, and the values, f32 [tokens, width] each. */
+  upload(values: ReadonlyMap<ValueName, Float32Array>, ids?: Uint32Array): void {
+    if (ids) this.#gpu.upload(this.#decoder.buffers.ids.buffer, bytesOf(ids));
+    for (const [name, { buffer }] of this.#inputs) this.#gpu.upload(buffer, bytesOf(values.get(name)!));
+  }
+
+  /**
+   * Runs the segment and reads back what it gives on.
+   * @throws OutOfMemoryError, DeviceLostError
+   */
+  async run(values: ReadonlyMap<ValueName, Float32Array>, ids?: Uint32Array): Promise<Map<ValueName, Float32Array>> {
+    this.#recording ??= await this.#gpu.scheduler.record(this.#batch.steps, 'segment');
+    this.upload(values, ids);
+    this.#recording.submit();
+    const results = new Map<ValueName, Float32Array>();
+    for (const name of this.#read) {
+      const { buffer, size } = this.#batch.values.get(name)!;
+      results.set(name, new Float32Array((await this.#gpu.readBack(buffer, 0, size)).buffer));
+    }
+    return results;
+  }
+
+  release(): void {
+    this.#recording?.release();
+    this.#batch.release();
+    this.#releaseInputs();
+  }
+
+  #releaseInputs(): void {
+    for (const { buffer } of this.#inputs.values()) this.#gpu.memory.release(buffer);
+    this.#inputs.clear();
+    this.#decoder.release();
+  }
+}
+
+const bytesOf = (array: Float32Array | Uint32Array): Uint8Array =>
+  new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
