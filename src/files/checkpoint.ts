@@ -14,13 +14,16 @@ import {
 } from './safetensors-read.ts';
 import type { ByteSource } from './source.ts';
 import { type JsonObject, parseJsonObject } from './strict-json.ts';
-import { quote } from './text.ts';
+import { isWellFormed, quote } from './text.ts';
 import { type CheckWeight, parseWeightTree, WEIGHT_TREE_KEY, type WeightTree } from './weight-tree.ts';
 
 /** Bytes of a config, tokenizer or index file, read whole: real ones stay below 40 MB. */
 export const MAX_SIDE_FILE_BYTES = 256 * 1024 * 1024;
 /** Shards of a model: the largest published ones have under 300, and each is an open file. */
 export const MAX_SHARDS = 1024;
+
+/** Characters that a terminal acts on, or that show another name than the one that is there. */
+const HIDDEN = /[\u0080-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069]/;
 
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
@@ -149,7 +152,7 @@ async function openFolder(
   const shards = shardsOf(index, where, folder.name);
   const owners = new Map<string, SafetensorsFile>();
   for (const [shard, names] of shards) {
-    const file = await add(await folder.open(shard));
+    const file = await add(await openShard(folder, shard, where));
     for (const name of names) {
       if (!file.tensors.has(name)) {
         throw new FileError(
@@ -159,7 +162,8 @@ async function openFolder(
       owners.set(name, file);
     }
     if (names.length !== file.tensors.size) {
-      const extra = [...file.tensors.keys()].find((name) => !names.includes(name))!;
+      const listed = new Set(names);
+      const extra = [...file.tensors.keys()].find((name) => !listed.has(name))!;
       throw new FileError(
         `${file.name}: it holds tensor ${quote(extra)}, which the index ${where} does not put here. Download both again.`,
       );
@@ -168,17 +172,32 @@ async function openFolder(
   return owners;
 }
 
+/** @throws FileError that says who wants the file */
+async function openShard(folder: ModelFiles, shard: string, index: string): Promise<ByteSource> {
+  try {
+    return await folder.open(shard);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new FileError(`${error.message} The index ${index} names it. Download all of its files.`, { cause: error });
+  }
+}
+
+const IndexSchema = v.looseObject({ weight_map: v.record(v.string(), v.string()) });
+
 /** The tensors of each shard, by the index. */
 function shardsOf(index: JsonObject, where: string, folder: string): Map<string, string[]> {
   const shards = new Map<string, string[]>();
-  if (!v.is(v.looseObject({ weight_map: v.record(v.string(), v.string()) }), index)) {
+  if (Array.isArray(index.weight_map) || !v.is(IndexSchema, index)) {
     throw new FileError(`${where}: it has no "weight_map" of tensor names to file names. Download it again.`);
   }
   for (const [name, shard] of Object.entries(index.weight_map as Record<string, string>)) {
     checkFileName(shard, folder);
+    // It is shown as the name of a file, as it stands.
+    if (HIDDEN.test(shard) || !isWellFormed(shard))
+      throw new FileError(`${where}: the file name ${quote(shard)} can't be shown. Rename the file.`);
     if (!shard.endsWith('.safetensors')) {
       throw new FileError(
-        `${where}: it puts tensor ${quote(name)} into ${quote(shard)}, which is no .safetensors file.`,
+        `${where}: it puts tensor ${quote(name)} into ${quote(shard)}, which is no .safetensors file. Convert the model first.`,
       );
     }
     const names = shards.get(shard);
@@ -186,7 +205,9 @@ function shardsOf(index: JsonObject, where: string, folder: string): Map<string,
     else shards.set(shard, [name]);
   }
   if (shards.size === 0 || shards.size > MAX_SHARDS) {
-    throw new FileError(`${where}: it names ${shards.size} files; between 1 and ${MAX_SHARDS} are read.`);
+    throw new FileError(
+      `${where}: it names ${shards.size} files; between 1 and ${MAX_SHARDS} are read. Download it again.`,
+    );
   }
   return shards;
 }
@@ -222,7 +243,7 @@ async function sideFile(
   try {
     if (source.size > MAX_SIDE_FILE_BYTES) {
       throw new FileError(
-        `${source.name}: ${source.size} bytes are too many; at most ${MAX_SIDE_FILE_BYTES} are read.`,
+        `${source.name}: ${source.size} bytes are too many; at most ${MAX_SIDE_FILE_BYTES} are read. Download it again.`,
       );
     }
     return await source.read(0, source.size, signal);

@@ -53,18 +53,21 @@ export function parseHeader(file: string, bytes: Uint8Array, fileSize: number): 
   // The format wants `{` first; JSON.parse would skip blanks.
   if (bytes[0] !== 0x7b) {
     throw new FileError(
-      `${file}: the header at offset ${LENGTH_BYTES} does not start with "{". This is no safetensors file.`,
+      `${file}: the header at offset ${LENGTH_BYTES} does not start with "{". This is no safetensors file; name another.`,
     );
   }
   const header = parseJsonObject(bytes, `${file}: the safetensors header at offset ${LENGTH_BYTES}`);
+  const entries = Object.entries(header);
+  // Before any entry is checked: that takes longer than all of the parsing.
+  if (entries.length - Number(Object.hasOwn(header, METADATA)) > MAX_TENSORS) {
+    throw new FileError(`${file}: the header lists more than ${MAX_TENSORS} tensors. Split the model into shards.`);
+  }
   const dataStart = LENGTH_BYTES + bytes.byteLength;
   const infos: TensorInfo[] = [];
   let metadata: Record<string, string> = Object.create(null);
-  for (const [name, entry] of Object.entries(header)) {
+  for (const [name, entry] of entries) {
     if (name === METADATA) metadata = parseMetadata(file, entry);
-    else if (infos.push(parseEntry(file, name, entry, dataStart, fileSize)) > MAX_TENSORS) {
-      throw new FileError(`${file}: the header lists more than ${MAX_TENSORS} tensors. Split the model into shards.`);
-    }
+    else infos.push(parseEntry(file, name, entry, dataStart, fileSize));
   }
   infos.sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength);
   checkCoverage(file, infos, dataStart, fileSize);
@@ -79,7 +82,7 @@ function parseMetadata(file: string, value: Json): Record<string, string> {
   const entries = Object.entries(value);
   if (entries.length > MAX_METADATA_ENTRIES) {
     throw new FileError(
-      `${file}: ${METADATA} has ${entries.length} entries; at most ${MAX_METADATA_ENTRIES} are read.`,
+      `${file}: ${METADATA} has ${entries.length} entries; at most ${MAX_METADATA_ENTRIES} are read. Remove some.`,
     );
   }
   for (const [key, text] of entries) {

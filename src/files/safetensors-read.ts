@@ -1,5 +1,5 @@
+import { closest } from 'fastest-levenshtein';
 import { ArgumentError, FileError } from '../errors.ts';
-import { nearest } from '../suggest.ts';
 import { parseHeader, type TensorInfo } from './safetensors-header.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES } from './safetensors-limits.ts';
 import type { ByteSource } from './source.ts';
@@ -41,14 +41,14 @@ export async function readSafetensors(source: ByteSource, signal?: AbortSignal):
   const { name, size } = source;
   if (size < LENGTH_BYTES) {
     throw new FileError(
-      `${name}: ${size} bytes are too few for a safetensors file. It is truncated or of another type.`,
+      `${name}: ${size} bytes are too few for a safetensors file. It is truncated or of another type; download it again or name another.`,
     );
   }
   const prefix = await source.read(0, LENGTH_BYTES, signal);
   const length = new DataView(prefix.buffer, prefix.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
     throw new FileError(
-      `${name}: the header length at offset 0 is ${length} bytes; at most ${MAX_HEADER_BYTES} are read. This is no safetensors file, or a damaged one.`,
+      `${name}: the header length at offset 0 is ${length} bytes; at most ${MAX_HEADER_BYTES} are read. This is no safetensors file, or a damaged one; download it again or name another.`,
     );
   }
   const headerBytes = Number(length);
@@ -72,7 +72,7 @@ export async function readSafetensors(source: ByteSource, signal?: AbortSignal):
   };
 }
 
-/** The tensor of that name, or a FileError that suggests the one that may be meant. */
+/** The tensor of that name, or a FileError that suggests the nearest one. */
 export function findTensor<T extends TensorInfo>(
   file: string,
   tensors: ReadonlyMap<string, T>,
@@ -81,9 +81,8 @@ export function findTensor<T extends TensorInfo>(
   const wanted = typeof tensor === 'string' ? tensor : tensor.name;
   const info = tensors.get(wanted);
   if (info) return info;
-  const near = nearest(wanted, tensors.keys());
-  const none = tensors.size > 0 ? '' : ' It has none at all.';
-  const hint = near === undefined ? none : ` Did you mean ${quote(near)}?`;
+  const hint =
+    tensors.size > 0 ? ` Did you mean ${quote(closest(wanted, [...tensors.keys()]))}?` : ' It has none at all.';
   throw new FileError(`${file}: there is no tensor ${quote(wanted)}.${hint}`);
 }
 

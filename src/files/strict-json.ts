@@ -12,6 +12,8 @@ export type JsonObject = { [key: string]: Json };
 /** Keys that copying an object by assignment, or a schema library, would lose or act on (CWE-1321). */
 const PROTOTYPE_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
+const DAMAGED = 'The file is damaged or not of this type; download it again or name another.';
+
 /** How strict to be. */
 export interface StrictJsonOptions {
   /** Refuse `__proto__`, `constructor` and `prototype` as keys. */
@@ -28,7 +30,7 @@ export function parseJsonObject(bytes: Uint8Array, where: string, options: Stric
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new FileError(`${where} is not valid UTF-8. The file is damaged or not of this type.`);
+    throw new FileError(`${where} is not valid UTF-8. ${DAMAGED}`);
   }
   return parseJsonObjectText(text, where, options);
 }
@@ -39,12 +41,10 @@ export function parseJsonObjectText(text: string, where: string, options: Strict
   try {
     value = JSON.parse(text) as Json;
   } catch (error) {
-    throw new FileError(
-      `${where} is not valid JSON (${quote(reason(error))}). The file is damaged or not of this type.`,
-    );
+    throw new FileError(`${where} is not valid JSON (${quote(reason(error))}). ${DAMAGED}`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new FileError(`${where} is not a JSON object. The file is damaged or not of this type.`);
+    throw new FileError(`${where} is not a JSON object. ${DAMAGED}`);
   }
   scanKeys(text, where, options);
   return value;
@@ -62,7 +62,7 @@ function scanKeys(text: string, where: string, options: StrictJsonOptions): void
         expectKey = text.charCodeAt(i) === 0x7b;
         if (stack.push(expectKey ? new Set() : undefined) > MAX_JSON_DEPTH) {
           throw new FileError(
-            `${where} nests more than ${MAX_JSON_DEPTH} levels at character ${i}. No real file does.`,
+            `${where} nests more than ${MAX_JSON_DEPTH} levels at character ${i}. No real file does; download it again or name another.`,
           );
         }
         break;

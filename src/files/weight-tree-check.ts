@@ -63,6 +63,10 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
     if (complaint !== undefined) fail(path, complaint);
   };
 
+  const checkSize = (shape: readonly number[], path: string): void => {
+    if (elementCount(shape) === undefined) fail(path, `has the absurd shape [${shape}]`);
+  };
+
   /** The shape of the matrix that `node` stands for. */
   const shapeOf = (node: WeightNode, path: string, depth: number): readonly number[] => {
     if (depth > MAX_WEIGHT_DEPTH) fail(path, `nests more than ${MAX_WEIGHT_DEPTH} levels`);
@@ -77,7 +81,7 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
       case 'dense':
         return tensor(node.data, REAL, [0, 1, 2, 3, 4, 5, 6, 7, 8], path).shape;
       case 'quantized': {
-        if (elementCount(node.shape) === undefined) fail(path, `has the absurd shape [${node.shape}]`);
+        checkSize(node.shape, path);
         if (node.shape[1] % node.group !== 0) {
           fail(path, `has rows of ${node.shape[1]}, which groups of ${node.group} do not divide`);
         }
@@ -90,6 +94,7 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
         return node.shape;
       }
       case 'nm': {
+        checkSize(node.shape, path);
         const [rows, columns] = node.shape;
         if (node.n > node.m) fail(path, `keeps ${node.n} of every ${node.m} weights`);
         if (columns % node.m !== 0) fail(path, `has rows of ${columns}, which ${node.m} does not divide`);
@@ -99,6 +104,7 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
         return node.shape;
       }
       case 'block-sparse': {
+        checkSize(node.shape, path);
         const [rows] = node.shape;
         const blockRows = Math.ceil(rows / node.block[0]);
         const starts = tensor(node.rowStarts, ['U32'], [1], path).shape;

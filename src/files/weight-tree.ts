@@ -36,11 +36,23 @@ export function parseWeightTree(json: string, file: TensorFile, check?: CheckWei
     throw new FileError(`${where} has a "graph" that is no object. Compress the model again.`);
   }
   const entries = Object.entries(weights);
-  if (entries.length > MAX_TENSORS) throw new FileError(`${where} has more than ${MAX_TENSORS} weights.`);
+  if (entries.length > MAX_TENSORS)
+    throw new FileError(`${where} has more than ${MAX_TENSORS} weights. Split the model into shards.`);
   const nodes = new Map<string, WeightNode>();
+  const owners = new Map<string, string>();
   for (const [name, value] of entries) {
     const node = parseNode(value, name, where);
     checkNode(node, name, file, check);
+    for (const tensor of tensorsOf(node)) {
+      const owner = owners.get(tensor);
+      // Whoever walks the file's tensors would find only one of the two.
+      if (owner !== undefined && owner !== name) {
+        throw new FileError(
+          `${where}: the weights ${quote(owner)} and ${quote(name)} are both made of the tensor ${quote(tensor)}. Compress the model again.`,
+        );
+      }
+      owners.set(tensor, name);
+    }
     nodes.set(name, node);
   }
   return { version: WEIGHT_TREE_VERSION, weights: nodes, ...(graph === undefined ? {} : { graph }) };
@@ -81,7 +93,9 @@ export function tensorsOf(node: WeightNode): string[] {
 
 function parseNode(value: unknown, name: string, where: string): WeightNode {
   if (name.length === 0 || name.length > MAX_NAME_LENGTH) {
-    throw new FileError(`${where} has a weight ${quote(name)} with a name of ${name.length} characters.`);
+    throw new FileError(
+      `${where} has a weight ${quote(name)} with a name of ${name.length} characters. Compress the model again.`,
+    );
   }
   const parsed = v.safeParse(WeightNodeSchema, value, { abortEarly: true });
   if (parsed.success) return parsed.output;

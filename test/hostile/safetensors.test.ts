@@ -1,26 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FileError } from '../../src/errors.ts';
-import { MAX_HEADER_BYTES } from '../../src/files/safetensors-limits.ts';
+import { MAX_HEADER_BYTES, MAX_TENSORS } from '../../src/files/safetensors-limits.ts';
 import { readSafetensors, type SafetensorsFile } from '../../src/files/safetensors-read.ts';
 import { memorySource } from '../../src/files/source.ts';
+import { expectRefusal } from './expect-refusal.ts';
+import { craft, entry, file } from './safetensors-bytes.ts';
 
-/** A file with the header `json` (bytes or text), `data` bytes after it, and a length field that may lie. */
-function craft(json: string | Uint8Array, data = 0, length?: bigint): Uint8Array {
-  const header = typeof json === 'string' ? new TextEncoder().encode(json) : json;
-  const file = new Uint8Array(8 + header.length + data);
-  new DataView(file.buffer).setBigUint64(0, length ?? BigInt(header.length), true);
-  file.set(header, 8);
-  return file;
-}
-
-const entry = (dtype: unknown, shape: unknown, data_offsets: unknown, more: object = {}): object => ({
-  dtype,
-  shape,
-  data_offsets,
-  ...more,
-});
-const file = (tensors: object, data = 0): Uint8Array => craft(JSON.stringify(tensors), data);
 const one = (info: unknown, data = 4): Uint8Array => file({ w: info }, data);
 const open = (bytes: Uint8Array): Promise<SafetensorsFile> => readSafetensors(memorySource('bad.safetensors', bytes));
 
@@ -109,6 +95,11 @@ const HOSTILE: [string, Uint8Array, RegExp][] = [
   ['fewer bytes than the shape', one(entry('F32', [2], [0, 4])), /has 4 bytes where shape \[2\] of F32 takes 8/],
   ['more bytes than the shape', one(entry('U8', [1], [0, 4])), /has 4 bytes where shape \[1\] of U8 takes 1/],
   ['bytes under an empty shape', one(entry('F32', [0], [0, 4])), /has 4 bytes where shape \[0\]/],
+  // What other readers took: products that wrap to exactly nothing (stable-diffusion.cpp 1876, LiteRT 9255), shapes that the
+  // data does not fill (mlx 3363).
+  ['a product that wraps 64 bits to 0', one(entry('F32', [2 ** 32, 2 ** 32], [0, 0]), 0), /absurd size/],
+  ['a product of bytes that wraps to 0', one(entry('F64', [2 ** 30, 2 ** 31], [0, 0]), 0), /absurd size/],
+  ['far more in its shape than there is', one(entry('F32', [1000, 1000], [0, 4])), /4 bytes where .* takes 4000000/],
   // Coverage.
   [
     'an overlap',
@@ -140,11 +131,13 @@ const HOSTILE: [string, Uint8Array, RegExp][] = [
 ];
 
 describe('a hostile safetensors file', () => {
-  test.each(HOSTILE)('with %s is refused by name and cause', async (_, bytes, message) => {
-    const failure = open(bytes);
-    await expect(failure).rejects.toThrow(FileError);
-    await expect(failure).rejects.toThrow(message);
-    await expect(failure).rejects.toThrow(/^bad\.safetensors: /);
+  test.each(HOSTILE)('with %s is refused by name and cause, at once', (_, bytes, message) =>
+    expectRefusal(() => open(bytes), 'bad.safetensors: ', message),
+  );
+
+  test('with more tensors than any model has is refused before they are looked at', async () => {
+    const names = Array.from({ length: MAX_TENSORS + 1 }, (_, i) => `"${i}":0`);
+    await expect(open(craft(`{${names.join(',')}}`))).rejects.toThrow(/more than 500000 tensors. Split the model/);
   });
 
   test('cannot reach a prototype', async () => {
