@@ -1,5 +1,5 @@
-import { closest } from 'fastest-levenshtein';
 import { ArgumentError, FileError } from '../errors.ts';
+import { nearest } from '../suggest.ts';
 import { parseHeader, type TensorInfo } from './safetensors-header.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES } from './safetensors-limits.ts';
 import type { ByteSource } from './source.ts';
@@ -72,7 +72,7 @@ export async function readSafetensors(source: ByteSource, signal?: AbortSignal):
   };
 }
 
-/** The tensor of that name, or a FileError that suggests the nearest one. */
+/** The tensor of that name, or a FileError that suggests the one that may be meant. */
 export function findTensor<T extends TensorInfo>(
   file: string,
   tensors: ReadonlyMap<string, T>,
@@ -81,8 +81,9 @@ export function findTensor<T extends TensorInfo>(
   const wanted = typeof tensor === 'string' ? tensor : tensor.name;
   const info = tensors.get(wanted);
   if (info) return info;
-  const hint =
-    tensors.size > 0 ? ` Did you mean ${quote(closest(wanted, [...tensors.keys()]))}?` : ' It has none at all.';
+  const near = nearest(wanted, tensors.keys());
+  const none = tensors.size > 0 ? '' : ' It has none at all.';
+  const hint = near === undefined ? none : ` Did you mean ${quote(near)}?`;
   throw new FileError(`${file}: there is no tensor ${quote(wanted)}.${hint}`);
 }
 
