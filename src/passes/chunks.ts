@@ -1,8 +1,10 @@
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { readReordered, sourceRow } from '../files/gguf/row-order.ts';
+import type { Format } from '../formats/format.ts';
+import { formatBytes } from '../formats/layout.ts';
 import { rowsPerPart } from '../kernels/weight.ts';
 import type { PlannedTensor } from './plan.ts';
-import { chunkRows, denseFormatOf } from './stored-weight.ts';
+import { CHUNK_ROWS, chunkRows, denseFormatOf } from './stored-weight.ts';
 
 /** Some rows of a tensor. */
 export interface Chunk {
@@ -12,12 +14,19 @@ export interface Chunk {
   readonly last: boolean;
 }
 
+/** What a device has for a chunk and what becomes of it, in bytes. */
+export interface DeviceRoom {
+  /** Of the largest binding. */
+  readonly binding: number;
+  /** Of all buffers together. */
+  readonly memory: number;
+}
+
 /**
- * Whole tensors where they fit, else runs of rows that every binding of the device takes. A tensor without data has none.
- * @param bindingLimit bytes of the largest binding
+ * Whole tensors where they fit, else runs of rows that the device has room for. A tensor without data has none.
  * @param chunkBytes bytes to read at a time; default: 64 MiB
  */
-export function chunksOf(tensor: PlannedTensor, bindingLimit: number, chunkBytes?: number): Chunk[] {
+export function chunksOf(tensor: PlannedTensor, room: DeviceRoom, chunkBytes?: number): Chunk[] {
   const { weight, target, report } = tensor;
   // Opaque ones have rows of their own.
   const { shape } = weight.kind === 'opaque' ? weight.info : weight;
@@ -26,7 +35,12 @@ export function chunksOf(tensor: PlannedTensor, bindingLimit: number, chunkBytes
   if (target && weight.kind === 'dense') {
     const k = shape[1]!;
     const source = denseFormatOf(weight.info.type)!;
-    most = Math.min(most, rowsPerPart(source, k, bindingLimit), rowsPerPart(target, k, bindingLimit));
+    most = Math.min(
+      most,
+      rowsPerPart(source, k, room.binding),
+      rowsPerPart(target, k, room.binding),
+      rowsInMemory(source, target, k, room.memory),
+    );
   }
   const chunks: Chunk[] = [];
   if (report.bytesBefore === 0) return chunks;
@@ -35,6 +49,13 @@ export function chunksOf(tensor: PlannedTensor, bindingLimit: number, chunkBytes
     chunks.push({ tensor, rowStart, rows, last: rowStart + rows === fileRows });
   }
   return chunks;
+}
+
+/** Rows of which a device of so much memory holds the dense form, the result and the buffer through which that is read back. */
+function rowsInMemory(source: Format, target: Format, k: number, memory: number): number {
+  const bytes = formatBytes(source, CHUNK_ROWS, k) + 2 * formatBytes(target, CHUNK_ROWS, k);
+  // Buffers are up to an eighth larger than asked for. What has room for less has an error to tell, at the first allocation.
+  return Math.max(1, Math.floor(memory / 1.125 / bytes)) * CHUNK_ROWS;
 }
 
 /** The stored arrays of some rows, in the order that the output has. */

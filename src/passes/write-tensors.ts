@@ -43,9 +43,11 @@ export async function writeTensors(work: Work): Promise<void> {
     done += tensor.report.bytesBefore;
   }
   const skipped = new Set(written);
+  // A caller's own buffers stay where they are.
+  const room = { binding: gpu.bindingLimit, memory: gpu.memory.budget - gpu.memory.bytesInUse };
   const chunks = plan.tensors
     .filter((tensor) => !skipped.has(tensor))
-    .flatMap((tensor) => chunksOf(tensor, gpu.limits.maxStorageBufferBindingSize, work.chunkBytes));
+    .flatMap((tensor) => chunksOf(tensor, room, work.chunkBytes));
   await runPipeline<Chunk, Uint8Array[], Converted>(
     chunks,
     {

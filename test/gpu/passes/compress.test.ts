@@ -19,6 +19,7 @@ import { memorySource } from '../../../src/files/source.ts';
 import type { ElementType } from '../../../src/formats/format.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
+import { openGpu } from '../../../src/gpu/open-gpu.ts';
 import { readWeight } from '../../../src/kernels/weight.ts';
 import { graphOf } from '../../../src/models/families.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
@@ -142,6 +143,22 @@ test('the size of chunks changes nothing, nor where a bad weight is said to be',
   const bad = await made({ 'a.weight': f32([77, 160], (i) => (i === 70 * 160 + 3 ? Number.NaN : 1)) });
   const refused = compress(memorySource('in', bad), memorySink(), { gpu, format: 'q4_0', chunkBytes: 1 });
   await expect(refused).rejects.toThrow(/row 70, column 3/);
+});
+
+test('a budget of GPU memory makes chunks smaller, and changes nothing', async () => {
+  const run = async (on: Gpu) => {
+    const sink = memorySink();
+    await compress(await sample(), sink, { gpu: on, output: 'safetensors', format: 'q8_0' });
+    return sink.bytes();
+  };
+  // A matrix of 768 rows takes 393 KB, its codes 221 KB.
+  const small = await openGpu({ memoryBudget: 300_000 });
+  try {
+    expect(same(await run(small), await run(gpu))).toBe(true);
+    expect(small.memory.peakBytes).toBeLessThanOrEqual(300_000);
+  } finally {
+    small.close();
+  }
 });
 
 test('weights load in small chunks as in large ones', async () => {
