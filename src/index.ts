@@ -5,6 +5,8 @@ export { ggufFormats } from './files/gguf/checkpoint.ts';
 export type { GgufEntry } from './files/gguf/entries.ts';
 export { type GgmlType, ggmlTypeByName, ggmlTypes } from './files/gguf/ggml-types.ts';
 export { type GgufFile, type GgufScalar, type GgufTensor, readGguf } from './files/gguf/read.ts';
+export type { ArraySpan } from './files/gguf/scan.ts';
+export type { ValueType } from './files/gguf/value-types.ts';
 export { type GgufTensorSpec, writeGguf } from './files/gguf/write.ts';
 export { type HttpOptions, urlExists, urlSource } from './files/http-source.ts';
 export { httpFolder, type ModelFiles, memoryFolder } from './files/model-files.ts';
@@ -25,21 +27,25 @@ export {
   type ResumableSink,
 } from './files/sink.ts';
 export { type ByteSource, blobSource, memorySource } from './files/source.ts';
+export type { Json, JsonObject } from './files/strict-json.ts';
 export type { TensorWriter } from './files/tensor-writer.ts';
-export type { WeightNode, WeightTree } from './files/weight-tree.ts';
+export type { CheckWeight, WeightNode, WeightTree } from './files/weight-tree.ts';
 export type { Codec, ElementType, Format, FormatArray, HostArrays } from './formats/format.ts';
 export { formatBytes } from './formats/layout.ts';
 export { formatAliases, formatByName, formats } from './formats/registry.ts';
+export type { BufferPool } from './gpu/buffer-pool.ts';
+export type { Compiler } from './gpu/compiler.ts';
 export type { Counters, DebugLevel, Gpu, GpuDescription } from './gpu/gpu.ts';
 export type { Binding, BufferView, Kernel, ShaderFeature, Step } from './gpu/kernel.ts';
 export { type OpenGpuOptions, openGpu } from './gpu/open-gpu.ts';
 export type { SelfTest } from './gpu/self-test.ts';
-export type { Batch, BatchOptions } from './graph/batch.ts';
+export type { ShaderSource } from './gpu/shader-source.ts';
+export type { Batch, BatchOptions, DecoderBuffers, LayerCache } from './graph/batch.ts';
 export { Decoder, type DecoderOptions } from './graph/decoder.ts';
 export { type GenerateOptions, generate, type StopReason } from './graph/generate.ts';
-export type { Graph, GraphWeight, Operation, Rotary } from './graph/graph.ts';
+export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } from './graph/graph.ts';
 export type { Sampling } from './graph/reference/sampling.ts';
-export { type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
+export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
 export { type LinearArguments, linearSteps } from './kernels/linear.ts';
 export {
@@ -74,6 +80,7 @@ export {
 export { type ChatMessage, ChatTemplate } from './models/chat-template.ts';
 export { type Family, families, graphOf } from './models/families.ts';
 export { type SentencePieceVocabulary, sentencePieceTokenizer } from './models/sentencepiece.ts';
+export type { StackShapes } from './models/stack.ts';
 export type { StreamDecoder } from './models/stream-decoder.ts';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 export { type CompressReport, compress, planCompression } from './passes/compress.ts';
@@ -89,7 +96,7 @@ export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.t
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
-export type { Recording, RunOptions } from './scheduler/scheduler.ts';
+export type { Recording, RunOptions, Scheduler } from './scheduler/scheduler.ts';
 
 export type { GpuLimits } from './verify/block-plan.ts';
 export { joinSlices, scoreOf, type TokenScore } from './verify/combine-scores.ts';
@@ -98,6 +105,7 @@ export {
   compareLogitsStep,
   readSliceScores,
   SCORE_FIELDS,
+  type SliceOfModel,
   type SliceScore,
 } from './verify/compare-logits.ts';
 export {

@@ -15,11 +15,13 @@ import { loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 import { checkGraphWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 import { checkWeight } from './passes/stored-weight.ts';
 
+/** On which GPU a model is opened, and how it is held there. */
 export interface ModelOptions extends LoadOptions, DecoderOptions {
   readonly gpu: Gpu;
   readonly signal?: AbortSignal;
 }
 
+/** As `GenerateOptions`, for text. */
 export interface TextOptions extends Omit<GenerateOptions, 'maxTokens'> {
   /** Default: as many as the caches hold. */
   readonly maxTokens?: number;

@@ -62,6 +62,7 @@ export interface Checkpoint {
   readonly gguf?: GgufFile;
   /** A file beside the weights, such as `tokenizer.json`; undefined where there is none. */
   fileBytes(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** Closes its files. */
   close(): Promise<void>;
 }
 

@@ -9,6 +9,7 @@ export interface ModelFiles {
   readonly name: string;
   /** @throws FileError where the folder has no such file. */
   open(name: string): Promise<ByteSource>;
+  /** Whether the folder has such a file. */
   has(name: string): Promise<boolean>;
 }
 

@@ -30,6 +30,7 @@ export interface SafetensorsFile {
    * of less than a byte, rows that begin or end inside one.
    */
   readonly read: ReadTensor;
+  /** Closes the source. */
   close(): Promise<void>;
 }
 

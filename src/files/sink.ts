@@ -52,7 +52,7 @@ export interface Journal {
   readonly lines: readonly string[];
   /** Drops all but the first `count` of `lines`. */
   keep(count: number): Promise<void>;
-  /** @param line without line breaks */
+  /** Adds one behind the others. @param line without line breaks */
   append(line: string): Promise<void>;
 }
 

@@ -13,6 +13,7 @@ export interface ByteSource {
    * @throws CancelledError where `signal` fired.
    */
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+  /** Frees what it holds; nothing can be read after. */
   close(): Promise<void>;
 }
 

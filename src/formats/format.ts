@@ -41,7 +41,9 @@ export type HostArrays = Record<string, Uint8Array>;
 export interface Codec {
   /** Bytes that one row of `k` weights takes in the container. */
   bytesPerRow(k: number): number;
+  /** Rows in the container's own form. */
   encode(arrays: HostArrays, rows: number, k: number): Uint8Array;
+  /** The same rows as the arrays of the format. */
   decode(bytes: Uint8Array, rows: number, k: number): HostArrays;
 }
 
@@ -59,7 +61,9 @@ export interface Format {
   readonly constants: Readonly<Record<string, number>>;
   /** In plain loops: the definition that the GPU is held to, code by code and scale by scale. */
   readonly reference: {
+    /** Weights as the arrays of the format. */
     quantize(weights: Float32Array, rows: number, k: number): HostArrays;
+    /** The values that the arrays stand for. */
     dequantize(arrays: HostArrays, rows: number, k: number): Float32Array;
   };
   readonly codecs: { readonly ggml?: Codec };

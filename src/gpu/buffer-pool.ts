@@ -43,6 +43,7 @@ export class BufferPool {
     return this.#peak;
   }
 
+  /** Begins a new peak at what is in use. */
   resetPeak(): void {
     this.#peak = this.#inUse;
   }
@@ -55,22 +56,27 @@ export class BufferPool {
     return this.#take('storage', bytes, label);
   }
 
+  /** A buffer for the parameters of a step. */
   allocateUniform(bytes: number): GPUBuffer {
     return this.#take('uniform', bytes, 'parameters');
   }
 
+  /** A buffer through which results reach the host. */
   allocateStaging(bytes: number): GPUBuffer {
     return this.#take('staging', bytes, 'staging');
   }
 
+  /** Takes a storage buffer back, for whoever allocates next. */
   release(buffer: GPUBuffer): void {
     this.#give('storage', buffer);
   }
 
+  /** The same for one of `allocateUniform`. */
   releaseUniform(buffer: GPUBuffer): void {
     this.#give('uniform', buffer);
   }
 
+  /** The same for one of `allocateStaging`. */
   releaseStaging(buffer: GPUBuffer): void {
     this.#give('staging', buffer);
   }
@@ -87,6 +93,7 @@ export class BufferPool {
     this.#free.clear();
   }
 
+  /** Destroys every buffer, also those in use. */
   destroy(): void {
     for (const buffer of this.#all) buffer.destroy();
     this.#all.clear();

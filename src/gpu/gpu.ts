@@ -7,6 +7,7 @@ import type { SelfTest } from './self-test.ts';
 /** How much `COMPRESSA_DEBUG` shows: 1 the steps of each run, 2 also the shaders, 3 also each step's time. */
 export type DebugLevel = 0 | 1 | 2 | 3;
 
+/** What the adapter says of itself; empty where it says nothing. */
 export interface GpuDescription {
   readonly vendor: string;
   readonly architecture: string;

@@ -3,6 +3,7 @@ import { type DebugLevel, Gpu, type GpuDescription } from './gpu.ts';
 import { type ProviderOptions, provideGpu } from './provider.ts';
 import { runSelfTest } from './self-test.ts';
 
+/** How to open a GPU, and how much of it to use. */
 export interface OpenGpuOptions extends ProviderOptions {
   /** A device that the caller opened and keeps: we never destroy it. */
   readonly device?: GPUDevice;

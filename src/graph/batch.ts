@@ -47,9 +47,11 @@ export interface Batch {
   /** Where each value lies; memory is reused, so a value only holds until its last reader has run. */
   readonly values: ReadonlyMap<ValueName, BufferView>;
   readonly bytes: number;
+  /** Frees its activations. */
   release(): void;
 }
 
+/** What a batch computes besides the values that its reader needs. */
 export interface BatchOptions {
   /** Logits of the last token only, where the device's offset alignment allows it. */
   readonly lastOnly?: boolean;

@@ -8,6 +8,7 @@ import type { Recording } from '../scheduler/scheduler.ts';
 import { type Batch, type BatchOptions, type DecoderBuffers, type LayerCache, planBatch } from './batch.ts';
 import type { Graph } from './graph.ts';
 
+/** How much a decoder holds. */
 export interface DecoderOptions {
   /** Positions that the key and value caches hold; default: what the model was made for, up to 4096. */
   readonly maxPositions?: number;

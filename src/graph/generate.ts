@@ -5,6 +5,7 @@ import { STATE_BYTES, stateWords } from '../kernels/state.ts';
 import type { Decoder } from './decoder.ts';
 import { checkSampling, type Sampling } from './reference/sampling.ts';
 
+/** How many tokens to make, how they are chosen, and where to stop. */
 export interface GenerateOptions {
   readonly maxTokens: number;
   /** Default: greedy, the most likely token each time. */

@@ -62,6 +62,7 @@ export type Operation =
   | { readonly op: 'silu-mul'; readonly gate: ValueName; readonly up: ValueName; readonly out: ValueName }
   | { readonly op: 'add'; readonly a: ValueName; readonly b: ValueName; readonly out: ValueName };
 
+/** A weight that a graph reads. */
 export interface GraphWeight {
   readonly name: WeightName;
   readonly shape: readonly number[];

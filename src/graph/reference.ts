@@ -18,6 +18,7 @@ import { softCap } from './reference/soft-cap.ts';
 
 export type { Numbers } from './reference/array.ts';
 
+/** How a reference run goes on, and who sees its values. */
 export interface ReferenceOptions {
   /** Position of the first token. Default: after everything seen so far. Less than that forgets what came later. */
   readonly startPosition?: number;

@@ -7,6 +7,7 @@ import { STATE, STATE_BYTES } from './state.ts';
 
 const WORKGROUP = 256;
 
+/** What the step that chooses a token reads and writes. */
 export interface ChooseTokenArguments {
   /** rows x vocabulary. */
   readonly logits: BufferView;

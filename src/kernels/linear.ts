@@ -15,6 +15,7 @@ export const LANES: readonly number[] = [1, 2, 4, 8, 16, 32, 64];
 /** Rows that a thread of the vector kernel owns. */
 const VECTOR_ROWS = 2;
 
+/** What a product with a weight reads and writes. */
 export interface LinearArguments {
   /** f32 [tokens, weight.k] */
   readonly x: BufferView;

@@ -52,6 +52,7 @@ function quantizerOf(format: Format): Quantizer {
 /** The arrays of a weight on the device, in the order of `format.arrays`. */
 export type DeviceArrays = readonly BufferView[];
 
+/** What quantizing a matrix, or some of its rows, reads and writes. */
 export interface QuantizeArguments {
   /** Format of `from`: dense. */
   readonly source: Format;
@@ -95,6 +96,7 @@ export function quantizeStep(args: QuantizeArguments): Step {
   });
 }
 
+/** What expanding a quantized matrix reads and writes. */
 export interface DequantizeArguments {
   readonly format: Format;
   /** The arrays of `format`, in its order. */

@@ -12,6 +12,7 @@ export const STATE = {
   failed: 3,
 } as const;
 
+/** Bytes of the state buffer. */
 export const STATE_BYTES = 16;
 
 /** Contents of a state buffer. */

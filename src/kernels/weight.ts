@@ -21,6 +21,7 @@ export interface Weight {
   readonly k: number;
   readonly parts: readonly WeightPart[];
   readonly byteLength: number;
+  /** Frees its buffers, unless they are the caller's. */
   release(): void;
 }
 

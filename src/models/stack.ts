@@ -6,6 +6,7 @@ import { rotaryLayer } from './layers.ts';
 /** Shapes of Llama 3.2 1B: what one layer costs there is what a small model cannot show. */
 export const SHAPES_1B = { hidden: 2048, ffn: 8192, heads: 32, kvHeads: 8, headDim: 64, vocabulary: 128256 } as const;
 
+/** Sizes of a stack of layers. */
 export interface StackShapes extends Pick<DecoderShape, keyof typeof SHAPES_1B> {
   readonly layers: number;
   /** Default: 2048. */

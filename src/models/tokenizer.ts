@@ -5,11 +5,13 @@ import { StreamDecoder } from './stream-decoder.ts';
 // Far above any published vocabulary; the engine makes an array as long as the largest id (CWE-770).
 const MAX_ID = 2 ** 24;
 
+/** How a text becomes tokens. */
 export interface EncodeOptions {
   /** False for the bare tokens of the text, whatever the configuration adds around them. Default: as configured. */
   readonly addSpecial?: boolean;
 }
 
+/** How tokens become a text. */
 export interface DecodeOptions {
   /** Leave out special tokens, such as the end of text. Default: they are written out, and `encode` reads them back. */
   readonly skipSpecial?: boolean;

@@ -5,6 +5,7 @@ import type { CompressionPlan } from './plan.ts';
 import { compileRecipe, presetRecipe, type Recipe } from './recipe.ts';
 import type { TimelineSpan } from './timeline.ts';
 
+/** How far a compression is. */
 export interface CompressProgress {
   /** Bytes of the input done and in all. */
   readonly done: number;
@@ -16,6 +17,7 @@ export interface CompressProgress {
 /** What a compression writes: a folder as Hugging Face has them, or a single file. */
 export type OutputKind = 'folder' | 'safetensors' | 'gguf';
 
+/** What a compression makes of a model; enough to plan it. */
 export interface RecipeOptions {
   /** Which format each matrix gets. */
   readonly recipe?: Recipe;
@@ -30,8 +32,10 @@ export interface RecipeOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What a compression makes of a model, and on which GPU. */
 export interface CompressOptions extends RecipeOptions {
   readonly gpu: Gpu;
+  /** Called after each piece that is written. */
   readonly onProgress?: (progress: CompressProgress) => void;
   /** Called once, before anything is written. */
   readonly onPlan?: (plan: CompressionPlan) => void;

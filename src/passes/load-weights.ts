@@ -20,6 +20,7 @@ import {
   weightsOf,
 } from './stored-weight.ts';
 
+/** The types in which weights are held on the GPU. */
 export interface LoadOptions {
   /** Convert dense matrices to this; default: each as it is stored. */
   readonly dense?: 'f32' | 'f16';

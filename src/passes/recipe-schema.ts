@@ -2,6 +2,7 @@ import * as v from 'valibot';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
 export const ROLES = ['linear', 'embedding', 'head', 'norm', 'bias', 'other'] as const;
+/** One of them. */
 export type Role = (typeof ROLES)[number];
 
 /** Limits of a recipe (CWE-400): globs become regular expressions that run over every name. */
@@ -10,25 +11,34 @@ export const MAX_GLOB_LENGTH = 256;
 
 const glob = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_GLOB_LENGTH));
 
-/** One rule. */
-export const RuleSchema = v.strictObject({
+/** One rule of a recipe. */
+export interface Rule {
   /** Names that the rule is for; `*` matches any run of characters, dots included. */
-  match: v.union([glob, v.pipe(v.array(glob), v.minLength(1), v.maxLength(MAX_RULES))]),
+  match: string | string[];
   /** Only tensors with this part in the model. */
-  role: v.optional(v.picklist(ROLES)),
+  role?: Role | undefined;
   /** A format's name, or `keep`. */
-  format: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
-});
-
-/** A whole recipe, for the published JSON schema. */
-export const RecipeSchema = v.strictObject({
-  version: v.literal(1),
-  rules: v.pipe(v.array(RuleSchema), v.maxLength(MAX_RULES)),
-});
+  format: string;
+}
 
 /**
  * Which format each matrix gets, as plain data: the first rule that matches decides, and what no rule matches is kept.
  * Rules are about matrices; vectors and tensors of integers are always kept.
  */
-export type Recipe = v.InferOutput<typeof RecipeSchema>;
-export type Rule = Recipe['rules'][number];
+export interface Recipe {
+  version: 1;
+  rules: Rule[];
+}
+
+/** One rule. */
+export const RuleSchema = v.strictObject({
+  match: v.union([glob, v.pipe(v.array(glob), v.minLength(1), v.maxLength(MAX_RULES))]),
+  role: v.optional(v.picklist(ROLES)),
+  format: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
+}) satisfies v.GenericSchema<unknown, Rule>;
+
+/** A whole recipe, for the published JSON schema. */
+export const RecipeSchema = v.strictObject({
+  version: v.literal(1),
+  rules: v.pipe(v.array(RuleSchema), v.maxLength(MAX_RULES)),
+}) satisfies v.GenericSchema<unknown, Recipe>;

@@ -2,6 +2,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import type { Step } from '../gpu/kernel.ts';
 import { encodePass, encodeTimed } from './scheduler.ts';
 
+/** Time and traffic of one kind of step. */
 export interface StepTime {
   readonly label: string;
   readonly kernel: string;

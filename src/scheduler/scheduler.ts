@@ -3,6 +3,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import type { Binding, Step } from '../gpu/kernel.ts';
 import { Profile } from './profile.ts';
 
+/** How a list of steps runs. */
 export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Called as the GPU finishes batches. */
@@ -20,9 +21,11 @@ const IN_FLIGHT = 2;
 
 /** Steps with pipelines, bind groups and parameters made once; `submit` replays them. */
 export interface Recording {
+  /** Runs the steps; resolves nothing: wait for the GPU, or read back. */
   submit(): void;
   /** Encodes the steps into a pass of the caller. */
   encode(pass: GPUComputePassEncoder): void;
+  /** Frees its parameters; it can't be submitted after. */
   release(): void;
 }
 

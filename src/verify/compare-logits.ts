@@ -29,6 +29,7 @@ export interface SliceScore {
   readonly cross: number;
 }
 
+/** What comparing the logits of two models reads and writes. */
 export interface CompareLogitsArguments {
   /** f32 [tokens, size], of the original. */
   readonly original: BufferView;

@@ -20,6 +20,7 @@ const LIMITS = [
   'minUniformBufferOffsetAlignment',
 ] as const;
 
+/** What a device is and can do. */
 export interface DeviceFacts extends GpuDescription {
   readonly features: readonly string[];
   readonly limits: Readonly<Record<(typeof LIMITS)[number], number>>;
@@ -43,8 +44,10 @@ export interface DeviceMeasures {
   readonly readBackMicroseconds: number;
 }
 
+/** How a device is measured. */
 export interface MeasureOptions {
   readonly signal?: AbortSignal;
+  /** Measurements done and in all. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Default 7. */
   readonly repeats?: number;

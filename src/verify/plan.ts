@@ -15,11 +15,13 @@ import { STACK_1B, type Stack, stackBytes } from './stack-speed.ts';
 import { streamsOf } from './streams.ts';
 import { cutWindows, type WindowOptions } from './windows.ts';
 
+/** What of speed a verification measures. */
 export interface VerifySpeedOptions extends Omit<SpeedOptions, 'signal' | 'onProgress'> {
   /** Synthetic layers that are timed besides the model; false leaves them out. Default: two with the shapes of a 1B model. */
   readonly stack?: Stack | false;
 }
 
+/** What a verification compares, and what it may cost. */
 export interface VerifyPlanOptions extends WindowOptions {
   /** Tokens of held-out text; without them only sizes and weight errors are reported. */
   readonly tokens?: ArrayLike<number>;

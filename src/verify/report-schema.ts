@@ -183,4 +183,5 @@ export const ReportSchema = v.object({
   notes: described(v.array(v.string()), 'What was left out and why, and what to know about the comparison'),
 });
 
+/** What a verification found. */
 export type Report = v.InferOutput<typeof ReportSchema>;

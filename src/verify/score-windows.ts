@@ -5,6 +5,7 @@ import { compareLogitsStep, readSliceScores, SCORE_FIELDS } from './compare-logi
 import { type Accuracy, summarizeScores, throwIfNonFinite } from './summarize-scores.ts';
 import { targetsOf } from './windows.ts';
 
+/** What scoring tells while it runs, and when it stops. */
 export interface ScoreOptions {
   /** What errors call the two models. Default: "The original model" and "The compressed model". */
   readonly names?: readonly [string, string];

@@ -3,6 +3,7 @@ import type { Decoder } from '../graph/decoder.ts';
 import { generate } from '../graph/generate.ts';
 import { bootstrapInterval, MIN_INTERVAL_VALUES, median } from './statistics.ts';
 
+/** How much is timed. */
 export interface SpeedOptions {
   /** Tokens of one prefill. Default 64. */
   readonly prefillTokens?: number;
@@ -19,6 +20,7 @@ export interface SpeedOptions {
 
 export const SPEED_DEFAULTS = { prefillTokens: 64, decodeTokens: 8, rounds: 15, seconds: 12 } as const;
 
+/** Tokens per second of a model in its dense types and compressed. */
 export interface Rate {
   /** Tokens per second, medians over the rounds. */
   readonly f32: number;
@@ -30,6 +32,7 @@ export interface Rate {
   readonly interval: readonly [number, number] | null;
 }
 
+/** Speeds of a model that was timed with its dense forms. */
 export interface Speed {
   readonly prefill: Rate;
   readonly decode: Rate;
@@ -39,6 +42,7 @@ export interface Speed {
   readonly decodeTokens: number;
 }
 
+/** The same model in the forms that are timed. */
 export interface SpeedModels {
   readonly f32: Decoder;
   readonly f16?: Decoder;

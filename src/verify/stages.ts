@@ -1,3 +1,4 @@
+/** How far a verification is. */
 export interface VerifyProgress {
   readonly stage: string;
   /** Done and in all; a stage begins with 0. */

@@ -19,6 +19,7 @@ export const perplexityOf = (loss: number): number => Math.exp(Math.min(loss, MA
 /** e^690 is 1e299. */
 const MAX_LOSS = 690;
 
+/** The middle value, or the mean of the two in the middle. */
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
 const RESAMPLES = 2000;

@@ -2,6 +2,7 @@ import { NonFiniteError } from '../errors.ts';
 import type { TokenScore } from './combine-scores.ts';
 import { mean, perplexityOf, quantile } from './statistics.ts';
 
+/** What compression did to the predictions for a text. */
 export interface Accuracy {
   readonly windows: number;
   readonly tokens: number;

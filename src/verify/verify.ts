@@ -20,6 +20,7 @@ import { measureStack } from './stack-speed.ts';
 import { type BeginStage, stagesOf, type VerifyProgress } from './stages.ts';
 import { streamsOf } from './streams.ts';
 
+/** What a verification compares, and on which GPU. */
 export interface VerifyOptions extends Omit<VerifyPlanOptions, 'limits'> {
   readonly gpu: Gpu;
   /** Held-out text, in place of `tokens`: the original's tokenizer cuts it up. */
@@ -27,6 +28,7 @@ export interface VerifyOptions extends Omit<VerifyPlanOptions, 'limits'> {
   /** The control that must fail. Default: `shuffledRows`. */
   readonly control?: ControlMaker;
   readonly signal?: AbortSignal;
+  /** Called when a stage begins, and as it goes on. */
   readonly onProgress?: (progress: VerifyProgress) => void;
 }
 

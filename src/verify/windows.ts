@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts';
 
+/** How a text is cut into windows. */
 export interface WindowOptions {
   /** Tokens in a window; each window starts with empty caches. Default 256. */
   readonly window?: number;

@@ -30,6 +30,7 @@ export interface GgufFile {
    * @throws ArgumentError for rows that are not there
    */
   rows(tensor: GgufTensor, rowStart: number, rowCount: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+  /** Closes the source. */
   close(): Promise<void>;
 }
 

@@ -2,6 +2,7 @@ import { ArgumentError, NonFiniteError } from '../../errors.ts';
 import type { Numbers } from './array.ts';
 import { softmax } from './softmax.ts';
 
+/** How the next token is chosen from probabilities. */
 export interface Sampling {
   /** 0 takes the most likely token. */
   readonly temperature: number;
