@@ -50,8 +50,7 @@ const SAFETENSORS = /^[^/\\]+\.safetensors$/;
 export async function nodeOutput(path: string, options: OutputOptions = {}): Promise<OutputFolder> {
   const target = resolve(path);
   await recover(target);
-  await checkTarget(path, target, options);
-  const place = options.resume ? await keptPlace(path, target) : await temporaryPlace(path, target);
+  const place = options.resume ? await keptPlace(path, target, options) : await temporaryPlace(path, target, options);
   const { partial, resumable } = place;
   const register = sinkRegister(path);
   let over = false;
@@ -107,7 +106,8 @@ interface Place {
   moved(): Promise<void>;
 }
 
-async function temporaryPlace(path: string, target: string): Promise<Place> {
+async function temporaryPlace(path: string, target: string, options: OutputOptions): Promise<Place> {
+  await checkTarget(path, target, options);
   const partial = partialOf(target);
   await makeFolder(partial, path);
   trackTemporary(partial);
@@ -121,9 +121,10 @@ async function temporaryPlace(path: string, target: string): Promise<Place> {
   };
 }
 
-async function keptPlace(path: string, target: string): Promise<Place> {
+async function keptPlace(path: string, target: string, options: OutputOptions): Promise<Place> {
   const { partial, journal, leave, done } = await openKept(target);
   try {
+    await checkTarget(path, target, options);
     // Without a journal nobody knows what is in it.
     if (journal.lines.length === 0) await rm(partial, { recursive: true, force: true });
     if (!(await exists(partial))) await makeFolder(partial, path);

@@ -16,8 +16,8 @@ import type { ByteSink, OutputOptions, ResumableSink } from './sink.ts';
  * is at work on it.
  */
 export async function nodeFileSink(path: string, options: OutputOptions = {}): Promise<ByteSink> {
-  await checkTarget(path, options);
   if (options.resume) return keptFileSink(path, options);
+  await checkTarget(path, options);
   const partial = partialOf(path);
   const file = await createFile(partial, path);
   trackTemporary(partial);
@@ -47,6 +47,12 @@ export async function nodeFileSink(path: string, options: OutputOptions = {}): P
 /** The same under a name that the next run finds again. */
 async function keptFileSink(path: string, options: OutputOptions): Promise<ByteSink> {
   const kept = await openKept(path);
+  try {
+    await checkTarget(path, options);
+  } catch (error) {
+    await kept.leave();
+    throw error;
+  }
   let file: ResumableSink | undefined;
   let over = false;
   const take = async (): Promise<ResumableSink> => {

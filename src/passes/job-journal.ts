@@ -19,7 +19,7 @@ const HeadSchema = v.strictObject({
 });
 const RecordSchema = v.strictObject({
   tensor: v.string(),
-  parts: v.array(v.tuple([count, v.pipe(v.string(), v.hexadecimal(), v.length(64))])),
+  parts: v.pipe(v.array(v.tuple([count, v.pipe(v.string(), v.hexadecimal(), v.length(64))])), v.minLength(1)),
 });
 
 /** What an earlier run of the same job left that is whole. */

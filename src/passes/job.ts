@@ -21,7 +21,8 @@ export async function jobOf(
   signal?: AbortSignal,
 ): Promise<Job> {
   const job: Record<string, string> = {
-    'the name of the source': checkpoint.name,
+    // Without its folders: it may be found from elsewhere.
+    'the name of the source': checkpoint.name.split(/[\\/]/).findLast((part) => part !== '') ?? '',
     'the size of the source': String(checkpoint.bytes),
     "the source's tensors": await sha256Text(JSON.stringify(headerOf(checkpoint))),
     "the source's values": await sampleOf(checkpoint, plan, signal),

@@ -18,12 +18,15 @@ const cli = openCliBench();
 describe('--gpu-memory', () => {
   const gpuMemory = 4e6;
 
-  test('bounds what compress takes, and nothing is left', async () => {
+  test('bounds what compress takes, and where that is too little, nothing is left', async () => {
+    const recipe = await recipeFile('*embed*', 'q8_0');
     const out = join(cli.folder, 'deeper', 'out');
-    const run = runCompress(SAMPLE, { out, gpuMemory, recipe: await recipeFile('*embed*', 'q8_0') }, running);
+    // Eight rows of the embedding take 4 KB, and twice 2 KB as q8_0.
+    const run = runCompress(SAMPLE, { out, gpuMemory: 7000, recipe }, running);
     await expect(run).rejects.toThrow(OutOfMemoryError);
-    await expect(run).rejects.toThrow(/the budget is 4000000 bytes\. Raise it \(--gpu-memory/);
+    await expect(run).rejects.toThrow(/the budget is 7000 bytes\. Raise it \(--gpu-memory/);
     expect(await readdir(cli.folder)).toEqual(['recipe.json']);
+    await runCompress(SAMPLE, { out, gpuMemory: 12000, recipe }, running);
   });
 
   test('bounds what run and verify take', async () => {

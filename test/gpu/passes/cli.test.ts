@@ -73,6 +73,27 @@ test('the ending of the output chooses what is written, and a GGUF file is taken
   expect(JSON.parse(cli.printed)).toMatchObject({ model: gguf, reason: 'max-tokens' });
 });
 
+test('weights are cut into files of the size that is wanted, which every command reads', async () => {
+  const out = join(cli.folder, 'shards');
+  await runCompress(SAMPLE, { out, format: 'q4_0', shardSize: 2_000_000, resume: true }, running);
+  expect(await readdir(cli.folder)).toEqual(['shards']);
+  expect((await readdir(out)).sort()).toEqual([
+    'config.json',
+    'model-00001-of-00003.safetensors',
+    'model-00002-of-00003.safetensors',
+    'model-00003-of-00003.safetensors',
+    'model.safetensors.index.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+  ]);
+  cli.printed = '';
+  await runModel(out, { ...prompted, json: true }, running);
+  expect(JSON.parse(cli.printed)).toMatchObject({ model: out, reason: 'max-tokens' });
+  await expect(
+    runCompress(SAMPLE, { out: `${out}.gguf`, format: 'q4_0', shardSize: 2_000_000 }, running),
+  ).rejects.toThrow(ArgumentError);
+});
+
 test('a dry run says what would be done and writes nothing', async () => {
   const out = join(cli.folder, 'q8');
   await runCompress(SAMPLE, { out, format: 'q8_0', dryRun: true }, running);

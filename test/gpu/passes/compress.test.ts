@@ -145,6 +145,17 @@ test('the size of chunks changes nothing, nor where a bad weight is said to be',
   await expect(refused).rejects.toThrow(/row 70, column 3/);
 });
 
+test('the GPU memory that a plan names is what a run takes', async () => {
+  const { memory } = await planCompression(await sample(), { format: 'q8_0' });
+  gpu.memory.resetPeak();
+  const before = gpu.memory.bytesInUse;
+  await compress(await sample(), memoryOutput(), { gpu, format: 'q8_0' });
+  const taken = gpu.memory.peakBytes - before;
+  expect(taken).toBeGreaterThanOrEqual(memory.gpu);
+  // Buffers are rounded up by an eighth at most.
+  expect(taken).toBeLessThan(1.2 * memory.gpu);
+});
+
 test('a budget of GPU memory makes chunks smaller, and changes nothing', async () => {
   const run = async (on: Gpu) => {
     const sink = memorySink();

@@ -108,6 +108,22 @@ describe.each<[string, Partial<CompressOptions>]>([
   });
 });
 
+test('where all tensors are done, none is done again; the source may be found by another path', async () => {
+  const done = await run('out', {}, 74);
+  const output = await nodeOutput(join(folder, 'out'), { resume: true });
+  const written: string[] = [];
+  const { readBacks } = gpu.counters;
+  await compress(await nodeFolder(join(SAMPLE, '..', 'union-7m')), output, {
+    gpu,
+    resume: true,
+    onProgress: ({ tensor }) => written.push(tensor),
+  });
+  expect(done).toHaveLength(74);
+  expect(written).toEqual([]);
+  expect(gpu.counters.readBacks).toBe(readBacks);
+  await checkComplete('out', await expected('out'));
+});
+
 describe('what was left is not trusted', () => {
   const name = 'out.safetensors';
   let wanted: Map<string, Uint8Array>;

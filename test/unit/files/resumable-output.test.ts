@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -93,6 +93,13 @@ describe('a file', () => {
     expect(sink.resumable!.journal.lines).toEqual([]);
     await sink.abort();
     expect(await names()).toEqual([]);
+  });
+
+  test('so is one of a run that was killed when all was in place', async () => {
+    await leave();
+    await rename(join(folder, 'a.bin.compressa-partial'), join(folder, 'a.bin'));
+    await expect(openFile()).rejects.toThrow(/it exists/);
+    expect(await names()).toEqual(['a.bin']);
   });
 
   test.skipIf(process.platform === 'win32')('no link is followed', async () => {
