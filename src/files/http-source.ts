@@ -19,6 +19,8 @@ export interface HttpOptions {
   readonly retries?: number;
   /** Milliseconds before the first of them; each waits twice as long as the one before. Default 500. */
   readonly retryDelay?: number;
+  /** Milliseconds without a byte after which a connection counts as broken, and is tried again. Default 60,000. */
+  readonly stallTimeout?: number;
   /** Called as bytes of this file arrive: how many since it was opened, repeated ones included. */
   readonly onBytes?: (received: number) => void;
 }
@@ -33,6 +35,15 @@ class Transient extends Error {
     super(error.message);
     this.error = error;
   }
+}
+
+/** Most milliseconds that a timer takes. */
+const LONGEST = 2 ** 31 - 1;
+
+/** Calls `stalled` unless it is ended in time. */
+function watch({ stallTimeout = 60_000 }: HttpOptions, stalled: () => void): { end(): void } {
+  const timer = setTimeout(stalled, Math.min(stallTimeout, LONGEST));
+  return { end: () => clearTimeout(timer) };
 }
 
 /** Does `work`, again and again while it fails for reasons that may pass. */
@@ -105,7 +116,7 @@ function rangeSource(name: string, size: number, tag: string | null, options: Ht
       // Where a connection breaks, the next request asks for what is missing.
       const rest = async () => {
         const response = await requestRange(name, offset + done, offset + length - 1, size, tag, given);
-        await readBody(name, response, given.signal, (chunk) => {
+        await readBody(name, response, given, (chunk) => {
           if (chunk.byteLength > length - done) throw shortRead(name, offset, length, done + chunk.byteLength);
           bytes.set(chunk, done);
           done += chunk.byteLength;
@@ -145,9 +156,13 @@ async function requestRange(
 async function request(name: string, range: string, options: HttpOptions): Promise<Response> {
   checkCancelled(options.signal);
   let response: Response;
+  const silence = new AbortController();
+  const answer = watch(options, () => silence.abort(new Error('no answer came')));
+  // The caller's signal ends the body, too.
+  const signal = options.signal ? AbortSignal.any([options.signal, silence.signal]) : silence.signal;
   try {
     // Only headers that need no CORS preflight.
-    response = await (options.fetch ?? fetch)(name, { headers: { Range: range }, signal: options.signal ?? null });
+    response = await (options.fetch ?? fetch)(name, { headers: { Range: range }, signal });
   } catch (error) {
     if (options.signal?.aborted) throw new CancelledError();
     throw new Transient(
@@ -156,6 +171,8 @@ async function request(name: string, range: string, options: HttpOptions): Promi
         { cause: error },
       ),
     );
+  } finally {
+    answer.end();
   }
   if (!TRANSIENT.has(response.status)) return response;
   await discard(response);
@@ -166,22 +183,31 @@ async function request(name: string, range: string, options: HttpOptions): Promi
 async function readBody(
   name: string,
   response: Response,
-  signal: AbortSignal | undefined,
+  options: HttpOptions,
   take: (chunk: Uint8Array) => void,
 ): Promise<void> {
+  const { signal } = options;
   const reader = response.body?.getReader();
   let size = 0;
   for (;;) {
     let chunk: ReadableStreamReadResult<Uint8Array> | undefined;
+    let next: { end(): void } | undefined;
     try {
-      chunk = await reader?.read();
+      const stalled = new Promise<never>((_, reject) => {
+        next = watch(options, () => reject(new Error('no byte came for a while')));
+      });
+      chunk = await Promise.race([reader?.read(), stalled]);
     } catch (error) {
+      // One that stalls is still open. It may take its time to close, which nobody waits for.
+      reader?.cancel().catch(() => undefined);
       if (signal?.aborted) throw new CancelledError();
       throw new Transient(
         new FileError(`${name}: the connection broke after ${size} bytes (${reason(error)}); try again.`, {
           cause: error,
         }),
       );
+    } finally {
+      next?.end();
     }
     if (!chunk || chunk.done) return;
     size += chunk.value.byteLength;
@@ -200,7 +226,7 @@ async function readWhole(name: string, response: Response, options: HttpOptions)
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
-    await readBody(name, response, options.signal, (chunk) => {
+    await readBody(name, response, options, (chunk) => {
       size += chunk.byteLength;
       if (size > MAX_WHOLE_BODY_BYTES) throw noRanges(name);
       chunks.push(chunk);

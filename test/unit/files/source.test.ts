@@ -56,6 +56,12 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       return void response
         .writeHead(206, { ...headers, 'content-length': '100' })
         .write(part.subarray(0, 1), () => response.destroy());
+    case '/m/silent.bin':
+      // Takes the question, and no more.
+      return;
+    case '/m/stalling.bin':
+      if (last === 1) return void response.writeHead(206, headers).end(part);
+      return void response.writeHead(206, { ...headers, 'content-length': '100' }).write(part.subarray(0, 1));
     case '/m/long.bin':
       return void response.writeHead(206, headers).end(start === 0 && last === 1 ? part : DATA);
     case '/m/changing.bin':
@@ -237,6 +243,29 @@ describe('files over HTTP', () => {
     const source = await urlSource(`${base}dying.bin`, { retries: 3, retryDelay: 600_000 });
     setTimeout(() => controller.abort(), 50);
     await expect(source.read(0, 100, controller.signal)).rejects.toThrow(CancelledError);
+  });
+
+  test('a server that falls silent is given up after its retries', async () => {
+    const started = performance.now();
+    let asked = 0;
+    const patience = {
+      ...QUICK,
+      stallTimeout: 40,
+      fetch: (url: string | URL | Request, init?: RequestInit) => {
+        asked++;
+        return fetch(url, init);
+      },
+    };
+    const silent = urlSource(`${base}silent.bin`, patience);
+    await expect(silent).rejects.toThrow(FileError);
+    await expect(silent).rejects.toThrow(/silent\.bin: the request failed \(no answer came\)/);
+    expect(asked).toBe(1 + QUICK.retries);
+    const source = await urlSource(`${base}stalling.bin`, patience);
+    await expect(source.read(0, 100)).rejects.toThrow(
+      /stalling\.bin: the connection broke after 1 bytes \(no byte came/,
+    );
+    expect(asked).toBe(1 + 2 * (1 + QUICK.retries));
+    expect(performance.now() - started).toBeLessThan(5000);
   });
 
   test('an empty file is one', async () => {
