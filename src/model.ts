@@ -62,7 +62,10 @@ export async function readModel(
     const { name, config } = checkpoint;
     if (!config) {
       const { configProblem } = checkpoint;
-      throw new ModelError(configProblem ?? `${name}: there is no config.json, so nothing says how to run it.`);
+      throw new ModelError(
+        configProblem ??
+          `${name}: there is no config.json, so nothing says how to run it. Put the one that belongs to the model into the folder.`,
+      );
     }
     const graph = graphOf(config, `${name}/config.json`);
     checkGraphWeights(checkpoint, graph);

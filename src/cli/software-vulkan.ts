@@ -59,11 +59,20 @@ const thisMachine: Machine = {
   exists: existsSync,
 };
 
-/** Why this machine has no Vulkan, or undefined where it has some, or is not ours to judge. */
+/**
+ * Why this machine has no Vulkan, or undefined where it has some, or is not ours to judge.
+ * @throws NoDeviceError where a variable names drivers of which none is there
+ */
 export function missingVulkan(machine: Machine = thisMachine): string | undefined {
   const { platform, env } = machine;
   if (platform !== 'linux' || env[MARK]) return undefined;
-  if (env.VK_DRIVER_FILES || env.VK_ICD_FILENAMES) return undefined;
+  for (const variable of ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES']) {
+    // The loader reads the first of the two that is set.
+    const named = env[variable]?.split(delimiter).filter(Boolean) ?? [];
+    if (named.length === 0) continue;
+    if (named.some(machine.exists)) return undefined;
+    throw new NoDeviceError(`${variable} names no file that is there (${named.join(', ')}). Correct it, or unset it.`);
+  }
   if (!libraryFolders(env).some((folder) => machine.exists(join(folder, LOADER)))) {
     return `no Vulkan loader (${LOADER}) is installed`;
   }

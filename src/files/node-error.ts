@@ -9,8 +9,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full. Free some space or choose another target.',
   EDQUOT: 'the disk quota is used up. Free some space or choose another target.',
   EROFS: 'the file system is read-only. Choose another target.',
-  EISDIR: 'it is a folder, not a file.',
-  ENOTDIR: 'a part of the path is a file, not a folder.',
+  EISDIR: 'it is a folder, not a file. Name a file.',
+  ENOTDIR: 'a part of the path is a file, not a folder. Check the path.',
   EMFILE: 'too many files are open. Close some or raise the limit.',
 };
 

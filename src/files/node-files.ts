@@ -46,7 +46,8 @@ export async function openPath(path: string): Promise<ByteSource> {
 /** A model in a folder on disk. @throws FileError where there is none. */
 export async function nodeFolder(path: string): Promise<ModelFiles> {
   try {
-    if (!(await stat(path)).isDirectory()) throw new FileError(`${path}: it is a file, not a folder.`);
+    if (!(await stat(path)).isDirectory())
+      throw new FileError(`${path}: it is no folder. Name the folder of a model, or a .safetensors or .gguf file.`);
   } catch (error) {
     const previous = previousOf(path);
     if (systemCode(error) === 'ENOENT' && (await isThere(previous))) {

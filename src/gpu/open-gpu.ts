@@ -1,4 +1,5 @@
-import { NoDeviceError } from '../errors.ts';
+import { ArgumentError, NoDeviceError } from '../errors.ts';
+import { suggest } from '../suggest.ts';
 import { type DebugLevel, Gpu, type GpuDescription } from './gpu.ts';
 import { type ProviderOptions, provideGpu } from './provider.ts';
 import { runSelfTest } from './self-test.ts';
@@ -18,6 +19,17 @@ export interface OpenGpuOptions extends ProviderOptions {
   readonly debug?: DebugLevel;
 }
 
+/** Each option once, so that a misspelled one is told apart. */
+const OPTIONS: Readonly<Record<keyof OpenGpuOptions, true>> = {
+  adapter: true,
+  device: true,
+  memoryBudget: true,
+  bindingLimit: true,
+  powerPreference: true,
+  capabilities: true,
+  debug: true,
+};
+
 /** The optional features that some kernel uses. */
 const WANTED_FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query'];
 
@@ -33,9 +45,11 @@ const WANTED_LIMITS = [
 
 /**
  * Opens a GPU in a browser or, through the package `webgpu`, in Node, and tests its arithmetic.
- * @throws NoDeviceError when there is no WebGPU, no adapter, or only a null backend; SelfTestError when it computes wrongly.
+ * @throws NoDeviceError when there is no WebGPU, no adapter, or only a null backend; SelfTestError when it computes wrongly;
+ * ArgumentError for options that there are not, or a device that is none.
  */
 export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
+  checkOptions(options);
   const debug = options.debug ?? debugFromEnvironment();
   const { memoryBudget, bindingLimit } = options;
   const settings = {
@@ -53,6 +67,22 @@ export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
     throw error;
   }
   return gpu;
+}
+
+function checkOptions(options: OpenGpuOptions): void {
+  const names = Object.keys(OPTIONS);
+  const unknown = Object.keys(options).find((name) => !names.includes(name));
+  if (unknown !== undefined) {
+    throw new ArgumentError(
+      `openGpu has no option "${unknown}".${suggest(unknown, names)} There are: ${names.join(', ')}.`,
+    );
+  }
+  const { device } = options as { device?: Partial<GPUDevice> | null };
+  if (device !== undefined && !(device?.limits && device.queue && device.createBuffer)) {
+    throw new ArgumentError(
+      'The device is no GPUDevice. Give what adapter.requestDevice() resolves to, or none to have one opened.',
+    );
+  }
 }
 
 async function openOwn(

@@ -124,7 +124,9 @@ export class Decoder {
     const count = tokens.length;
     if (count === 0) throw new ArgumentError('There are no tokens to take through the model.');
     if (this.#position + count > this.maxPositions) {
-      throw new ArgumentError(`${this.#position} + ${count} tokens; the caches hold ${this.maxPositions}.`);
+      throw new ArgumentError(
+        `${count} tokens${this.#position > 0 ? ` behind ${this.#position} others` : ''} are too many: there is room for ${this.maxPositions}. Shorten the prompt${this.maxPositions < this.graph.maxPositions ? `, or open the model with more maxPositions: it was made for ${this.graph.maxPositions}` : ''}.`,
+      );
     }
     const ids = new Uint32Array(count);
     for (let i = 0; i < count; i++) {

@@ -3,6 +3,8 @@ import { type Binding, type BufferView, read, readWrite } from '../gpu/kernel.ts
 import { STATE_BYTES } from './state.ts';
 
 function cut(label: string, name: string, view: BufferView, words: number): BufferView {
+  if (!view?.buffer)
+    throw new ArgumentError(`${label}: "${name}" is no view of a GPUBuffer: give { buffer, offset?, size? }.`);
   const { buffer, offset = 0, size = buffer.size - offset } = view;
   if (size < 4 * words)
     throw new ArgumentError(`${label}: "${name}" needs ${4 * words} bytes, its buffer has ${size}.`);

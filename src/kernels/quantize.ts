@@ -180,7 +180,11 @@ function bindArrays(
     );
   }
   return format.arrays.map((array, i) => {
-    const { buffer, offset = 0, size = buffer.size - offset } = views[i]!;
+    const view = views[i]!;
+    if (!view.buffer) {
+      throw new ArgumentError(`${label}: "${array.name}" is no view of a GPUBuffer: give { buffer, offset?, size? }.`);
+    }
+    const { buffer, offset = 0, size = buffer.size - offset } = view;
     const wanted = arrayBytes(array, rows, k);
     if (size < wanted) {
       throw new ArgumentError(`${label}: "${array.name}" needs ${wanted} bytes, its buffer has ${size}.`);

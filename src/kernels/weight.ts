@@ -1,4 +1,5 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
+import { checkRow } from '../formats/checks.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, contentBytes, formatBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
@@ -42,11 +43,24 @@ export function rowsPerPart(format: Format, k: number, limit: number): number {
   return rows;
 }
 
+/** Bytes that no device has: asked for that much, some drivers end the process. */
+const MOST_BYTES = 2 ** 40;
+
 /**
  * Room for a weight on the GPU, split over several buffers by rows where the binding limit asks for it.
- * @throws OutOfMemoryError
+ * @throws ArgumentError for sizes that are no whole numbers from 1 on; FormatError where the format's block does not divide a row;
+ * OutOfMemoryError
  */
 export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number, label: string): Weight {
+  for (const size of [rows, k]) {
+    if (!Number.isInteger(size) || size < 1) {
+      throw new ArgumentError(`${label}: ${rows} x ${k} is no size of a weight: give whole numbers from 1 on.`);
+    }
+  }
+  checkRow(format, k, label);
+  if (formatBytes(format, rows, k) > MOST_BYTES) {
+    throw new OutOfMemoryError(`${label}: ${rows} x ${k} weights in ${format.name} are more than any GPU holds.`);
+  }
   const most = rowsPerPart(format, k, gpu.bindingLimit);
   const parts: WeightPart[] = [];
   const made: GPUBuffer[] = [];

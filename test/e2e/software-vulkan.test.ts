@@ -26,9 +26,17 @@ describe('the choice of the software driver', () => {
     expect(missingVulkan(machine({ drivers: ['/usr/share/vulkan/icd.d/x.json'] }))).toMatch(/loader/);
   });
 
+  it('names a variable whose drivers are not there', () => {
+    expect(() => missingVulkan(machine({ env: { VK_DRIVER_FILES: '/a.json:/b.json' }, files: [LOADER] }))).toThrow(
+      /VK_DRIVER_FILES names no file that is there \(\/a.json, \/b.json\)/,
+    );
+  });
+
   it('never overrules the user, another system, or its own child', () => {
-    expect(missingVulkan(machine({ env: { VK_DRIVER_FILES: '/x.json' } }))).toBeUndefined();
-    expect(missingVulkan(machine({ env: { VK_ICD_FILENAMES: '/x.json' } }))).toBeUndefined();
+    expect(missingVulkan(machine({ env: { VK_DRIVER_FILES: '/x.json' }, files: ['/x.json'] }))).toBeUndefined();
+    expect(
+      missingVulkan(machine({ env: { VK_ICD_FILENAMES: '/gone.json:/x.json' }, files: ['/x.json'] })),
+    ).toBeUndefined();
     expect(missingVulkan(machine({ env: { COMPRESSA_SOFTWARE_VULKAN: '1' } }))).toBeUndefined();
     expect(missingVulkan(machine({ platform: 'darwin' }))).toBeUndefined();
     expect(missingVulkan(machine({ platform: 'win32' }))).toBeUndefined();

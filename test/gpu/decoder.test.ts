@@ -71,7 +71,7 @@ test('token by token over the cache equals all at once', async () => {
     const worst = row.reduce((most, x, j) => Math.max(most, Math.abs(got[j]! - x)), 0);
     expect(worst).toBeLessThan(1e-3);
   }
-  await expect(stepwise.forward(prompt)).rejects.toThrow(/caches hold 20/);
+  await expect(stepwise.forward(prompt)).rejects.toThrow(/too many: there is room for 20/);
   await expect(whole.forward([graph.vocabulary])).rejects.toThrow(/vocabulary/);
   whole.release();
   stepwise.release();

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { create } from 'webgpu';
-import { DeviceLostError, NoDeviceError, ShaderError } from '../../src/errors.ts';
+import { ArgumentError, DeviceLostError, NoDeviceError, ShaderError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { openTestGpu } from './open-test-gpu.ts';
@@ -63,4 +63,13 @@ test('a backend that computes nothing is refused', async () => {
   } finally {
     vi.unstubAllGlobals();
   }
+});
+
+test('a device that is none, and an option that there is not, are named', async () => {
+  for (const device of [null, {}, { limits: {} }]) {
+    const opened = openGpu({ device: device as unknown as GPUDevice });
+    await expect(opened).rejects.toThrow(ArgumentError);
+    await expect(opened).rejects.toThrow(/no GPUDevice/);
+  }
+  await expect(openGpu({ adaptor: 'x' } as object)).rejects.toThrow(/"adaptor".*Did you mean "adapter"/);
 });

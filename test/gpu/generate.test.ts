@@ -94,7 +94,7 @@ test('stops when the caches are full', async () => {
   const small = new Decoder(gpu, graph, weights, { maxPositions: prompt.length + 4 });
   expect(await all({ maxTokens: 16 }, small)).toEqual({ tokens: expected.slice(0, 5), reason: 'cache-full' });
   expect(small.position).toBe(small.maxPositions);
-  await expect(all({ maxTokens: 1 }, small, [1])).rejects.toThrow(/caches hold/);
+  await expect(all({ maxTokens: 1 }, small, [1])).rejects.toThrow(/room for/);
   small.release();
 });
 

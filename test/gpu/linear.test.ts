@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ArgumentError, OutOfMemoryError } from '../../src/errors.ts';
+import { ArgumentError, FormatError, OutOfMemoryError } from '../../src/errors.ts';
 import type { Format } from '../../src/formats/format.ts';
-import { formats } from '../../src/formats/registry.ts';
+import { formatByName, formats } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
-import type { Step } from '../../src/gpu/kernel.ts';
+import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { linear } from '../../src/graph/reference/linear.ts';
 import { LANES, linearSteps } from '../../src/kernels/linear.ts';
@@ -134,6 +134,30 @@ test('what does not fit is refused before anything runs', () => {
   ]) {
     expect(linear1(wrong), JSON.stringify(wrong)).toThrow(ArgumentError);
   }
+  weight.release();
+});
+
+test('sizes that no weight has are refused before anything is allocated', () => {
+  const before = gpu.memory.bytesInUse;
+  const allocate = (name: string, rows: number, k: number) => allocateWeight(gpu, formatByName(name), rows, k, 'w');
+  for (const [rows, k] of [
+    [0, 64],
+    [-1, 64],
+    [2, 0.5],
+    [Number.NaN, 64],
+  ] as const) {
+    expect(() => allocate('f32', rows, k)).toThrow(ArgumentError);
+  }
+  expect(() => allocate('q4_0', 2, 63)).toThrow(FormatError);
+  // Some drivers end the process when asked for this much.
+  expect(() => allocate('q4_0', 1e12, 64)).toThrow(OutOfMemoryError);
+  expect(gpu.memory.bytesInUse).toBe(before);
+});
+
+test('views without a buffer are named', () => {
+  const weight = allocateWeight(gpu, formatByName('f32'), 4, 4, 'w');
+  const none = {} as BufferView;
+  expect(() => linearSteps({ x: none, weight, y: none, tokens: 1 })).toThrow(/"x" is no view of a GPUBuffer/);
   weight.release();
 });
 
