@@ -11,13 +11,11 @@ import {
 import type { Claim, Measurement } from '../claim.ts';
 import { type Ggml, type GgmlType, openGgml } from '../peers/ggml.ts';
 
-const BLOCK = 32;
 const ROWS = 64;
 const K = 2048;
-const BLOCKS = (ROWS * K) / BLOCK;
 
 /** Formats in which ggml gives the same bytes however it is built, and those in which fused multiply-adds change some. */
-const EXACT: readonly GgmlType[] = ['q8_0', 'q4_1', 'q5_1'];
+const EXACT: readonly GgmlType[] = ['q8_0', 'q4_1', 'q5_1', 'tq1_0', 'tq2_0', 'mxfp4', 'nvfp4'];
 const NEARLY: readonly GgmlType[] = ['q4_0', 'q5_0'];
 
 /** Multiples of d that the codes of a format reach: from its smallest value to its largest. */
@@ -27,6 +25,24 @@ const REACH: Readonly<Record<GgmlType, readonly [number, number]>> = {
   q5_0: [-16, 15],
   q4_1: [-1, 14],
   q5_1: [-1, 30],
+  tq1_0: [-1, 1],
+  tq2_0: [-1, 1],
+  mxfp4: [-6, 6],
+  nvfp4: [-6, 6],
+};
+
+const blockOf = (type: GgmlType): number => formatByName(type).block;
+const blocksOf = (type: GgmlType): number => (ROWS * K) / blockOf(type);
+
+/** Where a block of ggml has its f16 scales, in bytes; the types that are not here have other scales, in front. */
+const HALVES: Readonly<Partial<Record<GgmlType, readonly number[]>>> = {
+  q8_0: [0],
+  q4_0: [0],
+  q5_0: [0],
+  q4_1: [0, 2],
+  q5_1: [0, 2],
+  tq1_0: [52],
+  tq2_0: [64],
 };
 
 type Random = () => number;
@@ -77,8 +93,8 @@ const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => num
     };
   },
   sparse: (next) => () => (next() < 0.9 ? 0 : gaussian(next)),
-  'single outlier': (next) => {
-    let left = Math.floor(next() * BLOCK);
+  'single outlier': (next, type) => {
+    let left = Math.floor(next() * blockOf(type));
     return () => (left-- === 0 ? 100 : 0.01) * gaussian(next);
   },
 };
@@ -98,9 +114,10 @@ const OVERFLOWING = (next: Random) => {
 function weightsOf(kind: (next: Random, type: GgmlType) => () => number, type: GgmlType, seed: number): Float32Array {
   const next = random(seed);
   const weights = new Float32Array(ROWS * K);
-  for (let first = 0; first < weights.length; first += BLOCK) {
+  const block = blockOf(type);
+  for (let first = 0; first < weights.length; first += block) {
     const draw = kind(next, type);
-    for (let i = 0; i < BLOCK; i++) weights[first + i] = draw();
+    for (let i = 0; i < block; i++) weights[first + i] = draw();
   }
   return weights;
 }
@@ -165,8 +182,8 @@ async function dequantized(gpu: Gpu, format: Format, blocks: Uint8Array): Promis
 }
 
 /** How many of the blocks are the same bytes. */
-function identicalBlocks(a: Uint8Array, b: Uint8Array): number {
-  const size = b.length / BLOCKS;
+function identicalBlocks(a: Uint8Array, b: Uint8Array, count: number): number {
+  const size = b.length / count;
   let same = 0;
   for (let at = 0; at < b.length; at += size) {
     if (b.subarray(at, at + size).every((byte, i) => a[at + i] === byte)) same++;
@@ -180,24 +197,30 @@ const differing = (a: Float32Array, b: Float32Array) => b.reduce((sum, value, i)
 const squaredError = (values: Float32Array, weights: Float32Array) =>
   weights.reduce((sum, w, i) => sum + (values[i]! - w) ** 2, 0);
 
-/** The same blocks with d moved by some f16 steps: what a wrong rounding of the scale would look like, or a wrong scale. */
-function nudged(blocks: Uint8Array, by: number): Uint8Array {
+/** The same blocks with d moved by some steps of its type: what a wrong rounding of the scale would look like, or a wrong scale. */
+function nudged(type: GgmlType, blocks: Uint8Array, by: number): Uint8Array {
   const moved = blocks.slice();
   const view = new DataView(moved.buffer);
-  for (let at = 0; at < moved.length; at += moved.length / BLOCKS)
-    view.setUint16(at, view.getUint16(at, true) + by, true);
+  const half = HALVES[type]?.[0];
+  for (let at = 0; at < moved.length; at += moved.length / blocksOf(type)) {
+    if (half === undefined) view.setUint8(at, view.getUint8(at) + 1);
+    else view.setUint16(at + half, view.getUint16(at + half, true) + by, true);
+  }
   return moved;
 }
 
 /** Random codes under scales and minima of every finite kind: what a file may hold. */
-function anyBlocks(format: Format, seed: number): Uint8Array {
+function anyBlocks(format: Format, type: GgmlType, seed: number): Uint8Array {
   const next = random(seed);
   const bytes = Uint8Array.from({ length: ROWS * format.codecs.ggml!.bytesPerRow(K) }, () => next() * 256);
   const view = new DataView(bytes.buffer);
-  const halves = format.arrays.filter((array) => array.type === 'F16').length;
-  for (let at = 0; at < bytes.length; at += bytes.length / BLOCKS) {
+  for (let at = 0; at < bytes.length; at += bytes.length / blocksOf(type)) {
     // The exponent of all ones means infinity or NaN.
-    for (let i = 0; i < halves; i++) view.setUint16(at + 2 * i, view.getUint16(at + 2 * i, true) & 0xbfff, true);
+    for (const half of HALVES[type] ?? []) {
+      view.setUint16(at + half, view.getUint16(at + half, true) & 0xbfff, true);
+    }
+    // Powers of two whose products neither overflow nor are subnormal.
+    if (type === 'mxfp4') bytes[at] = 3 + Math.floor(next() * 248);
   }
   return bytes;
 }
@@ -209,18 +232,18 @@ interface Compared {
   readonly errors: readonly { readonly kind: string; readonly ours: number; readonly ggml: number }[];
 }
 
-async function compared(ggml: Ggml, type: GgmlType, blocksOf: (weights: Float32Array) => Promise<Uint8Array>) {
+async function compared(ggml: Ggml, type: GgmlType, quantize: (weights: Float32Array) => Promise<Uint8Array>) {
   let identical = 0;
   const errors: { kind: string; ours: number; ggml: number }[] = [];
   for (const [seed, [kind, draw]] of Object.entries(KINDS).entries()) {
     const weights = weightsOf(draw, type, seed + 1);
-    const ours = await blocksOf(weights);
+    const ours = await quantize(weights);
     const theirs = ggml.quantize(type, weights, ROWS, K);
-    identical += identicalBlocks(ours, theirs);
+    identical += identicalBlocks(ours, theirs, blocksOf(type));
     const error = (blocks: Uint8Array) => squaredError(ggml.dequantize(type, blocks, ROWS * K), weights);
     errors.push({ kind, ours: error(ours), ggml: error(theirs) });
   }
-  return { blocks: BLOCKS * errors.length, identical, errors } satisfies Compared;
+  return { blocks: blocksOf(type) * errors.length, identical, errors } satisfies Compared;
 }
 
 const percent = ({ identical, blocks }: Compared) => `${identical} of ${blocks} blocks`;
@@ -233,6 +256,31 @@ const worst = ({ errors }: Compared) =>
 
 const bytesPass = (found: Compared, exact: boolean) => found.identical >= found.blocks * (exact ? 1 : 0.999);
 const errorPass = (found: Compared) => found.errors.every(({ ours, ggml }) => ours <= ggml);
+
+/** Weights so small or so large that the f16 scale of a block is zero or infinite. */
+async function extremes(gpu: Gpu, ggml: Ggml, format: Format, type: GgmlType): Promise<Measurement[]> {
+  const tiny = weightsOf(DENORMAL, type, 99);
+  const values = ggml.dequantize(type, await quantized(gpu, format, tiny), ROWS * K);
+  const unequal = differing(values, ggml.dequantize(type, ggml.quantize(type, tiny, ROWS, K), ROWS * K));
+  const large = weightsOf(OVERFLOWING, type, 100);
+  const infinite = (bytes: Uint8Array) =>
+    ggml.dequantize(type, bytes, ROWS * K).reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
+  const [ours, theirs] = [infinite(await quantized(gpu, format, large)), infinite(ggml.quantize(type, large, ROWS, K))];
+  return [
+    {
+      claim: `${type}: values of denormal blocks that differ from ggml’s`,
+      threshold: '0',
+      measured: `${unequal} of ${tiny.length}`,
+      pass: unequal === 0,
+    },
+    {
+      claim: `${type}: values that are not finite where a scale exceeds f16`,
+      threshold: '0, and some of ggml’s',
+      measured: `${ours} of ${large.length}, of ggml’s ${theirs}`,
+      pass: ours === 0 && theirs > 0,
+    },
+  ];
+}
 
 /**
  * Quantizing gives ggml's bytes where ggml itself always gives the same, and no larger error elsewhere; decoding is exact.
@@ -264,31 +312,10 @@ export const claim: Claim = {
         pass: errorPass(found),
       });
 
-      const tiny = weightsOf(DENORMAL, type, 99);
-      const values = ggml.dequantize(type, await quantized(gpu, format, tiny), ROWS * K);
-      const unequal = differing(values, ggml.dequantize(type, ggml.quantize(type, tiny, ROWS, K), ROWS * K));
-      results.push({
-        claim: `${type}: values of denormal blocks that differ from ggml’s`,
-        threshold: '0',
-        measured: `${unequal} of ${tiny.length}`,
-        pass: unequal === 0,
-      });
+      // Scales that are powers of two, or bounded by their type, neither vanish nor overflow in ggml; its mxfp4 wraps around instead.
+      if (HALVES[type]) results.push(...(await extremes(gpu, ggml, format, type)));
 
-      const large = weightsOf(OVERFLOWING, type, 100);
-      const infinite = (bytes: Uint8Array) =>
-        ggml.dequantize(type, bytes, ROWS * K).reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
-      const [ours, theirs] = [
-        infinite(await quantized(gpu, format, large)),
-        infinite(ggml.quantize(type, large, ROWS, K)),
-      ];
-      results.push({
-        claim: `${type}: values that are not finite where a scale exceeds f16`,
-        threshold: '0, and some of ggml’s',
-        measured: `${ours} of ${large.length}, of ggml’s ${theirs}`,
-        pass: ours === 0 && theirs > 0,
-      });
-
-      const blocks = anyBlocks(format, 7);
+      const blocks = anyBlocks(format, type, 7);
       const expected = ggml.dequantize(type, blocks, ROWS * K);
       const wrong = differing(await dequantized(gpu, format, blocks), expected);
       results.push({
@@ -299,9 +326,13 @@ export const claim: Claim = {
       });
 
       // Controls: each measure has to see what it is there to see.
-      const step = await compared(ggml, type, async (weights) => nudged(ggml.quantize(type, weights, ROWS, K), 1));
-      const scale = await compared(ggml, type, async (weights) => nudged(ggml.quantize(type, weights, ROWS, K), 32));
-      const decoded = differing(await dequantized(gpu, format, nudged(blocks, 1)), expected);
+      const step = await compared(ggml, type, async (weights) =>
+        nudged(type, ggml.quantize(type, weights, ROWS, K), 1),
+      );
+      const scale = await compared(ggml, type, async (weights) =>
+        nudged(type, ggml.quantize(type, weights, ROWS, K), 32),
+      );
+      const decoded = differing(await dequantized(gpu, format, nudged(type, blocks, 1)), expected);
       results.push({
         claim: `${type}: control that must fail: d one f16 step larger, d 3% larger`,
         threshold: 'bytes, decoding and squared error refused',

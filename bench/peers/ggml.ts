@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /** Numbers of `enum ggml_type` (ggml/include/ggml.h). */
-const TYPES = { q4_0: 2, q4_1: 3, q5_0: 6, q5_1: 7, q8_0: 8 } as const;
+const TYPES = { q4_0: 2, q4_1: 3, q5_0: 6, q5_1: 7, q8_0: 8, tq1_0: 34, tq2_0: 35, mxfp4: 39, nvfp4: 40 } as const;
 
 export type GgmlType = keyof typeof TYPES;
 

@@ -3,45 +3,23 @@ import int8Shader from '../../shaders/formats/int8.wgsl';
 import q41Shader from '../../shaders/formats/q4_1.wgsl';
 import q50Shader from '../../shaders/formats/q5_0.wgsl';
 import q51Shader from '../../shaders/formats/q5_1.wgsl';
-import { ELEMENT_BYTES } from '../files/element-type.ts';
-import { checkBytes, checkWeights } from './checks.ts';
+import { blockCodec, ggmlNibbles } from './block-codec.ts';
+import { checkWeights } from './checks.ts';
 import { readBit, readNibble, writeBit, writeNibble } from './codes.ts';
 import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
 import type { Codec, Format, FormatArray, HostArrays } from './format.ts';
+import { SMALLEST_STEP, SMALLEST_STEP_ABOVE_MINIMUM, saturateStep } from './ggml-step.ts';
 import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
 import { clamp, roundHalfAway } from './rounding.ts';
 
 /** Weights that share a scale in ggml's legacy types. */
 const BLOCK = 32;
 
-/**
- * Where a block's unrounded step d is smaller than this, all its codes are zero. Its f16 scale is zero anyway (below
- * 2^-25); ggml goes on, with codes that mean nothing, until 1/d overflows. Stopping here keeps every intermediate
- * value a normal f32, so that devices which flush subnormals agree.
- */
-export const SMALLEST_STEP = 2 ** -124;
-
-/**
- * The same for types with a minimum, which is subtracted: from this step on, a subnormal minimum or weight is less than
- * half a unit in the last place of every difference that could round to another code.
- */
-export const SMALLEST_STEP_ABOVE_MINIMUM = 2 ** -100;
-
-/** f32 values from here on round to infinity in f16. */
-export const F16_OVERFLOW = 65520;
-
-const F16_MAX = 65504;
-
-/**
- * The step and the minimum that codes are computed with: ggml's, but saturated where their f16 would be infinite. Then
- * weights that no code reaches are clipped, and nothing decodes to infinity.
- */
-const saturate = (x: number): number => (Math.abs(x) < F16_OVERFLOW ? x : Math.sign(x) * F16_MAX);
-
 const codes8: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => k };
 const codes4: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => k / 2 };
 const scales: FormatArray = { name: 'scales', type: 'F16', elementsPerRow: (k) => k / BLOCK };
 const minima: FormatArray = { name: 'minima', type: 'F16', elementsPerRow: (k) => k / BLOCK };
+const NIBBLES = ggmlNibbles(BLOCK);
 /** Fifth bits of the codes: a word a block, bit i for weight i. */
 const high: FormatArray = { name: 'high', type: 'U32', elementsPerRow: (k) => k / BLOCK };
 
@@ -62,61 +40,14 @@ interface BlockType {
   read(arrays: HostArrays, i: number): number;
 }
 
-/** Bytes that one block takes in an array. */
-const blockBytesOf = (array: FormatArray): number => array.elementsPerRow(BLOCK) * ELEMENT_BYTES[array.type];
-
-function codec({ name, arrays: layout }: BlockType): Codec {
-  const [codes, ...heads] = layout;
-  const codeBytes = blockBytesOf(codes);
-  const blockBytes = layout.reduce((sum, array) => sum + blockBytesOf(array), 0);
-  const bytesPerRow = (k: number): number => (k / BLOCK) * blockBytes;
-  return {
-    bytesPerRow,
-    encode(host, rows, k) {
-      const parts = heads.map((array) => ({ bytes: takeArray(host, array, rows, k), size: blockBytesOf(array) }));
-      const codesOf = takeArray(host, codes, rows, k);
-      const out = new Uint8Array(rows * bytesPerRow(k));
-      for (let block = 0, at = 0; block < (rows * k) / BLOCK; block++) {
-        for (const { bytes, size } of parts) {
-          out.set(bytes.subarray(block * size, (block + 1) * size), at);
-          at += size;
-        }
-        const to = out.subarray(at, at + codeBytes);
-        if (codes === codes8) to.set(codesOf.subarray(block * BLOCK, (block + 1) * BLOCK));
-        else nibblesToGgml(codesOf, block * BLOCK, to);
-        at += codeBytes;
-      }
-      return out;
-    },
-    decode(bytes, rows, k) {
-      checkBytes(bytes, rows * bytesPerRow(k), `${name}, ${rows} x ${k}`);
-      const host = allocateArrays(layout, rows, k);
-      const parts = heads.map((array) => ({ to: host[array.name]!, size: blockBytesOf(array) }));
-      for (let block = 0, at = 0; block < (rows * k) / BLOCK; block++) {
-        for (const { to, size } of parts) {
-          to.set(bytes.subarray(at, at + size), block * size);
-          at += size;
-        }
-        const from = bytes.subarray(at, at + codeBytes);
-        if (codes === codes8) host.codes!.set(from, block * BLOCK);
-        else nibblesFromGgml(from, host.codes!, block * BLOCK);
-        at += codeBytes;
-      }
-      return host;
-    },
-  };
-}
-
-/** ggml's byte j holds weight j (low nibble) and weight j + 16 (high). */
-function nibblesToGgml(codes: Uint8Array, first: number, out: Uint8Array): void {
-  for (let j = 0; j < BLOCK / 2; j++) out[j] = readNibble(codes, first + j) | (readNibble(codes, first + j + 16) << 4);
-}
-
-function nibblesFromGgml(bytes: Uint8Array, codes: Uint8Array, first: number): void {
-  for (const [j, byte] of bytes.entries()) {
-    writeNibble(codes, first + j, byte & 15);
-    writeNibble(codes, first + j + 16, byte >>> 4);
-  }
+/** The other arrays first, then the codes, as ggml has them. */
+function codec({ name, arrays }: BlockType): Codec {
+  const [codes, ...heads] = arrays;
+  const fields = [
+    ...heads.map((array) => ({ array })),
+    codes === codes8 ? { array: codes } : { array: codes, order: NIBBLES },
+  ];
+  return blockCodec(name, BLOCK, arrays, fields);
 }
 
 function ggmlFormat(type: BlockType): Format {
@@ -136,8 +67,8 @@ function ggmlFormat(type: BlockType): Format {
           const first = block * BLOCK;
           const values = weights.subarray(first, first + BLOCK);
           const exact = type.step(values);
-          const d = saturate(exact.d);
-          const m = saturate(exact.m);
+          const d = saturateStep(exact.d);
+          const m = saturateStep(exact.m);
           const inverse = Math.abs(d) < type.smallestStep ? 0 : Math.fround(1 / d);
           writeU16(host.scales!, block, f32ToF16Bits(d));
           if (host.minima) writeU16(host.minima, block, f32ToF16Bits(m));

@@ -1,9 +1,11 @@
 import { FormatError } from '../errors.ts';
 import { suggest } from '../suggest.ts';
 import { bf16, f16, f32 } from './dense.ts';
+import { mxfp4, nvfp4 } from './float4.ts';
 import type { Format } from './format.ts';
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
 import { integerGroups } from './integer-groups.ts';
+import { tq1_0, tq2_0 } from './ternary.ts';
 
 export { checkRow } from './checks.ts';
 
@@ -19,6 +21,10 @@ export const formats: readonly Format[] = [
   q5_0,
   q4_0,
   q4_1,
+  nvfp4,
+  mxfp4,
+  tq2_0,
+  tq1_0,
   ...([8, 4] as const).flatMap((bits) =>
     [false, true].flatMap((asymmetric) => GROUPS.map((group) => integerGroups(bits, group, asymmetric))),
   ),

@@ -1,5 +1,7 @@
 import intAsymmetric from '../../shaders/quantize/int_asymmetric.wgsl';
 import intSymmetric from '../../shaders/quantize/int_symmetric.wgsl';
+import toMxfp4 from '../../shaders/quantize/mxfp4.wgsl';
+import toNvfp4 from '../../shaders/quantize/nvfp4.wgsl';
 import toQ40 from '../../shaders/quantize/q4_0.wgsl';
 import toQ41 from '../../shaders/quantize/q4_1.wgsl';
 import toQ50 from '../../shaders/quantize/q5_0.wgsl';
@@ -8,6 +10,8 @@ import toQ80 from '../../shaders/quantize/q8_0.wgsl';
 import toBf16 from '../../shaders/quantize/to_bf16.wgsl';
 import toF16 from '../../shaders/quantize/to_f16.wgsl';
 import toF32 from '../../shaders/quantize/to_f32.wgsl';
+import toTq10 from '../../shaders/quantize/tq1_0.wgsl';
+import toTq20 from '../../shaders/quantize/tq2_0.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
 import type { Format } from '../formats/format.ts';
@@ -30,19 +34,24 @@ interface Quantizer {
 
 const DENSE: Readonly<Record<string, ShaderSource>> = { f32: toF32, f16: toF16, bf16: toBf16 };
 
-const GGML: Readonly<Record<string, ShaderSource>> = {
-  q4_0: toQ40,
-  q4_1: toQ41,
-  q5_0: toQ50,
-  q5_1: toQ51,
-  q8_0: toQ80,
+/** With the blocks that a thread owns. */
+const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
+  q4_0: [toQ40, 2],
+  q4_1: [toQ41, 2],
+  q5_0: [toQ50, 2],
+  q5_1: [toQ51, 2],
+  q8_0: [toQ80, 2],
+  tq1_0: [toTq10, 2],
+  tq2_0: [toTq20, 2],
+  mxfp4: [toMxfp4, 4],
+  nvfp4: [toNvfp4, 1],
 };
 
 function quantizerOf(format: Format): Quantizer {
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const ggml = GGML[format.name];
-  if (ggml) return { source: ggml, constants: {}, weightsPerThread: 2 * format.block };
+  if (ggml) return { source: ggml[0], constants: {}, weightsPerThread: ggml[1] * format.block };
   const constants = { ...format.constants, BITS: format.arrays[0]!.elementsPerRow(8) };
   return format.arrays.length === 3
     ? { source: intAsymmetric, constants, weightsPerThread: 4 * format.block }

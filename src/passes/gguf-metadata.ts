@@ -17,6 +17,10 @@ const FILE_TYPES: Readonly<Record<string, number>> = {
   q5_0: 8,
   q5_1: 9,
   bf16: 32,
+  tq1_0: 36,
+  tq2_0: 37,
+  mxfp4: 38,
+  nvfp4: 39,
 };
 
 /** Version of ggml's block layouts. */

@@ -12,6 +12,9 @@ const isCode = ({ name }: FormatArray) => name === 'codes' || name === 'high' ||
 const codeBits = (format: Format): number =>
   format.arrays.filter(isCode).reduce((bits, array) => bits + (8 * contentBytes(array, 1, ROW)) / ROW, 0);
 
+/** Formats up to this many bits hold the values −1, 0 and 1, for models that were trained so: none of them is a step. */
+const TERNARY_BITS = 2;
+
 /**
  * The next larger format, for a matrix that lost too much: the fewest code bits above those of `format`. One more bit quarters the
  * squared error, while a smaller block saves a few percent of it, so that smaller blocks are no step. What the same containers hold comes
@@ -20,7 +23,9 @@ const codeBits = (format: Format): number =>
  * original, if that is larger.
  */
 export function nextFormat(format: Format, original: Format | undefined): Format | undefined {
-  const larger = formats.filter((other) => other.kind === 'block' && codeBits(other) > codeBits(format));
+  const larger = formats.filter(
+    (other) => other.kind === 'block' && codeBits(other) > Math.max(codeBits(format), TERNARY_BITS),
+  );
   if (larger.length === 0) return original && codeBits(original) > codeBits(format) ? original : undefined;
   const unlike = (other: Format) => [
     containers(other) === containers(format) ? 0 : 1,

@@ -173,18 +173,19 @@ describe('a checkpoint', () => {
   test.each(ggml.map((format) => [format.name, format] as const))(
     'shows blocks of %s as the arrays that the codec makes of them',
     async (name, format) => {
-      const values = Float32Array.from({ length: 6 * 64 }, (_, i) => Math.sin(i * i) * (1 + (i % 5)));
-      const arrays = format.reference.quantize(values, 6, 64);
-      const bytes = format.codecs.ggml!.encode(arrays, 6, 64);
-      const file = await written([], [{ name: 'some.weight', type: type(name), shape: [6, 64], bytes }]);
+      const k = Math.max(64, format.block);
+      const values = Float32Array.from({ length: 6 * k }, (_, i) => Math.sin(i * i) * (1 + (i % 5)));
+      const arrays = format.reference.quantize(values, 6, k);
+      const bytes = format.codecs.ggml!.encode(arrays, 6, k);
+      const file = await written([], [{ name: 'some.weight', type: type(name), shape: [6, k], bytes }]);
       const checkpoint = await openCheckpoint(memorySource('f', file), { checkWeight });
       const weight = findWeight(checkpoint, 'some.weight');
       if (weight.kind !== 'quantized') throw new Error('It is not quantized.');
       expect(weight.format).toBe(format);
       expect(await readArrays(checkpoint, weight, 0, 6)).toEqual(arrays);
-      expect(await readValues(checkpoint, weight)).toEqual(format.reference.dequantize(arrays, 6, 64));
+      expect(await readValues(checkpoint, weight)).toEqual(format.reference.dequantize(arrays, 6, k));
       const rows = await readValues(checkpoint, weight, 2, 3);
-      expect(rows).toEqual(format.reference.dequantize(arrays, 6, 64).slice(2 * 64, 5 * 64));
+      expect(rows).toEqual(format.reference.dequantize(arrays, 6, k).slice(2 * k, 5 * k));
       expect(checkpoint.config).toBeUndefined();
     },
   );

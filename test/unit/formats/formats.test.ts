@@ -56,12 +56,14 @@ function allowedError(name: string, block: Float32Array, scale: number): number 
 }
 
 describe.each(blockFormats.map((format) => [format.name, format] as const))('%s', (name, format) => {
+  // Others have scales of a byte: float4.test.ts holds them to their own rules.
+  const halves = format.arrays.some((array) => array.name === 'scales' && array.type === 'F16');
   const scalesOf = (weights: Float32Array, rows: number, k: number): number[] => {
     const { scales } = format.reference.quantize(weights, rows, k);
     return Array.from({ length: (rows * k) / format.block }, (_, i) => f16BitsToF32(readU16(scales!, i)));
   };
 
-  test('decodes within the error that its rule allows', () => {
+  test.runIf(halves)('decodes within the error that its rule allows', () => {
     fc.assert(
       fc.property(matrix(format.block), ({ rows, k, weights }) => {
         const decoded = roundTrip(name, weights, rows);
@@ -84,14 +86,14 @@ describe.each(blockFormats.map((format) => [format.name, format] as const))('%s'
     expect(sizes.every(([, size]) => Number(size) % 4 === 0)).toBe(true);
   });
 
-  test('zeros, negative zeros and weights below the smallest scale decode to zero', () => {
+  test.runIf(halves)('zeros, negative zeros and weights below the smallest scale decode to zero', () => {
     for (const w of [0, -0, 1e-45, -1e-40, 2 ** -126, 2 ** -33, -(2 ** -33)]) {
       const decoded = roundTrip(name, new Float32Array(format.block).fill(w));
       expect(decoded.every((value) => value === 0)).toBe(true);
     }
   });
 
-  test('a single weight keeps its value to the precision of its f16 scale, whatever its sign', () => {
+  test.runIf(halves)('a single weight keeps its value to the precision of its f16 scale, whatever its sign', () => {
     for (const w of [1, -1, 0.3, -0.3, 1234.5]) {
       const decoded = roundTrip(name, filled(format.block, 0, w));
       expect(Math.abs(decoded[1]! - w)).toBeLessThanOrEqual(Math.abs(w) * 2 ** -11);

@@ -10,6 +10,8 @@ test.each([
   ['int4-g32', 'int8-g32'],
   ['int4-g128', 'int8-g128'],
   ['int4-g64-asym', 'int8-g64-asym'],
+  ['nvfp4', 'q5_0'],
+  ['mxfp4', 'q5_0'],
   ['q8_0', 'f16'],
   ['int8-g128-asym', 'f16'],
 ])('after %s comes %s', (now, next) => {
@@ -21,6 +23,10 @@ test('above 8 bits there is what the original had, and nothing above that', () =
   expect(nextFormat(formatByName('bf16'), formatByName('f32'))!.name).toBe('f32');
   expect(nextFormat(formatByName('f16'), formatByName('f16'))).toBeUndefined();
   expect(nextFormat(formatByName('q8_0'), undefined)).toBeUndefined();
+});
+
+test.each(['tq1_0', 'tq2_0'])('after %s, which is ternary, comes one of four bits', (name) => {
+  expect(nextFormat(formatByName(name), formatByName('f16'))!.name).toMatch(/4/);
 });
 
 test('every step ends, and the rows that a format divides are divided by the next', () => {

@@ -1,0 +1,36 @@
+// ggml's mxfp4: e = ⌊log2 max|w|⌋ − 2, biased; a thread owns four blocks, whose exponents make one word of `scales`.
+// #include "float4.wgsl"
+@group(0) @binding(0) var<storage, read_write> codes: array<u32>;
+@group(0) @binding(1) var<storage, read_write> scales: array<u32>;
+@group(0) @binding(2) var<storage, read_write> bad: atomic<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+const GROUP = 32u;
+// Exponents below this are subnormal values in the making: the block counts as zero (SMALLEST_EXPONENT in src/formats/float4.ts).
+const SMALLEST_EXPONENT = 5u;
+
+// Quantizes one block and returns its exponent.
+fn quantize_block(index: u32) -> u32 {
+  let exponent = load_block(GROUP * index, 8u) >> 23u;
+  let small = exponent < SMALLEST_EXPONENT;
+  let e = select(exponent - 2u, 0u, small);
+  let half = select(half_e8m0(e), 0.0, small);
+  for (var i = 0u; i < 4u; i++) {
+    codes[4u * index + i] = pack_nibbles(codes4(2u * i, half), codes4(2u * i + 1u, half));
+  }
+  return e;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let blocks = params.count / GROUP;
+  let index = 4u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
+  if (index >= blocks) { return; }
+  var word = 0u;
+  for (var i = 0u; i < min(4u, blocks - index); i++) { word |= quantize_block(index + i) << (i << 3u); }
+  scales[index >> 2u] = word;
+}

@@ -1,0 +1,126 @@
+import mxfp4Shader from '../../shaders/formats/mxfp4.wgsl';
+import nvfp4Shader from '../../shaders/formats/nvfp4.wgsl';
+import { blockCodec, ggmlNibbles } from './block-codec.ts';
+import { checkWeights } from './checks.ts';
+import { readNibble, writeNibble } from './codes.ts';
+import type { Format, FormatArray } from './format.ts';
+import { allocateArrays, takeArray } from './layout.ts';
+
+/** Twice the magnitudes of E2M1 (OCP Microscaling Formats 1.0, section 5.3.3), so that all are integers; bit 3 of a code is the sign. */
+const MAGNITUDES = [0, 1, 2, 3, 4, 6, 8, 12];
+/** Halfway between one magnitude and the next. A weight there takes the smaller one. */
+const MIDPOINTS = [0.5, 1.5, 2.5, 3.5, 5, 7, 10];
+
+/** The code whose value times `d` is nearest to `w`. Of d · midpoint no bit is lost: at most four times five. */
+function nearestCode(w: number, d: number): number {
+  const magnitude = d === 0 ? 0 : MIDPOINTS.filter((middle) => Math.abs(w) > middle * d).length;
+  return magnitude | (w < 0 && magnitude > 0 ? 8 : 0);
+}
+
+const codeValue = (code: number): number => (code & 8 ? -MAGNITUDES[code & 7]! : MAGNITUDES[code]!);
+
+interface Float4Type {
+  readonly name: string;
+  readonly shader: Format['shader'];
+  /** Weights of ggml's block. */
+  readonly block: number;
+  /** Weights that share a scale. */
+  readonly group: number;
+  /** The stored scale, a byte, for the largest magnitude of a group. */
+  scale(largest: number): number;
+  /** Half the scale that a byte stands for, since magnitudes are doubled. */
+  half(byte: number): number;
+}
+
+function float4({ name, shader, block, group, scale, half }: Float4Type): Format {
+  const codes: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => k / 2 };
+  const scales: FormatArray = { name: 'scales', type: 'U8', elementsPerRow: (k) => k / group };
+  const arrays = [codes, scales];
+  return {
+    name,
+    kind: 'block',
+    block,
+    arrays,
+    shader,
+    constants: {},
+    reference: {
+      quantize(weights, rows, k) {
+        checkWeights(weights, rows, k);
+        const host = allocateArrays(arrays, rows, k);
+        for (let at = 0; at < weights.length; at += group) {
+          const values = weights.subarray(at, at + group);
+          const byte = scale(values.reduce((max, w) => Math.max(max, Math.abs(w)), 0));
+          host.scales![at / group] = byte;
+          // Of a mxfp4 block too, whose smallest exponent is not zero.
+          const d = byte === 0 ? 0 : half(byte);
+          for (const [i, w] of values.entries()) writeNibble(host.codes!, at + i, nearestCode(w, d));
+        }
+        return host;
+      },
+      dequantize(host, rows, k) {
+        for (const array of arrays) takeArray(host, array, rows, k);
+        return Float32Array.from(
+          { length: rows * k },
+          (_, i) => half(host.scales![Math.floor(i / group)]!) * codeValue(readNibble(host.codes!, i)),
+        );
+      },
+    },
+    codecs: {
+      ggml: blockCodec(name, block, arrays, [{ array: scales }, { array: codes, order: ggmlNibbles(group) }]),
+    },
+  };
+}
+
+/**
+ * Blocks with a largest magnitude below 2^-122 become zeros: their values would be subnormal, which devices may flush, and ggml's own
+ * exponent wraps around there.
+ */
+const SMALLEST_EXPONENT = 5;
+
+const exponentOf = (magnitude: number): number => new Uint32Array(Float32Array.of(magnitude).buffer)[0]! >>> 23;
+
+/**
+ * ggml's mxfp4 (`quantize_row_mxfp4_ref`), the MXFP4 of OCP Microscaling Formats 1.0: codes E2M1, scale 2^(e − 127) with
+ * e = ⌊log2 max|w|⌋ − 2 + 127; the nearest code, of two the smaller magnitude.
+ */
+export const mxfp4 = float4({
+  name: 'mxfp4',
+  shader: mxfp4Shader,
+  block: 32,
+  group: 32,
+  scale(largest) {
+    const exponent = exponentOf(largest);
+    return exponent < SMALLEST_EXPONENT ? 0 : exponent - 2;
+  },
+  half: (byte) => 2 ** (byte - 128),
+});
+
+/** Half the value of an unsigned E4M3 code. ggml reads the one that is NaN in E4M3 as zero. */
+function halfE4M3(byte: number): number {
+  if (byte === 0x7f) return 0;
+  const [exponent, mantissa] = [(byte >> 3) & 15, byte & 7];
+  return exponent === 0 ? mantissa * 2 ** -10 : (8 + mantissa) * 2 ** (exponent - 11);
+}
+
+/** To unsigned E4M3, halves up; at most 240, since ggml writes no exponent of all ones but for the largest code. */
+function toE4M3(x: number): number {
+  const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
+  const exponent = (bits >>> 23) - 120;
+  if (exponent <= 0) return Math.min(7, Math.floor(x * 512 + 0.5));
+  // A mantissa that rounds up to 8 carries into the exponent, as it should.
+  const code = (exponent << 3) + ((bits >>> 20) & 7) + ((bits >>> 19) & 1);
+  return code < 15 << 3 ? code : 0x7e;
+}
+
+/**
+ * ggml's nvfp4 (`quantize_row_nvfp4_ref`): codes E2M1, sixteen weights share a scale in unsigned E4M3, max|w| / 6. The second scale of
+ * NVIDIA's format, one for the tensor, is not part of it.
+ */
+export const nvfp4 = float4({
+  name: 'nvfp4',
+  shader: nvfp4Shader,
+  block: 64,
+  group: 16,
+  scale: (largest) => toE4M3(Math.fround(largest / 6)),
+  half: halfE4M3,
+});
