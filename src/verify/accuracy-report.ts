@@ -1,3 +1,4 @@
+import { checkCancelled } from '../files/cancel.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BlockPlan } from './block-plan.ts';
@@ -64,9 +65,11 @@ export async function measureAccuracy(args: AccuracyArguments): Promise<Accuracy
     onRun: (what: string) => onProgress(++done, total, what),
   };
   const states = new Map<Stream, StreamState>();
+  const foundNonFinite = () => [...states.values()].some(({ check }) => check && check.nonFinite.length > 0);
   for (const { graph, streams: ones, segments, embeddingRows } of passes) {
     for (const stream of ones) states.set(stream, new StreamState(stream, checkOf(stream, checkpoints, signal)));
     const running = ones.map((stream) => states.get(stream)!);
+    if (foundNonFinite()) break;
     await runBlocks(context, { graph, segments, states: running, embeddingRows });
   }
   const checked = streams.kernels && states.get(streams.kernels)!;
@@ -79,6 +82,7 @@ export async function measureAccuracy(args: AccuracyArguments): Promise<Accuracy
     for (const state of states.values()) if (!state.check) state.drop();
   const jobs = [main, ...(controlled ? [controlled] : []), ...[...layers.values()].filter((one) => one !== undefined)];
   const scores = await scoreHeads(context, jobs, checked, slices);
+  checkCancelled(signal, 'The verification');
   onProgress(total, total);
   const kernels = checked && (checked.runs ? checked.check!.result : null);
   const common = kernels === undefined ? {} : { kernels };
@@ -100,16 +104,21 @@ function checkOf(
   { compressed }: AccuracyArguments['checkpoints'],
   signal?: AbortSignal,
 ): KernelCheck | undefined {
-  return checked && new KernelCheck(graph, new ReferenceBlocks(compressed, graph, [...windows[0]!], signal));
+  return (
+    checked && new KernelCheck(graph, new ReferenceBlocks(compressed, graph, [...windows[0]!], signal && { signal }))
+  );
 }
 
 /** How often a window goes through a block, or through a slice of the head. */
-function runsOf({ passes, slices }: BlockPlan): number {
+function runsOf({ streams, passes, slices }: BlockPlan): number {
   let runs = 0;
-  for (const { segments, streams } of passes) {
-    for (const { windows, fork } of streams) {
-      const from = fork ? segments.findIndex(({ layer }) => layer === fork.layer) : 0;
-      runs += windows.length * (segments.length - from + slices.length);
+  for (const pass of passes) {
+    for (const stream of pass.streams) {
+      const { windows, fork } = stream;
+      const from = fork ? pass.segments.findIndex(({ layer }) => layer === fork.layer) : 0;
+      // The two models are scored together.
+      const scored = stream === streams.compressed ? 0 : slices.length;
+      runs += windows.length * (pass.segments.length - from + scored);
     }
   }
   return runs;

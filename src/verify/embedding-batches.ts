@@ -15,7 +15,7 @@ export function* batchWindows<T extends { readonly tokens: Uint32Array }>(
   const taken = (): EmbeddingBatch<T> => ({ rows: Uint32Array.from(rows).sort(), windows: batch });
   for (const window of windows) {
     const joined = new Set([...rows, ...window.tokens]);
-    if (batch.length > 0 && joined.size > most) {
+    if (batch.length > 0 && joined.size > Math.max(most, rows.size)) {
       yield taken();
       rows = new Set(window.tokens);
       batch = [];

@@ -13,8 +13,14 @@ import { chunkRows, findWeight, readValues } from '../passes/stored-weight.ts';
 /** Others get the thread at least this often, where a row of a chunk takes no longer: Ctrl-C, a page's events. */
 const YIELD_MILLISECONDS = 30;
 
-/** Bytes of a matrix in f32 that are in memory at a time. */
+/** Default of `chunkBytes`. */
 const CHUNK_BYTES = 16 * 1024 * 1024;
+
+export interface ReferenceOptions {
+  /** Bytes of a matrix in f32 that are in memory at a time, or eight rows where those take more. Default: 16 MiB. */
+  readonly chunkBytes?: number;
+  readonly signal?: AbortSignal;
+}
 
 /**
  * The f64 reference over the dequantized weights of a checkpoint, for tokens from position 0 on: block by block, with a piece of one weight in
@@ -24,15 +30,17 @@ export class ReferenceBlocks {
   readonly #checkpoint: Checkpoint;
   readonly #graph: Graph;
   readonly #tokens: readonly number[];
+  readonly #chunkBytes: number;
   readonly #signal: AbortSignal | undefined;
   #values = new Map<ValueName, Float64Array>();
   #rested = performance.now();
 
-  constructor(checkpoint: Checkpoint, graph: Graph, tokens: readonly number[], signal?: AbortSignal) {
+  constructor(checkpoint: Checkpoint, graph: Graph, tokens: readonly number[], options: ReferenceOptions = {}) {
     this.#checkpoint = checkpoint;
     this.#graph = graph;
     this.#tokens = tokens;
-    this.#signal = signal;
+    this.#chunkBytes = options.chunkBytes ?? CHUNK_BYTES;
+    this.#signal = options.signal;
   }
 
   /** Computes a segment that is not the head. @throws FileError, CancelledError */
@@ -82,7 +90,7 @@ export class ReferenceBlocks {
   async #linear(operation: Operation & { op: 'linear' }, { start, count }: RowRange): Promise<Float64Array> {
     const k = this.#graph.values[operation.x]!;
     const out = new Float64Array(this.#tokens.length * count);
-    const step = chunkRows(4 * k, CHUNK_BYTES);
+    const step = chunkRows(4 * k, this.#chunkBytes);
     for (let at = 0; at < count; at += step) {
       const rows = { start: start + at, count: Math.min(step, count - at) };
       const weight = await this.#read(operation.weight, rows);

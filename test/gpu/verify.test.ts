@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ArgumentError, CancelledError, ModelError, OutOfMemoryError } from '../../src/errors.ts';
+import { ArgumentError, CancelledError, ModelError } from '../../src/errors.ts';
 import { type Checkpoint, openCheckpoint } from '../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
@@ -88,15 +88,7 @@ test('reports what 4 bits cost, beside a control that fails, within the memory t
   expect(report.size.onGpu.original).toBeGreaterThan(2.5 * report.size.onGpu.compressed);
   expect(report.gate).toMatchObject({ passed: true });
   expect(reportMarkdown(report)).toMatch(/control, rows shuffled/);
-  expect([...new Set(stages)]).toEqual([
-    'sizes',
-    'kernels against f64',
-    'accuracy',
-    'control',
-    'sensitivity',
-    'speed',
-    'speed of large layers',
-  ]);
+  expect([...new Set(stages)]).toEqual(['sizes', 'accuracy', 'speed', 'speed of large layers']);
 });
 
 test('the gate says no, and names what cost most and the next larger format', { timeout: 600_000 }, async () => {
@@ -186,27 +178,32 @@ test.each(formats.map(({ name }) => name))('times synthetic layers in %s', async
   }
 });
 
-test('what does not fit the memory budget is refused before the work, and synthetic layers are left out with a note', {
+test('models that do not fit as a whole keep their accuracy and lose their speed, with a note; synthetic layers go by themselves', {
   timeout: 600_000,
 }, async () => {
-  const options = { tokens, window: 64, windows: 1, speed: QUICK };
+  const smaller = { ...STACK, shapes: { ...STACK.shapes, ffn: 512 } };
+  const options = { tokens, window: 64, windows: 1, speed: { ...QUICK, stack: smaller } };
   const { memory } = planVerification(original, compressed, options);
+  const stack = memory.gpu.stack!;
+  expect(stack).toBeLessThan(memory.gpu.peak);
   const tight = await openGpu({ device: gpu.device, memoryBudget: memory.gpu.peak - 1 });
-  await expect(verify(original, compressed, { ...options, gpu: tight })).rejects.toThrow(OutOfMemoryError);
-  await expect(verify(original, compressed, { ...options, gpu: tight })).rejects.toThrow(/\(speed\).*--no-speed/);
+  const without = await verify(original, compressed, { ...options, gpu: tight });
+  expect(without.accuracy).not.toBeNull();
+  expect(asJson(without).speed).toMatchObject({ prefill: null, decode: null, stack: { model: 'small layers' } });
+  expect(without.notes).toEqual([expect.stringMatching(/speed of the model was left out: it does not fit/)]);
+  expect(without.memory.gpu.peak).toBeLessThan(memory.gpu.peak);
+  expect(reportMarkdown(without)).toMatch(/\| 1B layers, decode/);
+  expect(reportMarkdown(without)).not.toMatch(/\| decode|Speed: 0 paired/);
   expect(tight.memory.bytesInUse).toBe(0);
   tight.close();
 
   const large = { ...STACK, shapes: { ...STACK.shapes, hidden: 1024, ffn: 8192 } };
   const roomy = await openGpu({ device: gpu.device, memoryBudget: Math.ceil(1.25 * memory.gpu.peak) });
   const report = await verify(original, compressed, { ...options, speed: { ...QUICK, stack: large }, gpu: roomy });
+  expect(report.speed!.prefill).not.toBeNull();
   expect(report.speed!.stack).toBeNull();
   expect(report.notes).toEqual([expect.stringMatching(/synthetic layers was left out.*budget/)]);
   roomy.close();
-
-  const narrow = await openGpu({ device: gpu.device, bindingLimit: 512 * 1024 });
-  await expect(verify(original, compressed, { ...options, gpu: narrow })).rejects.toThrow(/--window of at most 32 /);
-  narrow.close();
 });
 
 test('refuses what cannot be compared, in named errors', async () => {
