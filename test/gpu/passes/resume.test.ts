@@ -9,6 +9,7 @@ import { nodeFolder } from '../../../src/files/node-files.ts';
 import { nodeOutput } from '../../../src/files/node-output.ts';
 import { nodeFileSink } from '../../../src/files/node-sink.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySource } from '../../../src/files/source.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { compress } from '../../../src/passes/compress.ts';
 import type { CompressOptions } from '../../../src/passes/compress-options.ts';
@@ -169,6 +170,41 @@ test.each<[string, Partial<CompressOptions>, string]>([
   // It can still go on as it was.
   await run('out');
   await checkComplete('out', await expected('out'));
+});
+
+test('a journal that says nothing of the job is refused', async () => {
+  await run('out', {}, 20);
+  const lines = (await readFile(journal('out'), 'utf8')).split('\n');
+  for (const first of ['rubbish', '{"compressa":"journal","version":2,"job":{}}', '{"__proto__":{}}']) {
+    await writeFile(journal('out'), [first, ...lines.slice(1)].join('\n'));
+    const output = await nodeOutput(join(folder, 'out'), { resume: true });
+    const other = compress(await sample(), output, { gpu, resume: true });
+    await expect(other).rejects.toThrow(/the interrupted run left a journal of another version/);
+  }
+});
+
+test('a GGUF file is a source like any other', async () => {
+  const wanted = await expected('q.gguf', { format: 'q5_0' });
+  const [bytes] = wanted.values();
+  const whole = memoryOutput('out');
+  await compress(memorySource('q.gguf', bytes!), whole, { gpu, format: 'keep' });
+  for (const stopAfter of [15, 90]) {
+    const controller = new AbortController();
+    let calls = 0;
+    const output = await nodeOutput(join(folder, 'out'), { resume: true });
+    const work = compress(memorySource('q.gguf', bytes!), output, {
+      gpu,
+      resume: true,
+      format: 'keep',
+      signal: controller.signal,
+      onProgress: () => {
+        if (++calls === stopAfter) controller.abort();
+      },
+    });
+    if (stopAfter === 15) await expect(work).rejects.toThrow(CancelledError);
+    else await work;
+  }
+  await checkComplete('out', new Map([...whole.files].map(([file, content]) => [join('out', file), content])));
 });
 
 test('another source is refused, also one that differs in its values only', async () => {
