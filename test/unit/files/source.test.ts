@@ -187,7 +187,7 @@ describe('files on disk', () => {
     await source.close();
     await expect(files.open('../etc')).rejects.toThrow(/not the plain name/);
     await expect(files.has('/etc/passwd')).rejects.toThrow(/not the plain name/);
-    await expect(nodeFolder(join(folder, 'data.bin'))).rejects.toThrow(/not a folder/);
+    await expect(nodeFolder(join(folder, 'data.bin'))).rejects.toThrow(/it is no folder/);
     await expect(nodeFolder(join(folder, 'none'))).rejects.toThrow(/does not exist/);
   });
 });
