@@ -2,19 +2,22 @@ import { FormatError, NonFiniteError } from '../errors.ts';
 import { f16BitsToF32, f32ToF16Bits } from '../formats/float16.ts';
 import type { ElementType } from '../formats/format.ts';
 import { ELEMENT_BYTES } from './element-type.ts';
-import { float8Values, isFloat8 } from './float8.ts';
+import { type Float8, float8Values, isFloat8 } from './float8.ts';
 
 /**
- * The values of little-endian elements as f32: exact for F32, F16, BF16 and floats of eight bits, rounded to nearest for F64.
- * @throws FormatError for types that hold no real numbers, or bytes that are no whole number of elements.
+ * The values of little-endian elements as f32: exact for F32, F16 and BF16, rounded to nearest for F64.
+ * @throws FormatError for types that hold no real numbers, or none without scales that lie elsewhere, or bytes that are no whole number of elements.
  */
 export function decodeToF32(bytes: Uint8Array, type: ElementType): Float32Array<ArrayBuffer> {
   if (bytes.byteLength % ELEMENT_BYTES[type] !== 0) {
     throw new FormatError(`${bytes.byteLength} bytes are no whole number of ${type} elements.`);
   }
   if (isFloat8(type)) {
-    const values = float8Values(type);
-    return Float32Array.from(bytes, (code) => values[code]!);
+    // By themselves they would be numbers, but wrong ones, without a word: such checkpoints have `weight_scale_inv` and the like.
+    throw new FormatError(
+      `Elements of type ${type} are not weights by themselves: checkpoints scale them by tensors of their own, which this version ` +
+        'does not apply. Take the model in BF16 or F16.',
+    );
   }
   // A copy: a view's offset need not be a multiple of the element size. Every host of WebGPU is little-endian.
   const buffer = bytes.slice().buffer;
@@ -37,9 +40,15 @@ export function decodeToF32(bytes: Uint8Array, type: ElementType): Float32Array<
     }
     default:
       throw new FormatError(
-        `Elements of type ${type} can't be read as numbers; only F64, F32, F16, BF16, F8_E4M3 and F8_E5M2 tensors are weights.`,
+        `Elements of type ${type} can't be read as numbers; only F64, F32, F16 and BF16 tensors are weights.`,
       );
   }
+}
+
+/** The values of floats of eight bits as f32, exact. Where they are weights of a model, its scales are still to be applied. */
+export function decodeFloat8(bytes: Uint8Array, type: Float8): Float32Array<ArrayBuffer> {
+  const values = float8Values(type);
+  return Float32Array.from(bytes, (code) => values[code]!);
 }
 
 /**

@@ -1,11 +1,16 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FormatError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { ELEMENT_BYTES } from '../../src/files/element-type.ts';
+import { memoryFolder } from '../../src/files/model-files.ts';
+import { readSafetensors } from '../../src/files/safetensors-read.ts';
 import { byteLengthOf, type TensorSpec, writeSafetensors } from '../../src/files/safetensors-write.ts';
 import { memorySink } from '../../src/files/sink.ts';
 import { memorySource } from '../../src/files/source.ts';
 import type { ElementType } from '../../src/formats/format.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { openModel } from '../../src/model.ts';
 import { compress } from '../../src/passes/compress.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
@@ -60,3 +65,29 @@ test.each([undefined, 1])(
     await checkpoint.close();
   },
 );
+
+test('a model with a matrix of eight bits does not run on numbers that lack their scales', async () => {
+  const name = 'model.layers.3.self_attn.q_proj.weight';
+  const files = ['config.json', 'tokenizer.json', 'model.safetensors'].map(
+    (file) => [file, new Uint8Array(readFileSync(`models/union-7m/${file}`))] as const,
+  );
+  const sample = await readSafetensors(memorySource('sample', Object.fromEntries(files)['model.safetensors']!));
+  const tensors = await Promise.all(
+    [...sample.tensors.values()].map(async (info) => {
+      const data = await sample.read(info);
+      return info.name === name
+        ? { ...info, type: 'F8_E4M3' as const, data: data.subarray(data.byteLength / 2) }
+        : { ...info, data };
+    }),
+  );
+  const sink = memorySink();
+  const writer = await writeSafetensors(sink, tensors);
+  for (const { name: tensor, data } of tensors) await writer.write(tensor, data);
+  await writer.finish();
+  const model = memoryFolder('f8', { ...Object.fromEntries(files), 'model.safetensors': sink.bytes() });
+  const before = gpu.memory.bytesInUse;
+  const run = openModel(model, { gpu, maxPositions: 16 });
+  await expect(run).rejects.toThrow(FormatError);
+  await expect(run).rejects.toThrow(/F8_E4M3 are not weights by themselves/);
+  expect(gpu.memory.bytesInUse).toBe(before);
+});

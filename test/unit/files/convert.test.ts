@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FormatError, NonFiniteError } from '../../../src/errors.ts';
-import { decodeToF32, encodeF16 } from '../../../src/files/convert.ts';
+import { decodeFloat8, decodeToF32, encodeF16 } from '../../../src/files/convert.ts';
 import { f16BitsToF32 } from '../../../src/formats/float16.ts';
 
 const bytesOf = (array: Float32Array | Float64Array | Uint16Array): Uint8Array => new Uint8Array(array.buffer.slice(0));
@@ -46,7 +46,7 @@ describe('decodeToF32', () => {
     ['F8_E5M2FNUZ', float8(5, 16), codes(0x80), codes()],
   ] as const)('every %s code has its value', (type, value, nan, infinite) => {
     const all = Uint8Array.from({ length: 256 }, (_, code) => code);
-    const decoded = decodeToF32(all, type);
+    const decoded = decodeFloat8(all, type);
     expect(decoded).toHaveLength(256);
     for (const [code, got] of decoded.entries()) {
       const sign = code < 128 ? 1 : -1;
@@ -57,12 +57,21 @@ describe('decodeToF32', () => {
 
   test('floats of eight bits reach what their papers say', () => {
     const extremes = (type: 'F8_E4M3' | 'F8_E5M2' | 'F8_E4M3FNUZ' | 'F8_E5M2FNUZ', ...codes: number[]) => [
-      ...decodeToF32(Uint8Array.from(codes), type),
+      ...decodeFloat8(Uint8Array.from(codes), type),
     ];
     expect(extremes('F8_E4M3', 0x7e, 0xfe, 0x08, 0x01, 0x38, 0x80)).toEqual([448, -448, 2 ** -6, 2 ** -9, 1, -0]);
     expect(extremes('F8_E5M2', 0x7b, 0x04, 0x01, 0x3c, 0x80)).toEqual([57344, 2 ** -14, 2 ** -16, 1, -0]);
     expect(extremes('F8_E4M3FNUZ', 0x7f, 0x40)).toEqual([240, 1]);
     expect(extremes('F8_E5M2FNUZ', 0x7f, 0x40)).toEqual([57344, 1]);
+  });
+
+  test('floats of eight bits are no weights without their scales', () => {
+    for (const type of ['F8_E4M3', 'F8_E5M2', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'] as const) {
+      expect(() => decodeToF32(new Uint8Array(4), type)).toThrow(FormatError);
+      expect(() => decodeToF32(new Uint8Array(4), type)).toThrow(
+        /scale them by tensors of their own.*Take the model in BF16/,
+      );
+    }
   });
 
   test('F64 is rounded to nearest', () => {
