@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { FormatError } from '../../../src/errors.ts';
-import { findTensor } from '../../../src/files/safetensors-read.ts';
-import { formatByName } from '../../../src/formats/registry.ts';
-import { families } from '../../../src/models/families.ts';
-import { suggest } from '../../../src/suggest.ts';
+import { FormatError } from '../../src/errors.ts';
+import { findTensor } from '../../src/files/safetensors-read.ts';
+import { formatByName } from '../../src/formats/registry.ts';
+import { families } from '../../src/models/families.ts';
+import { suggest } from '../../src/suggest.ts';
 
 const architectures = families.flatMap((family) => family.architectures);
 
