@@ -1,7 +1,7 @@
 // What Compressa and llama.cpp think of the same tokens, by the same GGUF file.
 import { type Gpu, openModel, openPath, scoreWindows } from 'compressa';
 import type { Measurement } from './claim.ts';
-import { openLlama } from './peers/llama.ts';
+import { type LlamaDevice, openLlama } from './peers/llama.ts';
 
 /** Tokens by falling probability that are compared. */
 const TOP = 10;
@@ -43,8 +43,9 @@ export async function theirOpinion(
   path: string,
   windows: readonly Uint32Array[],
   prompt: readonly number[],
+  device?: LlamaDevice,
 ): Promise<Opinion | string> {
-  const llama = await openLlama(path, WINDOW);
+  const llama = await openLlama(path, WINDOW, device);
   if (typeof llama === 'string') return llama;
   try {
     let loss = 0;

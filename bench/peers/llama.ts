@@ -14,8 +14,25 @@ export interface LlamaModel {
   close(): Promise<void>;
 }
 
-/** Opens a GGUF file in llama.cpp on the CPU, or says what to do about its absence. */
-export async function openLlama(path: string, contextSize: number): Promise<LlamaModel | string> {
+/**
+ * Where llama.cpp computes. On the CPU it rounds activations to 8 bits where weights are quantized; on Vulkan, with the settings
+ * here, both are floats of 32 bits.
+ */
+export type LlamaDevice = 'cpu' | 'vulkan';
+
+/** Read by ggml when its Vulkan backend is loaded. By default it passes software devices over. */
+const FLOAT_VULKAN = {
+  GGML_VK_VISIBLE_DEVICES: '0',
+  GGML_VK_DISABLE_INTEGER_DOT_PRODUCT: '1',
+  GGML_VK_DISABLE_F16: '1',
+};
+
+/** Opens a GGUF file in llama.cpp, or says what to do about its absence. */
+export async function openLlama(
+  path: string,
+  contextSize: number,
+  device: LlamaDevice = 'cpu',
+): Promise<LlamaModel | string> {
   let entry: string;
   try {
     entry = createRequire(import.meta.url).resolve('node-llama-cpp');
@@ -24,8 +41,14 @@ export async function openLlama(path: string, contextSize: number): Promise<Llam
   }
   const { getLlama } = await import(pathToFileURL(entry).href);
   // Never: its other settings look for a download or a compiler.
-  const llama = await getLlama({ build: 'never', gpu: false, logLevel: 'error', maxThreads: 2 });
-  const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
+  const vulkan = device === 'vulkan';
+  if (vulkan) Object.assign(process.env, FLOAT_VULKAN);
+  const llama = await getLlama({ build: 'never', gpu: vulkan && 'vulkan', logLevel: 'error', maxThreads: 2 });
+  if (vulkan && (await llama.getGpuDeviceNames()).length === 0) {
+    await llama.dispose();
+    return 'llama.cpp finds no Vulkan device: install a driver, such as lavapipe';
+  }
+  const model = await llama.loadModel({ modelPath: path, gpuLayers: vulkan ? 'max' : 0 });
   const context = await model.createContext({ contextSize, batchSize: contextSize, threads: 2 });
   const sequence = context.getSequence();
   return {
