@@ -19,7 +19,7 @@ const EXACT: readonly GgmlType[] = ['q8_0', 'q4_1', 'q5_1', 'tq1_0', 'tq2_0', 'm
 const NEARLY: readonly GgmlType[] = ['q4_0', 'q5_0'];
 
 /** Multiples of d that the codes of a format reach: from its smallest value to its largest. */
-const REACH: Readonly<Record<GgmlType, readonly [number, number]>> = {
+const REACH: Readonly<Partial<Record<GgmlType, readonly [number, number]>>> = {
   q8_0: [-127, 127],
   q4_0: [-8, 7],
   q5_0: [-16, 15],
@@ -74,7 +74,7 @@ const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => num
   },
   // As large as d and m in f16 can be; some weights are small enough that no minimum is larger.
   huge: (next, type) => {
-    const [low, high] = REACH[type].map((steps) => steps * 65000) as [number, number];
+    const [low, high] = REACH[type]!.map((steps) => steps * 65000) as [number, number];
     return () => (next() < 0.5 ? 65000 * (2 * next() - 1) : low + next() * (high - low));
   },
   // Few magnitudes, both signs: many weights share the extremes.
@@ -85,7 +85,7 @@ const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => num
   // Multiples of half a step, every extreme there: all codes are decided by the rounding of halves.
   'half-step': (next, type) => {
     const step = 2 ** Math.floor(next() * 16 - 12);
-    const [low, high] = REACH[type];
+    const [low, high] = REACH[type]!;
     return () => {
       const kind = next();
       if (kind < 0.1) return (kind < 0.05 ? low : high) * step;

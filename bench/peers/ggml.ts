@@ -5,7 +5,22 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /** Numbers of `enum ggml_type` (ggml/include/ggml.h). */
-const TYPES = { q4_0: 2, q4_1: 3, q5_0: 6, q5_1: 7, q8_0: 8, tq1_0: 34, tq2_0: 35, mxfp4: 39, nvfp4: 40 } as const;
+const TYPES = {
+  q4_0: 2,
+  q4_1: 3,
+  q5_0: 6,
+  q5_1: 7,
+  q8_0: 8,
+  q2_k: 10,
+  q3_k: 11,
+  q4_k: 12,
+  q5_k: 13,
+  q6_k: 14,
+  tq1_0: 34,
+  tq2_0: 35,
+  mxfp4: 39,
+  nvfp4: 40,
+} as const;
 
 export type GgmlType = keyof typeof TYPES;
 
@@ -35,7 +50,7 @@ export function openGgml(): Ggml | string {
   const dequantize = Object.fromEntries(
     Object.keys(TYPES).map((type) => [
       type,
-      native(`void dequantize_row_${type}(const void *from, _Out_ float *to, int64_t count)`),
+      native(`void dequantize_row_${type.replace('_k', '_K')}(const void *from, _Out_ float *to, int64_t count)`),
     ]),
   );
   const rowBytes = (type: GgmlType, k: number) => Number(rowSize(TYPES[type], k));

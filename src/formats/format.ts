@@ -66,5 +66,10 @@ export interface Format {
     /** The values that the arrays stand for. */
     dequantize(arrays: HostArrays, rows: number, k: number): Float32Array;
   };
+  /**
+   * Scales are searched for in floating point, where a device may round other than the reference: then a few blocks differ, none
+   * with a clearly larger error. Without it codes and scales equal the reference bit for bit.
+   */
+  readonly searched?: true;
   readonly codecs: { readonly ggml?: Codec };
 }

@@ -5,6 +5,7 @@ import { mxfp4, nvfp4 } from './float4.ts';
 import type { Format } from './format.ts';
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
 import { integerGroups } from './integer-groups.ts';
+import { q2_k, q3_k, q4_k, q5_k, q6_k } from './k-quants.ts';
 import { tq1_0, tq2_0 } from './ternary.ts';
 
 export { checkRow } from './checks.ts';
@@ -21,6 +22,11 @@ export const formats: readonly Format[] = [
   q5_0,
   q4_0,
   q4_1,
+  q6_k,
+  q5_k,
+  q4_k,
+  q3_k,
+  q2_k,
   nvfp4,
   mxfp4,
   tq2_0,

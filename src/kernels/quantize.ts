@@ -2,10 +2,15 @@ import intAsymmetric from '../../shaders/quantize/int_asymmetric.wgsl';
 import intSymmetric from '../../shaders/quantize/int_symmetric.wgsl';
 import toMxfp4 from '../../shaders/quantize/mxfp4.wgsl';
 import toNvfp4 from '../../shaders/quantize/nvfp4.wgsl';
+import toQ2K from '../../shaders/quantize/q2_k.wgsl';
+import toQ3K from '../../shaders/quantize/q3_k.wgsl';
 import toQ40 from '../../shaders/quantize/q4_0.wgsl';
 import toQ41 from '../../shaders/quantize/q4_1.wgsl';
+import toQ4K from '../../shaders/quantize/q4_k.wgsl';
 import toQ50 from '../../shaders/quantize/q5_0.wgsl';
 import toQ51 from '../../shaders/quantize/q5_1.wgsl';
+import toQ5K from '../../shaders/quantize/q5_k.wgsl';
+import toQ6K from '../../shaders/quantize/q6_k.wgsl';
 import toQ80 from '../../shaders/quantize/q8_0.wgsl';
 import toBf16 from '../../shaders/quantize/to_bf16.wgsl';
 import toF16 from '../../shaders/quantize/to_f16.wgsl';
@@ -41,6 +46,11 @@ const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
   q5_0: [toQ50, 2],
   q5_1: [toQ51, 2],
   q8_0: [toQ80, 2],
+  q2_k: [toQ2K, 1],
+  q3_k: [toQ3K, 2],
+  q4_k: [toQ4K, 1],
+  q5_k: [toQ5K, 1],
+  q6_k: [toQ6K, 2],
   tq1_0: [toTq10, 2],
   tq2_0: [toTq20, 2],
   mxfp4: [toMxfp4, 4],
@@ -84,7 +94,7 @@ export interface QuantizeArguments {
 
 /**
  * Converts a dense matrix to `format` (dense to dense too). Codes, scales, zeros and minima equal `format.reference.quantize` bit
- * for bit on every device.
+ * for bit on every device, unless the format is `searched`.
  * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit.
  */
 export function quantizeStep(args: QuantizeArguments): Step {

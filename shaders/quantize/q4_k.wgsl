@@ -1,0 +1,22 @@
+// q4_k: codes of four bits, sub-blocks of 32 with six bits for scale and minimum each.
+@group(0) @binding(0) var<storage, read_write> codes: array<u32>;
+@group(0) @binding(1) var<storage, read_write> steps: array<u32>;
+@group(0) @binding(2) var<storage, read_write> scales: array<u32>;
+@group(0) @binding(3) var<storage, read_write> bad: atomic<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+const SUB = 32u;
+const LEVELS = 15.0;
+const MOST = 63.0;
+
+// #include "k_affine.wgsl"
+// #include "six_bit_pairs.wgsl"
+
+fn clear(index: u32) {
+  for (var i = 0u; i < end_of(0u, 32u); i++) { codes[32u * index + i] = 0u; }
+  for (var i = 0u; i < end_of(0u, 3u); i++) { scales[3u * index + i] = 0u; }
+}
+
+fn write_codes(index: u32, j: u32, i: u32, packed: u32) {
+  codes[32u * index + 8u * (j >> 1u) + i] |= (packed) << (4u * (j & 1u));
+}
