@@ -18,13 +18,15 @@ const TERNARY_BITS = 2;
 /**
  * The next larger format, for a matrix that lost too much: the fewest code bits above those of `format`. One more bit quarters the
  * squared error, while a smaller block saves a few percent of it, so that smaller blocks are no step. What the same containers hold comes
- * first, so that a file stays one that its readers know; then the fewest bits, the same block (it divides the rows), the same shared
- * arrays, and the smaller one: `q4_1` → `q5_1` → `q8_0`, `int4-g64-asym` → `int8-g64-asym`. Above those is what the matrix had in the
- * original, if that is larger.
+ * first, so that a file stays one that its readers know; then the fewest bits, the same block, the same shared arrays, and the smaller one: `q4_1` → `q5_1` → `q8_0`, `int4-g64-asym` → `int8-g64-asym`. Above those is what the matrix had in the
+ * original, if that is larger. Its blocks divide the rows wherever those of `format` do.
  */
 export function nextFormat(format: Format, original: Format | undefined): Format | undefined {
   const larger = formats.filter(
-    (other) => other.kind === 'block' && codeBits(other) > Math.max(codeBits(format), TERNARY_BITS),
+    (other) =>
+      other.kind === 'block' &&
+      format.block % other.block === 0 &&
+      codeBits(other) > Math.max(codeBits(format), TERNARY_BITS),
   );
   if (larger.length === 0) return original && codeBits(original) > codeBits(format) ? original : undefined;
   const unlike = (other: Format) => [

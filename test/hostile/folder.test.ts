@@ -141,6 +141,6 @@ describe('a hostile folder', () => {
     const started = performance.now();
     await expect(openCheckpoint(memoryFolder('bad', files))).rejects.toThrow(/it holds tensor "layers\.99999\.weight"/);
     // Reading that many entries takes most of it; comparing each with each would take a minute.
-    expect(performance.now() - started).toBeLessThan(5000);
+    expect(performance.now() - started).toBeLessThan(30_000);
   });
 });

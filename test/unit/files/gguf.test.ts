@@ -191,14 +191,14 @@ describe('a checkpoint', () => {
   );
 
   test('lists, sizes and copies what no format reads, and names it where it is used', async () => {
-    const bytes = counting(2 * 144);
-    const file = await written([], [{ name: 'some.weight', type: type('q4_k'), shape: [2, 256], bytes }]);
+    const bytes = counting(2 * 66);
+    const file = await written([], [{ name: 'some.weight', type: type('iq2_xxs'), shape: [2, 256], bytes }]);
     const checkpoint = await openCheckpoint(memorySource('f', file), { checkWeight });
     const opaque = checkpoint.opaque!.get('some.weight')!;
-    expect(opaque).toMatchObject({ type: 'q4_k', shape: [2, 256], data: { byteLength: 288, shape: [2, 144] } });
+    expect(opaque).toMatchObject({ type: 'iq2_xxs', shape: [2, 256], data: { byteLength: 132, shape: [2, 66] } });
     expect(await checkpoint.read(opaque.data)).toEqual(bytes);
-    expect(await checkpoint.read(opaque.data, 1, 1)).toEqual(bytes.slice(144));
-    expect(() => findWeight(checkpoint, 'some.weight')).toThrow(/"some\.weight" is stored as q4_k/);
+    expect(await checkpoint.read(opaque.data, 1, 1)).toEqual(bytes.slice(66));
+    expect(() => findWeight(checkpoint, 'some.weight')).toThrow(/"some\.weight" is stored as iq2_xxs/);
     expect(() => weightsOf(checkpoint)).toThrow(FileError);
   });
 });
