@@ -4,6 +4,7 @@ import { ggufFormats } from '../files/gguf/checkpoint.ts';
 import { openPath } from '../files/node-files.ts';
 import { makeParent } from '../files/node-folders.ts';
 import { nodeOutput } from '../files/node-output.ts';
+import { refuseReplacing } from '../files/node-same-files.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
@@ -97,6 +98,7 @@ export async function runCompress(
     throw new ArgumentError('Give either --recipe or --format, not both.');
   }
   const kind = outputKind(options.out);
+  await refuseReplacing(model, options.out, kind === 'folder');
   const how: RecipeOptions = {
     signal,
     output: kind,
@@ -130,6 +132,8 @@ export async function runCompress(
       }
     }),
   );
+  // What only the values showed.
+  for (const notice of report.notices.slice(plan.notices.length)) console.error(`note: ${notice}`);
   if (options.json) await printJson({ ...report, output: options.out });
   else await print([tensorTable(report.tensors), done(report, options.out)].join('\n\n'));
 }
@@ -157,13 +161,24 @@ async function withOutput<T>(
   }
 }
 
-/** What the ending of a path says. */
+/** Endings of files of models that are not written: a folder of such a name is nobody's wish. */
+const FOREIGN_ENDING = /\.(ggml|ggjt|bin|pt|pth|ckpt|onnx|h5|keras|tflite|npy|npz|pkl|safetensor|json|zip|tar|t?gz)$/i;
+
+/** What the ending of a path says. @throws ArgumentError for an empty one, or the ending of a file that is not written */
 function outputKind(path: string): OutputKind {
+  const kinds = 'a folder, or a file that ends in .gguf or .safetensors';
+  if (path === '') throw new ArgumentError(`The output (-o) is empty. Name ${kinds}.`);
   const ending = /\.(gguf|safetensors)$/i.exec(path)?.[1];
-  return ending === undefined ? 'folder' : (ending.toLowerCase() as OutputKind);
+  if (ending !== undefined) return ending.toLowerCase() as OutputKind;
+  const foreign = FOREIGN_ENDING.exec(path)?.[0];
+  if (foreign !== undefined) {
+    throw new ArgumentError(`${path}: files that end in ${foreign} are not written. Name ${kinds}.`);
+  }
+  return 'folder';
 }
 
 async function readRecipe(path: string, signal: AbortSignal) {
+  if (path === '') throw new ArgumentError('The name of the recipe (--recipe) is empty. Name a JSON file.');
   const source = await openPath(path);
   try {
     if (source.size > MAX_RECIPE_BYTES) {

@@ -48,13 +48,26 @@ const EntrySchema = v.strictObject({
 
 const DAMAGED = 'The file is damaged or was written wrongly; download or export it again.';
 
+/**
+ * The error for a file in which nothing says safetensors.
+ * @param why as the name of a safetensors file may be on something else
+ * @param start its first bytes, where there are some
+ */
+export function noSafetensors(file: string, why: string, start?: Uint8Array): FileError {
+  if (start && String.fromCharCode(...start.subarray(0, 4)) === 'GGUF') {
+    return new FileError(`${file}: it is a GGUF file, where one of safetensors should be; ${why}. Name it by itself.`);
+  }
+  const what = /\.gguf$/i.test(file)
+    ? 'it is no GGUF file, since it does not start with "GGUF"'
+    : `it is neither a safetensors nor a GGUF file, or a damaged one; ${why}`;
+  return new FileError(`${file}: ${what}. Name another, or download it again.`);
+}
+
 /** Parses and checks the JSON header of a file of `fileSize` bytes; `file` is its name for messages. */
 export function parseHeader(file: string, bytes: Uint8Array, fileSize: number): SafetensorsHeader {
   // The format wants `{` first; JSON.parse would skip blanks.
   if (bytes[0] !== 0x7b) {
-    throw new FileError(
-      `${file}: the header at offset ${LENGTH_BYTES} does not start with "{". This is no safetensors file; name another.`,
-    );
+    throw noSafetensors(file, `the header at offset ${LENGTH_BYTES} does not start with "{"`);
   }
   const header = parseJsonObject(bytes, `${file}: the safetensors header at offset ${LENGTH_BYTES}`);
   const entries = Object.entries(header);

@@ -1,6 +1,6 @@
 import { ArgumentError, FileError } from '../errors.ts';
 import { nearest } from '../suggest.ts';
-import { parseHeader, type TensorInfo } from './safetensors-header.ts';
+import { noSafetensors, parseHeader, type TensorInfo } from './safetensors-header.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES } from './safetensors-limits.ts';
 import type { ByteSource } from './source.ts';
 import { quote } from './text.ts';
@@ -41,19 +41,17 @@ export interface SafetensorsFile {
 export async function readSafetensors(source: ByteSource, signal?: AbortSignal): Promise<SafetensorsFile> {
   const { name, size } = source;
   if (size < LENGTH_BYTES) {
-    throw new FileError(
-      `${name}: ${size} bytes are too few for a safetensors file. It is truncated or of another type; download it again or name another.`,
-    );
+    throw noSafetensors(name, `${size} bytes are too few`);
   }
   const prefix = await source.read(0, LENGTH_BYTES, signal);
   const length = new DataView(prefix.buffer, prefix.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
-    throw new FileError(
-      `${name}: the header length at offset 0 is ${length} bytes; at most ${MAX_HEADER_BYTES} are read. This is no safetensors file, or a damaged one; download it again or name another.`,
-    );
+    const why = `as safetensors, the header length at offset 0 is ${length} bytes, and at most ${MAX_HEADER_BYTES} are read`;
+    throw noSafetensors(name, why, prefix);
   }
   const headerBytes = Number(length);
   if (headerBytes > size - LENGTH_BYTES) {
+    if (/\.gguf$/i.test(name)) throw noSafetensors(name, '');
     throw new FileError(
       `${name}: the header at offset ${LENGTH_BYTES} takes ${headerBytes} bytes, but the file has ${size}. It is truncated; download it again.`,
     );

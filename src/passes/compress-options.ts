@@ -53,8 +53,14 @@ export const DEFAULT_FORMAT = 'q4_0';
 
 /** A recipe as it will run. @throws RecipeError, FormatError, ArgumentError */
 export function recipeOf({ recipe, format }: RecipeOptions): Recipe {
-  if (recipe && format !== undefined) throw new ArgumentError('Give either a recipe or a format, not both.');
-  if (!recipe) return presetRecipe(format ?? DEFAULT_FORMAT);
+  if (recipe !== undefined && format !== undefined) {
+    throw new ArgumentError('Give either a recipe or a format, not both.');
+  }
+  if (recipe === undefined) {
+    if (format === '')
+      throw new ArgumentError(`The format is empty. Name one, such as ${DEFAULT_FORMAT}, or leave it out.`);
+    return presetRecipe(format ?? DEFAULT_FORMAT);
+  }
   compileRecipe(recipe);
   return recipe;
 }

@@ -9,6 +9,7 @@ import type { CompressionPlan, PlannedTensor, SizeSummary } from './plan.ts';
 import { type Prepared, prepare } from './prepare.ts';
 import type { Recipe } from './recipe.ts';
 import { resumedOutput } from './resume.ts';
+import { type SaturatedCounts, saturationNotices } from './saturation.ts';
 import { INDEX_FILE, shardIndex } from './shards.ts';
 import { copySideFiles, writeFile } from './side-files.ts';
 import type { TensorOutput } from './tensor-output.ts';
@@ -51,18 +52,20 @@ export async function compress(
 ): Promise<CompressReport> {
   const { gpu, signal, onProgress, onTimeline, chunkBytes } = options;
   const started = performance.now();
+  const saturated: SaturatedCounts = new Map();
   try {
     const folder = 'file' in output ? output : undefined;
     const prepared = await prepare(source, options, output);
     const { checkpoint, plan, recipe, strict, shards } = prepared;
     try {
       options.onPlan?.(plan.summary);
-      const { writer, written } = await openWriter(prepared, output, options);
+      const { writer, written } = await openWriter(prepared, output, saturated, options);
       await writeTensors({
         checkpoint,
         plan,
         writer,
         written,
+        saturated,
         gpu,
         strict,
         ...(chunkBytes !== undefined && { chunkBytes }),
@@ -82,7 +85,8 @@ export async function compress(
       await checkpoint.close();
     }
     const { memory: _, ...summary } = plan.summary;
-    return { version: 1, recipe, ...summary, seconds: (performance.now() - started) / 1000 };
+    const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated)];
+    return { version: 1, recipe, ...summary, notices, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
     // The next run would find the same weight: what is there is of no use.
     if (options.resume && error instanceof NonFiniteError) await output.resumable?.journal.keep(0);
@@ -96,12 +100,14 @@ export async function compress(
 async function openWriter(
   prepared: Prepared,
   output: OutputFolder | ByteSink,
+  saturated: SaturatedCounts,
   { resume, signal }: CompressOptions,
 ): Promise<{ readonly writer: TensorOutput; readonly written: readonly PlannedTensor[] }> {
   const files = weightFilesOf(prepared);
   const { resumable } = output;
   if (resume && resumable) {
-    const writer = await resumedOutput(output.name, resumable, await jobOf(prepared, files, signal), files, signal);
+    const job = await jobOf(prepared, files, signal);
+    const writer = await resumedOutput(output.name, resumable, job, files, saturated, signal);
     return { writer, written: writer.done };
   }
   if (resume || resumable) {

@@ -6,6 +6,7 @@ import { sha256 } from './hash.ts';
 import type { Job } from './job.ts';
 import type { PlannedTensor } from './plan.ts';
 import { PART_BYTES, type Part } from './recorded-sink.ts';
+import type { SaturatedCounts } from './saturation.ts';
 import type { WeightFile } from './weight-files.ts';
 
 /** Changes when the same job gives other bytes, or a journal other lines. */
@@ -20,6 +21,7 @@ const HeadSchema = v.strictObject({
 const RecordSchema = v.strictObject({
   tensor: v.string(),
   parts: v.pipe(v.array(v.tuple([count, v.pipe(v.string(), v.hexadecimal(), v.length(64))])), v.minLength(1)),
+  saturated: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
 });
 
 /** What an earlier run of the same job left that is whole. */
@@ -28,6 +30,8 @@ export interface Left {
   readonly tensors: number;
   /** The files that hold them, open, each truncated to what is done of it. */
   readonly files: ReadonlyMap<string, { readonly sink: ResumableSink; readonly bytes: number }>;
+  /** Of them, what was cut off. */
+  readonly saturated: ReadonlyMap<string, number>;
 }
 
 /**
@@ -42,6 +46,7 @@ export async function resumeJob(
   files: readonly WeightFile[],
   signal?: AbortSignal,
 ): Promise<Left> {
+  const saturated: SaturatedCounts = new Map();
   const opened = new Map<string, { sink: ResumableSink; bytes: number }>();
   let done = 0;
   // With the first line alone, nothing is finished: another job may begin.
@@ -55,24 +60,25 @@ export async function resumeJob(
     );
     for (const line of journal.lines.slice(1)) {
       const next = tensors[done];
-      const parts = next && partsOf(line, next.tensor);
-      if (!parts) break;
+      const record = next && recordIn(line, next.tensor);
+      if (!record) break;
       let file = opened.get(next.file);
       if (!file) opened.set(next.file, (file = { sink: await reopen(next.file), bytes: 0 }));
-      const end = await verifiedEnd(file.sink, file.bytes, parts, signal);
+      const end = await verifiedEnd(file.sink, file.bytes, record.parts, signal);
       if (end === undefined) break;
       file.bytes = end;
+      if (record.saturated !== undefined) saturated.set(record.tensor, record.saturated);
       done++;
     }
     await journal.keep(1 + done);
   }
   for (const { sink, bytes } of opened.values()) await sink.truncate(bytes);
-  return { tensors: done, files: opened };
+  return { tensors: done, files: opened, saturated };
 }
 
 /** A finished tensor as a line of the journal. */
-export const recordOf = ({ name }: PlannedTensor, parts: readonly Part[]): string =>
-  JSON.stringify({ tensor: name, parts });
+export const recordOf = ({ name }: PlannedTensor, parts: readonly Part[], saturated?: number): string =>
+  JSON.stringify({ tensor: name, parts, saturated });
 
 function checkSame(name: string, line: string, job: Job): void {
   const head = v.safeParse(HeadSchema, parsed(line));
@@ -86,9 +92,9 @@ function checkSame(name: string, line: string, job: Job): void {
   throw new FileError(`${name}: the interrupted run was another job; different: ${changed.join(', ')}. ${advice}`);
 }
 
-function partsOf(line: string, tensor: PlannedTensor): readonly Part[] | undefined {
+function recordIn(line: string, tensor: PlannedTensor): v.InferOutput<typeof RecordSchema> | undefined {
   const record = v.safeParse(RecordSchema, parsed(line));
-  return record.success && record.output.tensor === tensor.name ? record.output.parts : undefined;
+  return record.success && record.output.tensor === tensor.name ? record.output : undefined;
 }
 
 /** Where parts from `start` on end, if that is what the file holds. */

@@ -24,6 +24,7 @@ import {
   unreadable,
   weightsInFile,
 } from './stored-weight.ts';
+import { unusedNotices } from './unused-tensors.ts';
 
 /** What becomes of one tensor. */
 export interface TensorReport {
@@ -147,6 +148,7 @@ export function planTensors(
     if (placement.kind === 'placed') planned.push(planGgufTensor(name, weight, role, target, placement));
     else notices.push(placement.notice);
   }
+  if (graph) notices.push(...unusedNotices(weightsInFile(checkpoint).keys(), graph));
   for (const [i, rule] of recipe.rules.entries()) {
     if (!used.has(i)) {
       notices.push(
@@ -154,7 +156,8 @@ export function planTensors(
       );
     }
   }
-  const wanted = recipe.rules.some(({ format }) => format !== 'keep');
+  // Without rules, too: only who asked to keep everything expects it.
+  const wanted = recipe.rules.length === 0 || recipe.rules.some(({ format }) => format !== 'keep');
   if (wanted && planned.every((tensor) => tensor.target === undefined)) notices.push('No matrix was compressed.');
   const tensors = gguf ? planned : inFileOrder(planned);
   return { summary: summarize(planned, notices, chunkBytes), tensors, tree: treeOf(tensors) };

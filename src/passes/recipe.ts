@@ -20,12 +20,17 @@ export function presetRecipe(format: string): Recipe {
  * @throws RecipeError for an unknown key (with the nearest known one) or value, FormatError for an unknown format.
  */
 export function parseRecipe(data: unknown, where = 'The recipe'): Recipe {
+  const recipe = checkShape(data, where);
+  compileRules(recipe, where);
+  return recipe;
+}
+
+function checkShape(data: unknown, where: string): Recipe {
   const parsed = v.safeParse(RecipeSchema, data);
   if (!parsed.success) {
     // A misspelled key is also one that is missing: only the spelling is of use.
     throw new RecipeError(`${where}: ${complaint(parsed.issues.find(isUnknownKey) ?? parsed.issues[0])}`);
   }
-  compileRecipe(parsed.output, where);
   return parsed.output;
 }
 
@@ -73,8 +78,11 @@ export interface Decision {
 /** Decides by name and role; undefined where no rule matches. */
 export type CompiledRecipe = (name: string, role: Role) => Decision | undefined;
 
-/** Compiles the globs and looks the formats up. `where` names the recipe in messages. @throws FormatError, RecipeError */
-export function compileRecipe(recipe: Recipe, where = 'The recipe'): CompiledRecipe {
+/** Checks a recipe, compiles the globs and looks the formats up. @throws as `parseRecipe` */
+export const compileRecipe = (recipe: Recipe, where = 'The recipe'): CompiledRecipe =>
+  compileRules(checkShape(recipe, where), where);
+
+function compileRules(recipe: Recipe, where: string): CompiledRecipe {
   const rules = recipe.rules.map((rule, index) => ({
     matches: globMatcher(rule.match, `${where}: rules.${index}.match`),
     role: rule.role,

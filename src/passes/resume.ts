@@ -3,6 +3,7 @@ import type { Job } from './job.ts';
 import { recordOf, resumeJob } from './job-journal.ts';
 import type { PlannedTensor } from './plan.ts';
 import { type RecordedSink, recordedSink } from './recorded-sink.ts';
+import type { SaturatedCounts } from './saturation.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import { filesOutput, type WeightFile } from './weight-files.ts';
 
@@ -15,6 +16,7 @@ export interface ResumedOutput extends TensorOutput {
 /**
  * Each tensor that ends is put on the disk and then into the journal, so that what the journal says is there.
  * @param name what messages call the output
+ * @param saturated what is cut off: of tensors that are done it is told here, of others it is taken from there
  * @throws FileError where the earlier run did another job
  */
 export async function resumedOutput(
@@ -22,9 +24,11 @@ export async function resumedOutput(
   resumable: Resumable,
   job: Job,
   files: readonly WeightFile[],
+  saturated: SaturatedCounts,
   signal?: AbortSignal,
 ): Promise<ResumedOutput> {
   const left = await resumeJob(name, resumable, job, files, signal);
+  for (const [tensor, count] of left.saturated) saturated.set(tensor, count);
   const filled = files.flatMap((file) => file.tensors.filter(({ report }) => report.bytesBefore > 0));
   let current: RecordedSink | undefined;
   const output = filesOutput(files, async (file) => {
@@ -39,7 +43,8 @@ export async function resumedOutput(
     done: filled.slice(0, left.tensors),
     async write(tensor, arrays, rows, last) {
       await output.write(tensor, arrays, rows, last);
-      if (last) await resumable.journal.append(recordOf(tensor, await current!.takeParts()));
+      if (last)
+        await resumable.journal.append(recordOf(tensor, await current!.takeParts(), saturated.get(tensor.name)));
     },
   };
 }

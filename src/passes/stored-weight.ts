@@ -150,7 +150,7 @@ export function weightsOf(checkpoint: Checkpoint): Map<string, StoredWeight> {
 }
 
 /** Layer 2 before layer 10, the same on every system. */
-const byName = new Intl.Collator('en', { numeric: true }).compare;
+export const byName = new Intl.Collator('en', { numeric: true }).compare;
 
 /** The arrays of some rows of a quantized weight, exactly as the device holds them. */
 export async function readArrays(

@@ -7,6 +7,7 @@ import { checkFinite, checkScales } from './finite-check.ts';
 import { runPipeline } from './pipeline.ts';
 import type { Plan, PlannedTensor } from './plan.ts';
 import { quantizeChunk } from './quantize-chunk.ts';
+import { countSaturated, type SaturatedCounts } from './saturation.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import type { RecordSpan } from './timeline.ts';
 
@@ -17,6 +18,8 @@ export interface Work {
   readonly writer: TensorOutput;
   /** Tensors that `writer` has already. */
   readonly written: readonly PlannedTensor[];
+  /** Is told what is cut off, before the tensor's last rows are written. */
+  readonly saturated: SaturatedCounts;
   readonly gpu: Gpu;
   readonly chunkBytes?: number;
   /** As `Prepared.strict`. */
@@ -72,7 +75,7 @@ export async function writeTensors(work: Work): Promise<void> {
 
 /** The arrays of a chunk as the output holds them. @throws NonFiniteError */
 async function convert(
-  { gpu, strict }: Work,
+  { gpu, strict, saturated }: Work,
   chunk: Chunk,
   arrays: Uint8Array[],
   signal: AbortSignal,
@@ -81,7 +84,13 @@ async function convert(
   if (weight.kind === 'quantized') checkScales(chunk, weight.format, arrays, weight.shape[1]);
   if (weight.kind !== 'dense') return arrays;
   const [bytes] = arrays as [Uint8Array];
-  if (target) return quantizeChunk(gpu, chunk, weight.info, target, bytes, signal);
+  if (target) {
+    const quantized = await quantizeChunk(gpu, chunk, weight.info, target, bytes, signal);
+    const { name } = chunk.tensor;
+    const count = countSaturated(target, weight.info, bytes, quantized);
+    if (count > 0) saturated.set(name, (saturated.get(name) ?? 0) + count);
+    return quantized;
+  }
   checkFinite(chunk, weight.info, bytes, strict);
   return gguf?.toF32 ? [new Uint8Array(decodeToF32(bytes, weight.info.type).buffer)] : arrays;
 }
