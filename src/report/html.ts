@@ -1,6 +1,14 @@
-import { figureText, bytesText as megabytes, percentsApart, signedPercent } from '../verify/figures.ts';
+import {
+  baselineOf,
+  figureText,
+  intervalText,
+  bytesText as megabytes,
+  percentsApart,
+  signedPercent,
+} from '../verify/figures.ts';
 import { SPEED_FOOTNOTE } from '../verify/report.ts';
 import type { Report } from '../verify/report-schema.ts';
+import type { Rate } from '../verify/speed.ts';
 import { drawSvg } from './draw.ts';
 import { plotsOf } from './plots.ts';
 import { STYLE } from './style.ts';
@@ -65,7 +73,7 @@ function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
       if (!rate) continue;
       tiles.push({
         figure: `${rate.ratio.toFixed(2)}x ${name}`,
-        label: `${rate.compressed.toFixed(1)} tokens/s, ${speed.rounds} rounds`,
+        label: rateLabel(rate, speed.rounds),
       });
     }
   }
@@ -78,6 +86,12 @@ function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
     );
   }
   return tiles;
+}
+
+function rateLabel(rate: Pick<Rate, 'f32' | 'f16' | 'compressed' | 'interval'>, rounds: number): string {
+  const { type, rate: dense } = baselineOf(rate);
+  const interval = intervalText(rate.interval);
+  return `${rate.compressed.toFixed(1)} tokens/s, ${rounds} rounds, ${type} ${dense.toFixed(1)}${interval && `; ${interval}`}`;
 }
 
 function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['accuracy']>): Tile[] {

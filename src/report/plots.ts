@@ -220,7 +220,7 @@ function ratios(report: Report): Plot | undefined {
   const what = { field: 'what', type: 'nominal', sort: null, title: null } as const;
   return {
     title: 'Speed-up on this device',
-    caption: `Against the faster of f32 and f16, with 95% intervals of paired rounds, ${roundsOf(report)}. Right of 1 is faster.`,
+    caption: `Against the faster of f32 and f16, with 95% intervals of paired rounds, ${roundsOf(report)}. Right of 1 is faster; an interval that holds 1 shows no clear difference.`,
     spec: {
       width: WIDTH,
       height: 40 * values.length,

@@ -24,5 +24,20 @@ export function percentsApart(a: number, b: number): [string, string] {
 export const figureText = (value: number, digits: number): string =>
   value >= 1e6 ? value.toExponential(2) : value.toFixed(digits);
 
+/** A ratio or the like, in three digits. */
+export const shortText = (value: number): string => String(Number(value.toPrecision(3)));
+
+/** What a speed-up adds to its ratio: the interval, and whether it leaves open which of both is faster. */
+export function intervalText(interval: readonly [number, number] | null): string {
+  if (!interval) return '';
+  const [low, high] = interval;
+  const open = low <= 1 && high >= 1 ? ', no clear difference' : '';
+  return `95%: ${low.toFixed(2)} to ${high.toFixed(2)}${open}`;
+}
+
+/** Which of the dense models is the faster, with its rate: what the ratio is against. */
+export const baselineOf = ({ f32, f16 }: { readonly f32: number; readonly f16: number | null }) =>
+  f16 !== null && f16 > f32 ? ({ type: 'f16', rate: f16 } as const) : ({ type: 'f32', rate: f32 } as const);
+
 export const bytesText = (n: number): string =>
   n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`;

@@ -12,7 +12,9 @@ const RateSchema = v.object({
     finite('The same with those matrices stored in f16, where arithmetic stays f32; null: see the notes'),
   ),
   compressed: finite('The same of the compressed model'),
-  ratio: finite('Time of the faster dense model divided by the compressed one; above 1 is faster'),
+  ratio: finite(
+    'Tokens per second of the compressed model divided by those of the faster of f32 and f16; above 1 is faster',
+  ),
   interval: v.nullable(
     described(
       v.tuple([v.number(), v.number()]),

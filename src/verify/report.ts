@@ -1,4 +1,12 @@
-import { bytesText, figureText, percentsApart, percentText, signedPercent } from './figures.ts';
+import {
+  baselineOf,
+  bytesText,
+  figureText,
+  intervalText,
+  percentsApart,
+  percentText,
+  signedPercent,
+} from './figures.ts';
 import type { Report } from './report-schema.ts';
 
 export { passes } from './checks.ts';
@@ -46,7 +54,7 @@ export function reportMarkdown(report: Report): string {
 
 /** What the speeds are of, for whoever reads the figures. */
 export const SPEED_FOOTNOTE =
-  'Speed: the faster of f32 and f16 against compressed; f16 means matrices stored in f16, arithmetic is f32 everywhere. Prefill takes the prompt in at once; decoding writes behind it, tokens chosen on the GPU and read back, timed from the first token to the last.';
+  'Speed: medians over the rounds, and their ratio with an interval over paired rounds; the faster of f32 and f16 against compressed; f16 means matrices stored in f16, arithmetic is f32 everywhere. Prefill takes the prompt in at once; decoding writes behind it, tokens chosen on the GPU and read back, timed from the first token to the last.';
 
 const roundsLine = (
   what: string,
@@ -118,13 +126,12 @@ const changeText = (original: number, compressed: number | null): string =>
 const speedRows = (label: string, { prefill, decode }: Rates): string[] =>
   Object.entries({ prefill, decode }).flatMap(([name, rate]) => (rate ? [rateRow(`${label}${name}`, rate)] : []));
 
-const rateRow = (name: string, { f32, f16, compressed, ratio, interval }: Rate): string =>
-  row(
-    `${name}, tokens/s`,
-    Math.max(f32, f16 ?? 0).toFixed(1),
-    compressed.toFixed(1),
-    `${ratio.toFixed(2)}x${interval ? ` (95%: ${interval[0].toFixed(2)} to ${interval[1].toFixed(2)})` : ''}`,
-  );
+function rateRow(name: string, rate: Rate): string {
+  const { type, rate: dense } = baselineOf(rate);
+  const interval = intervalText(rate.interval);
+  const note = `${rate.ratio.toFixed(2)}x${interval && ` (${interval})`}`;
+  return row(`${name}, tokens/s`, `${type} ${dense.toFixed(1)}`, rate.compressed.toFixed(1), note);
+}
 
 function gateLines(gate: NonNullable<Report['gate']>): string[] {
   const { increase } = gate;

@@ -1,7 +1,7 @@
 import { checkCancelled } from '../files/cancel.ts';
 import type { Decoder } from '../graph/decoder.ts';
 import { generate } from '../graph/generate.ts';
-import { bootstrapInterval, MIN_INTERVAL_VALUES, median } from './statistics.ts';
+import { bootstrap, MIN_INTERVAL_VALUES, median } from './statistics.ts';
 
 /** How much is timed. */
 export interface SpeedOptions {
@@ -26,9 +26,9 @@ export interface Rate {
   readonly f32: number;
   readonly f16: number | null;
   readonly compressed: number;
-  /** Time of the fastest dense model (f16 where there is one) divided by the compressed model's: above 1 is faster. */
+  /** `compressed` divided by the larger of `f32` and `f16`: above 1 is faster. */
   readonly ratio: number;
-  /** 95% bootstrap interval of the ratio, from paired rounds; null where there are too few. */
+  /** 95% bootstrap interval of the ratio, over paired rounds; null where there are too few. */
   readonly interval: readonly [number, number] | null;
 }
 
@@ -119,15 +119,18 @@ async function timeDecoding(
   return secondsSince(start);
 }
 
-function rate(seconds: Record<'f32' | 'f16' | 'compressed', number[]>, tokens: number): Rate {
+/** Rates from the seconds that each model took in each round. */
+export function rate(seconds: Record<'f32' | 'f16' | 'compressed', readonly number[]>, tokens: number): Rate {
   const useF16 = seconds.f16.length > 0 && median(seconds.f16) < median(seconds.f32);
   const dense = useF16 ? seconds.f16 : seconds.f32;
-  const ratios = dense.map((d, i) => d / seconds.compressed[i]!);
+  const medianOf = (values: readonly number[], rounds: readonly number[]) => median(rounds.map((i) => values[i]!));
+  // Of medians, as the rates are: the median of the rounds' own ratios can be on the other side of 1.
+  const ratioOf = (rounds: readonly number[]) => medianOf(dense, rounds) / medianOf(seconds.compressed, rounds);
   return {
     f32: tokens / median(seconds.f32),
     f16: seconds.f16.length > 0 ? tokens / median(seconds.f16) : null,
     compressed: tokens / median(seconds.compressed),
-    ratio: median(ratios),
-    interval: ratios.length < MIN_INTERVAL_VALUES ? null : bootstrapInterval(ratios),
+    ratio: ratioOf([...dense.keys()]),
+    interval: dense.length < MIN_INTERVAL_VALUES ? null : bootstrap(dense.length, ratioOf),
   };
 }

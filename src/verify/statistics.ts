@@ -28,13 +28,16 @@ const RESAMPLES = 2000;
 export const MIN_INTERVAL_VALUES = 6;
 
 /**
- * 95% percentile bootstrap interval of the median (Efron & Tibshirani, An Introduction to the Bootstrap, chapter 13).
- * The same values give the same interval.
+ * 95% percentile bootstrap interval of what `statistic` makes of `n` observations (Efron & Tibshirani, An Introduction to the Bootstrap,
+ * chapter 13); it gets the numbers of those that were drawn, so that several series are drawn together. The same statistic gives the same interval.
  */
-export function bootstrapInterval(values: readonly number[]): [number, number] {
-  const n = values.length;
-  const medians = Array.from({ length: RESAMPLES }, (_, i) =>
-    median(Array.from({ length: n }, (_, j) => values[Math.floor(randomUniform(i, j) * n)]!)),
+export function bootstrap(n: number, statistic: (drawn: readonly number[]) => number): [number, number] {
+  const found = Array.from({ length: RESAMPLES }, (_, i) =>
+    statistic(Array.from({ length: n }, (_, j) => Math.floor(randomUniform(i, j) * n))),
   );
-  return [quantile(medians, 0.025), quantile(medians, 0.975)];
+  return [quantile(found, 0.025), quantile(found, 0.975)];
 }
+
+/** 95% bootstrap interval of the median. */
+export const bootstrapInterval = (values: readonly number[]): [number, number] =>
+  bootstrap(values.length, (drawn) => median(drawn.map((i) => values[i]!)));
