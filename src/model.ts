@@ -105,7 +105,7 @@ export function promptTokensOf(source: ModelSource, prompt: string): number[] {
  * The tokens that a model answers a conversation from. Special tokens that messages write out count as such, as the template's do.
  * @throws ModelError without a tokenizer or a template, or where that fails; ArgumentError where it refuses the conversation
  */
-export function chatTokensOf(source: ModelSource, messages: readonly ChatMessage[]): number[] {
+export async function chatTokensOf(source: ModelSource, messages: readonly ChatMessage[]): Promise<number[]> {
   const { chatTemplate, checkpoint } = source;
   const tokenizer = tokenizerOf(source);
   if (!chatTemplate) {
@@ -114,7 +114,7 @@ export function chatTokensOf(source: ModelSource, messages: readonly ChatMessage
     );
   }
   // What starts a text is the template's to write.
-  return tokenizer.encode(chatTemplate.render(messages), { addSpecial: false });
+  return tokenizer.encode(await chatTemplate.render(messages), { addSpecial: false });
 }
 
 function tokenizerOf({ checkpoint, tokenizer }: ModelSource): Tokenizer {
@@ -191,7 +191,7 @@ export class Model implements ModelSource {
     messages: readonly ChatMessage[],
     options: TextOptions = {},
   ): AsyncGenerator<string, Generation, undefined> {
-    return yield* this.#write(chatTokensOf(this, messages), options);
+    return yield* this.#write(await chatTokensOf(this, messages), options);
   }
 
   async *#write(promptTokens: readonly number[], options: TextOptions): AsyncGenerator<string, Generation, undefined> {

@@ -5,7 +5,7 @@ import type { ShaderSource } from '../src/gpu/shader-source.ts';
 const SHADERS = resolve(import.meta.dirname, '../shaders');
 const INCLUDE = /^\s*\/\/\s*#include\s+"([^"]+)"\s*$/;
 
-/** Reads a shader, expands its `// #include "file"` comments (each file once) and maps every line to its origin. */
+/** Reads a shader, expands its `// #include "file"` comments (each file once), drops the others and maps every line to its origin. */
 export function readShader(path: string): ShaderSource & { paths: string[] } {
   const files: string[] = [];
   const paths: string[] = [];
@@ -28,7 +28,10 @@ export function readShader(path: string): ShaderSource & { paths: string[] } {
         expand(join(dirname(file), include[1]!), `${files[index]}:${i + 1}`);
         continue;
       }
-      code.push(line);
+      // Comments and indentation stay in the sources: they are half of what a page would load.
+      const bare = line.replace(/\s*\/\/.*$/, '').trim();
+      if (bare === '') continue;
+      code.push(bare);
       lines.push(index, i + 1);
     }
   };

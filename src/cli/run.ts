@@ -70,7 +70,7 @@ export async function runModel(
   // Before the GPU is opened: most mistakes show here.
   const source = await readModel(await openInput(model), { signal });
   try {
-    const prompted = (options.chat ? chatTokensOf(source, messages) : promptTokensOf(source, prompt)).length;
+    const prompted = (options.chat ? await chatTokensOf(source, messages) : promptTokensOf(source, prompt)).length;
     if (!options.chat && source.chatTemplate) {
       console.error('The model has a chat template: with --chat the prompt would be a message.');
     }

@@ -1,6 +1,6 @@
 import { ArgumentError, ModelError } from '../errors.ts';
 import { quote, reason } from '../files/text.ts';
-import { BoundedTemplate } from './bounded-jinja.ts';
+import type { BoundedTemplate } from './bounded-jinja.ts';
 
 /** One turn of a conversation. Most templates know `system`, `user` and `assistant`. */
 export interface ChatMessage {
@@ -42,9 +42,9 @@ export class ChatTemplate {
    * The conversation as text, special tokens written out, up to where the assistant's answer begins.
    * @throws ArgumentError where the template refuses the conversation, ModelError where it fails
    */
-  render(messages: readonly ChatMessage[], now: Date = new Date()): string {
+  async render(messages: readonly ChatMessage[], now: Date = new Date()): Promise<string> {
     if (messages.length === 0) throw new ArgumentError('There are no messages to answer.');
-    const template = this.#compile();
+    const template = await this.#compile();
     try {
       return template.render({
         ...this.#tokens,
@@ -63,8 +63,10 @@ export class ChatTemplate {
     }
   }
 
-  #compile(): BoundedTemplate {
+  async #compile(): Promise<BoundedTemplate> {
     const source = this.#source();
+    // Apart from the rest, since most pages never need it.
+    const { BoundedTemplate } = await import('./bounded-jinja.ts');
     try {
       this.#template ??= new BoundedTemplate(source);
       return this.#template;

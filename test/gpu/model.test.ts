@@ -70,7 +70,7 @@ test('a conversation is answered from what the chat template makes of it, specia
   for await (const piece of chatty.chat(messages, { maxTokens: 5 })) pieces.push(piece);
   const encode = (text: string) => chatty.tokenizer!.encode(text);
   const promptTokens = [0, ...encode('system: Be brief.\n'), 0, ...encode(`user: ${PROMPT}\nassistant:`)];
-  expect(chatTokensOf(chatty, messages)).toEqual(promptTokens);
+  expect(await chatTokensOf(chatty, messages)).toEqual(promptTokens);
   const same = await chatty.complete(`<|endoftext|>system: Be brief.\n<|endoftext|>user: ${PROMPT}\nassistant:`, {
     maxTokens: 5,
   });
@@ -88,13 +88,15 @@ test('a file of its own overrides the template; one that is broken only matters 
     return source;
   };
   const own = await read('from the file: {{ messages[0].content }}');
-  expect(chatTokensOf(own, messages)).toEqual(promptTokensOf(own, `from the file: ${PROMPT}`));
+  expect(await chatTokensOf(own, messages)).toEqual(promptTokensOf(own, `from the file: ${PROMPT}`));
   const config2 = await read(undefined);
-  expect(chatTokensOf(config2, messages)).toEqual(promptTokensOf(config2, 'from the config'));
+  expect(await chatTokensOf(config2, messages)).toEqual(promptTokensOf(config2, 'from the config'));
   const broken = await read('{% for %}');
   expect(promptTokensOf(broken, PROMPT).length).toBeGreaterThan(0);
-  expect(() => chatTokensOf(broken, messages)).toThrow('changed/chat_template.jinja: the chat template is no Jinja');
-  expect(() => chatTokensOf(model, messages)).toThrow('models/union-7m: there is no chat template');
+  await expect(chatTokensOf(broken, messages)).rejects.toThrow(
+    'changed/chat_template.jinja: the chat template is no Jinja',
+  );
+  await expect(chatTokensOf(model, messages)).rejects.toThrow('models/union-7m: there is no chat template');
   await expect(model.chat(messages).next()).rejects.toThrow(ModelError);
 });
 

@@ -21,54 +21,54 @@ const bracketed = `{%- if messages[0].role == 'system' %}{%- set system = messag
 {%- endfor %}`;
 
 describe('rendering', () => {
-  test('turns with names, up to the answer', () => {
-    expect(new ChatTemplate(chatml, 'x').render(talk)).toBe(
+  test('turns with names, up to the answer', async () => {
+    expect(await new ChatTemplate(chatml, 'x').render(talk)).toBe(
       '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHello!<|im_end|>\n' +
         '<|im_start|>assistant\nHi.<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n',
     );
   });
 
-  test('special tokens by name, slices, filters and loops', () => {
+  test('special tokens by name, slices, filters and loops', async () => {
     const template = new ChatTemplate(bracketed, 'x', { bos_token: '<s>', eos_token: '</s>' });
-    expect(template.render(talk)).toBe('<s>[INST] Be brief.\n\nHello! [/INST] Hi.</s>[INST] Bye [/INST]');
-    expect(template.render(talk.slice(1, 2))).toBe('<s>[INST] Hello! [/INST]');
+    expect(await template.render(talk)).toBe('<s>[INST] Be brief.\n\nHello! [/INST] Hi.</s>[INST] Bye [/INST]');
+    expect(await template.render(talk.slice(1, 2))).toBe('<s>[INST] Hello! [/INST]');
   });
 
-  test('the day, where a template writes it', () => {
+  test('the day, where a template writes it', async () => {
     const dated = new ChatTemplate("{{ strftime_now('%d %b %Y, %A %H:%M 100%%') }}", 'x');
-    expect(dated.render(talk, new Date(2024, 6, 4, 9, 5))).toBe('04 Jul 2024, Thursday 09:05 100%');
+    expect(await dated.render(talk, new Date(2024, 6, 4, 9, 5))).toBe('04 Jul 2024, Thursday 09:05 100%');
   });
 
-  test('a conversation that it refuses is the caller’s to change', () => {
+  test('a conversation that it refuses is the caller’s to change', async () => {
     const template = new ChatTemplate(bracketed, 'a/chat_template.jinja');
     const twice = [talk[1]!, talk[1]!];
-    expect(() => template.render(twice)).toThrow(ArgumentError);
-    expect(() => template.render(twice)).toThrow(
+    await expect(template.render(twice)).rejects.toThrow(ArgumentError);
+    await expect(template.render(twice)).rejects.toThrow(
       'a/chat_template.jinja: the chat template refuses the conversation: "Roles must alternate".',
     );
-    expect(() => template.render([])).toThrow(ArgumentError);
+    await expect(template.render([])).rejects.toThrow(ArgumentError);
   });
 });
 
 describe('where it comes from', () => {
-  const render = (files: Parameters<typeof findChatTemplate>[0]) => findChatTemplate(files, 'folder')?.render(talk);
+  const render = (files: Parameters<typeof findChatTemplate>[0]) => findChatTemplate(files, 'folder')!.render(talk);
 
-  test('a file of its own, then the others; none is no mistake', () => {
+  test('a file of its own, then the others; none is no mistake', async () => {
     const tokenizerConfig = { chat_template: 'config {{ bos_token }}', bos_token: { content: '<s>' } };
-    expect(render({ tokenizerConfig })).toBe('config <s>');
-    expect(render({ tokenizerConfig, json: { chat_template: 'json' } })).toBe('json');
-    expect(render({ tokenizerConfig, json: {}, jinja: 'jinja {{ bos_token }}' })).toBe('jinja <s>');
+    expect(await render({ tokenizerConfig })).toBe('config <s>');
+    expect(await render({ tokenizerConfig, json: { chat_template: 'json' } })).toBe('json');
+    expect(await render({ tokenizerConfig, json: {}, jinja: 'jinja {{ bos_token }}' })).toBe('jinja <s>');
     expect(findChatTemplate({}, 'folder')).toBeUndefined();
     expect(findChatTemplate({ tokenizerConfig: { chat_template: null } }, 'folder')).toBeUndefined();
   });
 
-  test('of several, the one called default', () => {
+  test('of several, the one called default', async () => {
     const tool = { name: 'tool_use', template: 'tools' };
     const list = (...entries: unknown[]) => ({ tokenizerConfig: { chat_template: entries } });
-    expect(render(list(tool, { name: 'default', template: 'plain' }))).toBe('plain');
-    expect(render(list(tool))).toBe('tools');
-    expect(() => render(list(tool, tool))).toThrow('folder/tokenizer_config.json: none of the templates');
-    expect(() => render({ tokenizerConfig: { chat_template: 7 } })).toThrow(ModelError);
+    expect(await render(list(tool, { name: 'default', template: 'plain' }))).toBe('plain');
+    expect(await render(list(tool))).toBe('tools');
+    await expect(render(list(tool, tool))).rejects.toThrow('folder/tokenizer_config.json: none of the templates');
+    await expect(render({ tokenizerConfig: { chat_template: 7 } })).rejects.toThrow(ModelError);
   });
 });
 
@@ -92,14 +92,14 @@ describe('hostile templates end with a named error', () => {
     ['a template without end', 'x'.repeat(300000)],
     ['a huge indent', "{{ 'a\nb' | indent(width=500000000) }}"],
   ];
-  test.each(cases)('%s', (_, source) => {
-    expect(() => new ChatTemplate(source, 'x').render(talk)).toThrow(ModelError);
+  test.each(cases)('%s', async (_, source) => {
+    await expect(new ChatTemplate(source, 'x').render(talk)).rejects.toThrow(ModelError);
   });
 
-  test('and reach nothing of ours', () => {
+  test('and reach nothing of ours', async () => {
     for (const name of ['constructor', '__proto__', 'process', 'globalThis', 'toString']) {
-      expect(new ChatTemplate(`{{ ${name} is defined }}`, 'x').render(talk)).toBe('false');
-      expect(new ChatTemplate(`{{ messages.${name} is defined }}`, 'x').render(talk)).toBe('false');
+      expect(await new ChatTemplate(`{{ ${name} is defined }}`, 'x').render(talk)).toBe('false');
+      expect(await new ChatTemplate(`{{ messages.${name} is defined }}`, 'x').render(talk)).toBe('false');
     }
   });
 });
