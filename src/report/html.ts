@@ -1,10 +1,13 @@
 import {
   baselineOf,
   figureText,
+  increaseIntervalText,
   intervalText,
   bytesText as megabytes,
   percentsApart,
+  shortText,
   signedPercent,
+  sizeChange,
 } from '../verify/figures.ts';
 import { SPEED_FOOTNOTE } from '../verify/report.ts';
 import type { Report } from '../verify/report-schema.ts';
@@ -15,7 +18,7 @@ import { STYLE } from './style.ts';
 
 /** A report as one HTML page that needs no other file and no script: figures, plots, tables, and the JSON itself. */
 export async function reportHtml(report: Report): Promise<string> {
-  const { model, device, gate, notes } = report;
+  const { model, device, accuracy, gate, notes } = report;
   const title = escapeHtml(model.compressed ?? model.original);
   const plots = await Promise.all(
     plotsOf(report).map(
@@ -37,7 +40,7 @@ export async function reportHtml(report: Report): Promise<string> {
 <p>${model.compressed === null ? 'scored' : `compressed from ${escapeHtml(model.original)}, measured`} on
 ${escapeHtml(device.name)}${device.software ? ', a software device: it computes on the CPU' : ''}</p>
 </header>
-${gate ? gateBanner(gate) : ''}${failedChecks(report)}
+${gate ? gateBanner(gate, accuracy) : ''}${failedChecks(report)}
 <section class="tiles">${tilesOf(report).map(tile).join('')}</section>
 ${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}
 <main>${plots.join('\n')}</main>
@@ -61,9 +64,10 @@ const tile = ({ figure, label, bad }: Tile) =>
 
 function tilesOf({ model, size, accuracy, kernels, speed }: Report): Tile[] {
   const tiles: Tile[] = [];
-  if (model.compressed !== null) {
+  const change = sizeChange(size.original, size.compressed);
+  if (model.compressed !== null && change) {
     tiles.push({
-      figure: `${(size.original / Math.max(1, size.compressed)).toFixed(2)}x smaller`,
+      figure: change,
       label: `${megabytes(size.original)} to ${megabytes(size.compressed)}, ${size.bitsPerWeight.all.toFixed(2)} bits per weight`,
     });
   }
@@ -94,13 +98,20 @@ function rateLabel(rate: Pick<Rate, 'f32' | 'f16' | 'compressed' | 'interval'>, 
   return `${rate.compressed.toFixed(1)} tokens/s, ${rounds} rounds, ${type} ${dense.toFixed(1)}${interval && `; ${interval}`}`;
 }
 
-function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['accuracy']>): Tile[] {
-  const { original, compressed, control } = perplexity;
+function accuracyTiles({
+  perplexity,
+  increaseInterval,
+  control,
+  kl,
+  top1Agreement,
+}: NonNullable<Report['accuracy']>): Tile[] {
+  const { original, compressed } = perplexity;
+  const interval = increaseIntervalText(increaseInterval);
   const tiles: Tile[] = [];
   if (compressed === null) return [{ figure: figureText(original, 3), label: 'perplexity' }];
   tiles.push({
     figure: signedPercent(compressed / original - 1),
-    label: `perplexity, ${figureText(original, 3)} to ${figureText(compressed, 3)}`,
+    label: `perplexity, ${figureText(original, 3)} to ${figureText(compressed, 3)}${interval && `; ${interval}`}`,
   });
   if (top1Agreement !== null && kl) {
     tiles.push({
@@ -108,18 +119,25 @@ function accuracyTiles({ perplexity, kl, top1Agreement }: NonNullable<Report['ac
       label: `same first choice; KL ${kl.mean.toExponential(2)} nats per token`,
     });
   }
-  if (control !== null) {
+  if (control) {
     tiles.push({
-      figure: `${figureText(control / original, 0)}x`,
-      label: 'perplexity of the shuffled control, which has to fail',
+      figure: `${shortText(control.ratio)}x`,
+      label: `perplexity of the shuffled control on ${control.windows} x ${control.window} tokens, which has to fail`,
     });
   }
   return tiles;
 }
 
-function gateBanner({ passed, increase, maxPerplexityIncrease, costliest }: NonNullable<Report['gate']>): string {
+function gateBanner(
+  { passed, increase, maxPerplexityIncrease, costliest }: NonNullable<Report['gate']>,
+  accuracy: Report['accuracy'],
+): string {
+  const interval = increaseIntervalText(accuracy?.increaseInterval ?? null);
   const [change, most] = percentsApart(increase ?? 0, maxPerplexityIncrease);
-  const found = increase === null ? 'there is no perplexity to compare' : `perplexity changed by ${change}`;
+  const found =
+    increase === null
+      ? 'there is no perplexity to compare'
+      : `perplexity changed by ${change}${interval && ` (${interval})`}`;
   const advice = passed
     ? ''
     : `<ul>${costliest
@@ -140,7 +158,7 @@ function failedChecks({ checks }: Report): string {
 }
 
 function checkTable({ checks }: Report): string {
-  const text = (value: number | null) => (value === null ? 'not finite' : String(Number(value.toPrecision(3))));
+  const text = (value: number | null) => (value === null ? 'not finite' : shortText(value));
   const rows = checks.map(
     ({ name, measured, bound, threshold, passed }) =>
       `<tr><td>${name}</td><td>${text(measured)}</td><td>${bound} ${text(threshold)}</td><td>${passed ? 'passed' : 'failed'}</td></tr>`,

@@ -1,4 +1,5 @@
 import type { TopLevelSpec } from 'vega-lite';
+import { shortText } from '../verify/figures.ts';
 import type { Report } from '../verify/report-schema.ts';
 
 /** A figure of the page. */
@@ -125,20 +126,22 @@ function sensitivity({ accuracy }: Report): Plot | undefined {
 
 function perplexity({ accuracy }: Report): Plot | undefined {
   if (!accuracy) return undefined;
+  const { control } = accuracy;
+  const shuffled = `control: rows shuffled${control ? `, ${shortText(control.ratio)}x` : ''}`;
   const values = Object.entries(accuracy.perplexity).flatMap(([which, value]) =>
-    value === null
-      ? []
-      : [{ which: which === 'control' ? 'control: rows shuffled' : which, value, label: value.toPrecision(5) }],
+    value === null ? [] : [{ which: which === 'control' ? shuffled : which, value, label: value.toPrecision(5) }],
   );
   return {
     title: 'Perplexity',
-    caption: 'On held-out text, lower is better. The control has the same values in the wrong order and has to fail.',
+    caption:
+      'On held-out text, lower is better. The control has the same values in the wrong order and has to fail; its factor is against the original on the same part of the text.',
     spec: {
       width: WIDTH,
       height: 40 * values.length,
       data: { values },
       encoding: {
-        y: { field: 'which', type: 'nominal', sort: null, title: null },
+        // Names are cut off at 180 pixels otherwise.
+        y: { field: 'which', type: 'nominal', sort: null, title: null, axis: { labelLimit: 300 } },
         x: {
           field: 'value',
           type: 'quantitative',

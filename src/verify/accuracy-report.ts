@@ -13,7 +13,7 @@ import { type ControlMaker, shuffledRows } from './shuffle-control.ts';
 import type { BeginStage } from './stages.ts';
 import { StreamState } from './stream-state.ts';
 import type { Stream } from './streams.ts';
-import { LogitsError, summarizeScores, throwIfNonFinite } from './summarize-scores.ts';
+import { increaseInterval, LogitsError, summarizeScores, throwIfNonFinite } from './summarize-scores.ts';
 
 type AccuracyReport = NonNullable<Report['accuracy']>;
 
@@ -124,6 +124,9 @@ function runsOf({ streams, passes, slices }: BlockPlan): number {
   return runs;
 }
 
+/** How much of the text a stream has. */
+const sizeOf = ({ a: { stream } }: ScoreJob) => ({ windows: stream.windows.length, window: stream.windows[0]!.length });
+
 interface Jobs {
   readonly main: ScoreJob;
   readonly controlled: ScoreJob | undefined;
@@ -154,6 +157,8 @@ function summarize(
       accuracy: {
         ...windows,
         perplexity: { original: perplexity.original, compressed: null, control: null },
+        increaseInterval: null,
+        control: null,
         kl: null,
         top1Agreement: null,
         sensitivity: [],
@@ -172,7 +177,7 @@ function summarize(
       return null;
     }
   };
-  const control = attempt(controlled);
+  const shuffled = attempt(controlled);
   // A token's score depends on those before it only, so that the start of a window has the scores that it has in the whole one.
   const few = controlled.a.stream.windows.map((tokens, i) => known[i]!.slice(0, tokens.length - 1));
   const ofFew = summarizeScores(few).perplexity.original;
@@ -181,9 +186,18 @@ function summarize(
     const mixed = attempt(job);
     return mixed === null ? [] : [{ layer, lossIncrease: Math.log(mixed) - Math.log(ofFew) }];
   });
+  const control = shuffled === null ? null : { ...sizeOf(controlled), original: ofFew, ratio: shuffled / ofFew };
   return {
-    accuracy: { ...windows, perplexity: { ...perplexity, control }, kl, top1Agreement, sensitivity },
-    controlRatio: control === null ? null : control / ofFew,
+    accuracy: {
+      ...windows,
+      perplexity: { ...perplexity, control: shuffled },
+      increaseInterval: increaseInterval(known),
+      control,
+      kl,
+      top1Agreement,
+      sensitivity,
+    },
+    controlRatio: control?.ratio ?? null,
     badLogits: 0,
   };
 }

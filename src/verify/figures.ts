@@ -24,6 +24,10 @@ export function percentsApart(a: number, b: number): [string, string] {
 export const figureText = (value: number, digits: number): string =>
   value >= 1e6 ? value.toExponential(2) : value.toFixed(digits);
 
+/** The interval of an increase of perplexity; empty where there is none. */
+export const increaseIntervalText = (interval: readonly [number, number] | null): string =>
+  interval ? `95%: ${signedPercent(interval[0])} to ${signedPercent(interval[1])}` : '';
+
 /** A ratio or the like, in three digits. */
 export const shortText = (value: number): string => String(Number(value.toPrecision(3)));
 
@@ -38,6 +42,13 @@ export function intervalText(interval: readonly [number, number] | null): string
 /** Which of the dense models is the faster, with its rate: what the ratio is against. */
 export const baselineOf = ({ f32, f16 }: { readonly f32: number; readonly f16: number | null }) =>
   f16 !== null && f16 > f32 ? ({ type: 'f16', rate: f16 } as const) : ({ type: 'f32', rate: f32 } as const);
+
+/** How much smaller or larger a model became; empty where there is nothing to compare. */
+export function sizeChange(original: number, compressed: number): string {
+  if (original === 0 || compressed === 0) return '';
+  const smaller = original >= compressed;
+  return `${(smaller ? original / compressed : compressed / original).toFixed(2)}x ${smaller ? 'smaller' : 'larger'}`;
+}
 
 export const bytesText = (n: number): string =>
   n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`;

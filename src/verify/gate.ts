@@ -1,8 +1,10 @@
 import type { Graph } from '../graph/graph.ts';
 import { denseFormatOf } from '../passes/stored-weight.ts';
+import { percentText } from './figures.ts';
 import { nextFormat } from './next-format.ts';
 import type { Report } from './report-schema.ts';
 import type { WeightPair } from './sizes.ts';
+import { MIN_INTERVAL_VALUES } from './statistics.ts';
 
 type Gate = NonNullable<Report['gate']>;
 type Sensitivity = NonNullable<Report['accuracy']>['sensitivity'];
@@ -28,6 +30,17 @@ export function judge(
     passed: increase !== null && increase <= most,
     costliest: costliest(accuracy?.sensitivity ?? [], tensors, pairs, graph),
   };
+}
+
+/** A note where the text is too short for what a gate asks: noise alone can then pass or fail it. Undefined where it is long enough. */
+export function noiseNote({ maxPerplexityIncrease: most }: Gate, accuracy: Report['accuracy']): string | undefined {
+  if (!accuracy) return undefined;
+  const { windows, increaseInterval: interval } = accuracy;
+  const found = interval
+    ? `the 95% interval of the increase of perplexity is ${percentText(interval[1] - interval[0])} wide, the gate allows ${percentText(most)}`
+    : `no interval can be made of ${windows}, it takes ${MIN_INTERVAL_VALUES}`;
+  if (interval && interval[1] - interval[0] <= Math.abs(most)) return undefined;
+  return `Too few windows for this gate: ${found}. Chance can decide it; score more of the text (--windows), or a longer one.`;
 }
 
 /**

@@ -90,9 +90,28 @@ const AccuracySchema = v.object({
     original: finite('exp of the mean negative natural-log likelihood a token; 1e299 also stands for what is larger'),
     compressed: v.nullable(finite('The same of the compressed model')),
     control: v.nullable(
-      finite('The same of the compressed model with the rows of its matrices shuffled, which has to be far worse'),
+      finite(
+        'The same of the compressed model with the rows of its matrices shuffled, on the windows that `control` names; has to be far worse',
+      ),
     ),
   }),
+  increaseInterval: v.nullable(
+    described(
+      v.tuple([v.number(), v.number()]),
+      '95% bootstrap interval of the increase of perplexity, as a fraction, over windows, of which each is drawn for both models; null with one model or fewer than 6 windows',
+    ),
+  ),
+  control: v.nullable(
+    described(
+      v.object({
+        windows: count('Its windows, from the first on'),
+        window: count('Tokens of each, from the first on'),
+        original: finite('Perplexity of the original on the same tokens'),
+        ratio: finite('Perplexity of the control divided by that: what the check of this name measures'),
+      }),
+      'What the control is held to: it runs a part of the text. Null where it was not measured',
+    ),
+  ),
   kl: v.nullable(
     v.object({
       mean: finite('KL(original ‖ compressed) in nats a token'),

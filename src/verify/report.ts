@@ -2,10 +2,13 @@ import {
   baselineOf,
   bytesText,
   figureText,
+  increaseIntervalText,
   intervalText,
   percentsApart,
   percentText,
+  shortText,
   signedPercent,
+  sizeChange,
 } from './figures.ts';
 import type { Report } from './report-schema.ts';
 
@@ -25,6 +28,26 @@ export function reportMarkdown(report: Report): string {
     '',
     `On ${device.name}${device.software ? ' (software: computes on the CPU)' : ''}.`,
     '',
+    ...(model.compressed === null ? singleRows(report) : pairRows(report)),
+  ];
+  if (kernels && kernels.nonFinite.length > 0) lines.push('', `NaN or infinite: ${kernels.nonFinite.join(', ')}.`);
+  lines.push(...badWeightLines(size), ...checkLines(checks));
+  if (speed) lines.push('', SPEED_FOOTNOTE);
+  if (speed?.prefill) lines.push('', roundsLine('Speed', speed));
+  if (speed?.stack) {
+    const { model: what, format } = speed.stack;
+    lines.push('', `${roundsLine('1B layers', speed.stack)} They are ${what}; compressed is ${format}.`);
+  }
+  if (gate) lines.push('', ...gateLines(gate, accuracy));
+  for (const note of report.notes) lines.push('', `Note: ${note}`);
+  lines.push('', `Memory, estimated: GPU ${bytes(memory.gpu.peak)}, host ${bytes(memory.host)}.`);
+  if (accuracy && accuracy.sensitivity.length > 0) lines.push('', ...sensitivityLines(accuracy.sensitivity));
+  lines.push(...tensorLines(size));
+  return `${lines.join('\n')}\n`;
+}
+
+function pairRows({ size, accuracy, speed, kernels }: Report): string[] {
+  const rows = [
     '| | original | compressed | |',
     '|---|---:|---:|---:|',
     ...sizeRows(size),
@@ -34,22 +57,24 @@ export function reportMarkdown(report: Report): string {
   ];
   if (kernels) {
     const error = kernels.maxRelativeError?.toExponential(1) ?? '';
-    lines.push(`| kernels against f64 | | ${error} | ${kernels.nonFinite.length} not finite |`);
+    rows.push(row('kernels against f64', '', error, `${kernels.nonFinite.length} not finite`));
   }
-  if (kernels && kernels.nonFinite.length > 0) lines.push('', `NaN or infinite: ${kernels.nonFinite.join(', ')}.`);
-  lines.push(...badWeightLines(size), ...checkLines(checks));
-  if (speed) lines.push('', SPEED_FOOTNOTE);
-  if (speed?.prefill) lines.push('', roundsLine('Speed', speed));
-  if (speed?.stack) {
-    const { model: what, format } = speed.stack;
-    lines.push('', `${roundsLine('1B layers', speed.stack)} They are ${what}; compressed is ${format}.`);
+  return rows;
+}
+
+/** What there is to say of one model. */
+function singleRows({ size, accuracy }: Report): string[] {
+  const rows: [string, string][] = [
+    ['size', bytes(size.original)],
+    ['files', bytes(size.files.original)],
+    ['on the GPU', bytes(size.onGpu.original)],
+  ];
+  if (size.tensors.length > 0) {
+    const { all, withoutEmbeddings } = size.bitsPerWeight;
+    rows.push(['bits per weight', `${all.toFixed(2)} (${withoutEmbeddings.toFixed(2)} without embeddings)`]);
   }
-  if (gate) lines.push('', ...gateLines(gate));
-  for (const note of report.notes) lines.push('', `Note: ${note}`);
-  lines.push('', `Memory, estimated: GPU ${bytes(memory.gpu.peak)}, host ${bytes(memory.host)}.`);
-  if (accuracy && accuracy.sensitivity.length > 0) lines.push('', ...sensitivityLines(accuracy.sensitivity));
-  lines.push(...tensorLines(size));
-  return `${lines.join('\n')}\n`;
+  if (accuracy) rows.push(['perplexity', figureText(accuracy.perplexity.original, 4)]);
+  return ['| | |', '|---|---:|', ...rows.map(([name, value]) => `| ${name} | ${value} |`)];
 }
 
 /** What the speeds are of, for whoever reads the figures. */
@@ -79,7 +104,7 @@ function badWeightLines({ tensors }: Report['size']): string[] {
 }
 
 function checkLines(checks: Report['checks']): string[] {
-  const text = (value: number | null) => (value === null ? 'not finite' : String(Number(value.toPrecision(3))));
+  const text = (value: number | null) => (value === null ? 'not finite' : shortText(value));
   return [
     '',
     '| check | measured | allowed | |',
@@ -94,31 +119,41 @@ function checkLines(checks: Report['checks']): string[] {
 const row = (name: string, original: string, compressed: string, note: string) =>
   `| ${name} | ${original} | ${compressed} | ${note} |`;
 
-const sizeRows = ({ original, compressed, files, onGpu, bitsPerWeight }: Report['size']): string[] => [
-  row('size', bytes(original), bytes(compressed), `${(original / Math.max(1, compressed)).toFixed(2)}x smaller`),
+const sizeRows = ({ original, compressed, files, onGpu, bitsPerWeight, tensors }: Report['size']): string[] => [
+  row('size', bytes(original), bytes(compressed), sizeChange(original, compressed)),
   row('files', bytes(files.original), bytes(files.compressed), ''),
   row('on the GPU', bytes(onGpu.original), bytes(onGpu.compressed), ''),
-  row(
-    'bits per weight',
-    '',
-    bitsPerWeight.all.toFixed(2),
-    `${bitsPerWeight.withoutEmbeddings.toFixed(2)} without embeddings`,
-  ),
+  ...(tensors.length === 0
+    ? []
+    : [
+        row(
+          'bits per weight',
+          '',
+          bitsPerWeight.all.toFixed(2),
+          `${bitsPerWeight.withoutEmbeddings.toFixed(2)} without embeddings`,
+        ),
+      ]),
 ];
 
-function accuracyRows({ perplexity, kl, top1Agreement }: NonNullable<Report['accuracy']>): string[] {
-  const { original, compressed, control } = perplexity;
+function accuracyRows(accuracy: NonNullable<Report['accuracy']>): string[] {
+  const { perplexity, control, kl, top1Agreement } = accuracy;
+  const { original, compressed } = perplexity;
   const [a, b] = [original, compressed].map((value) => (value === null ? '' : figureText(value, 4)));
-  const rows = [row('perplexity', a!, b!, changeText(original, compressed))];
-  if (control !== null) {
-    rows.push(
-      row('control, rows shuffled', '', figureText(control, 1), `${figureText(control / original, 0)}x: has to fail`),
-    );
+  const rows = [row('perplexity', a!, b!, `${changeText(original, compressed)}${inBrackets(accuracy)}`)];
+  if (control && perplexity.control !== null) {
+    const [own, shuffled] = [control.original, perplexity.control].map((value) => figureText(value, 1));
+    const name = `control, rows shuffled, ${control.windows} x ${control.window} tokens`;
+    rows.push(row(name, own!, shuffled!, `${shortText(control.ratio)}x: has to fail`));
   }
   if (kl) rows.push(row('KL divergence, nats', '', kl.mean.toExponential(2), `p99 ${kl.p99.toExponential(2)}`));
   if (top1Agreement !== null) rows.push(row('same first choice', '', percentText(top1Agreement), ''));
   return rows;
 }
+
+const inBrackets = (accuracy: Report['accuracy']): string => {
+  const interval = increaseIntervalText(accuracy?.increaseInterval ?? null);
+  return interval && ` (${interval})`;
+};
 
 const changeText = (original: number, compressed: number | null): string =>
   compressed === null ? '' : signedPercent(compressed / original - 1);
@@ -133,11 +168,13 @@ function rateRow(name: string, rate: Rate): string {
   return row(`${name}, tokens/s`, `${type} ${dense.toFixed(1)}`, rate.compressed.toFixed(1), note);
 }
 
-function gateLines(gate: NonNullable<Report['gate']>): string[] {
+function gateLines(gate: NonNullable<Report['gate']>, accuracy: Report['accuracy']): string[] {
   const { increase } = gate;
   const [change, most] = percentsApart(increase ?? 0, gate.maxPerplexityIncrease);
   const found =
-    increase === null ? 'there is no perplexity to compare' : `perplexity ${increase >= 0 ? '+' : ''}${change}`;
+    increase === null
+      ? 'there is no perplexity to compare'
+      : `perplexity ${increase >= 0 ? '+' : ''}${change}${inBrackets(accuracy)}`;
   const lines = [`Gate: ${found}, of at most ${most}: ${gate.passed ? 'passed' : 'FAILED'}.`];
   if (gate.passed || gate.costliest.length === 0) return lines;
   const rows = gate.costliest.map(

@@ -1,6 +1,6 @@
 import { NonFiniteError } from '../errors.ts';
 import type { TokenScore } from './combine-scores.ts';
-import { mean, perplexityOf, quantile } from './statistics.ts';
+import { bootstrap, MIN_INTERVAL_VALUES, mean, perplexityOf, quantile } from './statistics.ts';
 
 /** What compression did to the predictions for a text. */
 export interface Accuracy {
@@ -41,6 +41,20 @@ export function throwIfNonFinite(
     `${name} gives NaN or infinite logits at token ${bad} of window ${window}. Check its weights with "compressa inspect".`,
     Math.max(1, nonFinite[0] + nonFinite[1]),
   );
+}
+
+/**
+ * 95% bootstrap interval of the increase of perplexity, as a fraction. Whole windows are drawn, since tokens of one depend on each other, and
+ * each with the scores of both models. Null where there are too few for an interval.
+ */
+export function increaseInterval(windows: readonly (readonly TokenScore[])[]): [number, number] | null {
+  if (windows.length < MIN_INTERVAL_VALUES) return null;
+  const losses = (of: (score: TokenScore) => number) => windows.map((scores) => mean(scores.map(of)));
+  const original = losses((score) => score.original);
+  const compressed = losses((score) => score.compressed);
+  const perplexity = (all: readonly number[], drawn: readonly number[]) =>
+    perplexityOf(mean(drawn.map((i) => all[i]!)));
+  return bootstrap(windows.length, (drawn) => perplexity(compressed, drawn) / perplexity(original, drawn) - 1);
 }
 
 /** Means and quantiles over all tokens of all windows. */

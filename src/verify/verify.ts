@@ -7,7 +7,7 @@ import { type BlockPlan, type GpuLimits, planBlocks } from './block-plan.ts';
 import { type CheckedFigures, checksOf } from './checks.ts';
 import { tokenizerNote } from './compare-models.ts';
 import { encodeForBoth } from './encode-text.ts';
-import { judge } from './gate.ts';
+import { judge, noiseNote } from './gate.ts';
 import { checkMemory } from './memory-estimate.ts';
 import { measureModelSpeed } from './model-speed.ts';
 import { Notes } from './notes.ts';
@@ -94,6 +94,8 @@ export async function verify(
   const { judged, ...measured } = await measure(checkpoints, run, blocks, options, begin, notes);
   const { accuracy } = measured;
   const gate = most === undefined ? null : judge(most, accuracy, size.tensors, pairing.pairs, run.graphs.original);
+  const noise = gate && noiseNote(gate, accuracy);
+  if (noise) notes.add(noise);
   return finish(measured, judged, gate);
 }
 

@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 import { reportHtml } from '../../../src/report/html.ts';
 import { plotsOf } from '../../../src/report/plots.ts';
 import { checksOf } from '../../../src/verify/checks.ts';
-import type { Report } from '../../../src/verify/report.ts';
+import { type Report, reportMarkdown } from '../../../src/verify/report.ts';
 
 const rate = (f16: number | null) => ({
   f32: 11,
@@ -51,6 +51,8 @@ const REPORT: Report = {
     windows: 4,
     window: 256,
     perplexity: { original: 35.25, compressed: 36.5, control: 9999 },
+    increaseInterval: [0.021, 0.049],
+    control: { windows: 2, window: 128, original: 22.07, ratio: 453.06 },
     kl: { mean: 0.00625, p99: 0.0375 },
     top1Agreement: 0.945,
     sensitivity: [
@@ -65,7 +67,7 @@ const REPORT: Report = {
     tensors: [],
     kernels: { maxRelativeError: 3.9e-7, nonFinite: [] },
     badLogits: 0,
-    controlRatio: 284,
+    controlRatio: 453.06,
   }),
   gate: {
     maxPerplexityIncrease: 0.01,
@@ -88,7 +90,8 @@ test('the page shows the figures of the report, draws its plots and needs nothin
     '3.56x smaller',
     '+3.55%',
     '94.5%',
-    '284x',
+    '453x',
+    '95%: +2.10% to +4.90%',
     '1.77x prefill',
     '2.09x decode',
     '3.9e-7',
@@ -155,4 +158,59 @@ test('names from files cannot bring markup along', async () => {
     notes: [evil],
   });
   expect(html).not.toMatch(/<script|<img/);
+});
+
+test('the control has one factor, that of its check, wherever it stands', async () => {
+  const markdown = reportMarkdown(REPORT);
+  expect(markdown).toMatch(/\| control, rows shuffled, 2 x 128 tokens \| 22\.1 \| 9999\.0 \| 453x: has to fail \|/);
+  expect(markdown).toMatch(/\| control \| 453 \| at least 2 \|/);
+  const page = textOf(await reportHtml(REPORT));
+  expect(page).toContain('control: rows shuffled, 453x');
+  // By the perplexity of the whole text.
+  for (const text of [markdown, page]) expect(text).not.toMatch(/28[34]x/);
+});
+
+test('an increase of perplexity has its interval in the table and at the gate', () => {
+  expect(reportMarkdown(REPORT)).toMatch(
+    /\| perplexity \| 35\.2500 \| 36\.5000 \| \+3\.55% \(95%: \+2\.10% to \+4\.90%\) \|/,
+  );
+  expect(reportMarkdown(REPORT)).toMatch(
+    /Gate: perplexity \+3\.55% \(95%: \+2\.10% to \+4\.90%\), of at most 1\.00%: FAILED/,
+  );
+});
+
+test('one model has one column, and nothing that it is smaller than', () => {
+  const alone: Report = {
+    ...REPORT,
+    model: { original: 'big', compressed: null },
+    accuracy: {
+      ...REPORT.accuracy!,
+      perplexity: { original: 35.25, compressed: null, control: null },
+      increaseInterval: null,
+      control: null,
+      kl: null,
+      top1Agreement: null,
+      sensitivity: [],
+    },
+    kernels: null,
+    speed: null,
+    gate: null,
+  };
+  const [table] = reportMarkdown(alone).split('| check ');
+  expect(table).toMatch(/\| perplexity \| 35\.2500 \|/);
+  for (const line of table!.split('\n').filter((one) => one.startsWith('|'))) expect(line.split('|')).toHaveLength(4);
+  expect(table).not.toMatch(/smaller|compressed/);
+});
+
+test('without tensors, nothing is said to be smaller or to have bits', async () => {
+  const size = { ...REPORT.size, original: 0, compressed: 0, tensors: [] };
+  const empty: Report = { ...REPORT, size, accuracy: null, kernels: null, speed: null, gate: null };
+  const page = textOf(await reportHtml(empty)).split('The report as JSON')[0]!;
+  for (const text of [reportMarkdown(empty), page]) expect(text).not.toMatch(/smaller|larger|bits per weight/);
+});
+
+test('what became larger is said to be larger', async () => {
+  const larger: Report = { ...REPORT, size: { ...REPORT.size, original: 4_000_000, compressed: 5_000_000 } };
+  expect(reportMarkdown(larger)).toContain('| 1.25x larger |');
+  expect(textOf(await reportHtml(larger))).toContain('1.25x larger');
 });
