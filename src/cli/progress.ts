@@ -62,14 +62,14 @@ function lines(label: string, unit: ProgressUnit): Progress {
   let shown = 0;
   let last = Number.NEGATIVE_INFINITY;
   return {
-    update(done, total) {
+    update(done, total, what = '') {
       const tenths = total === 0 ? 10 : Math.floor((10 * done) / total);
       const now = performance.now();
       if (tenths <= shown || (tenths < 10 && now - last < 1000 * LINE_SECONDS)) return;
       shown = tenths;
       last = now;
       const { rate, left } = pace(done, total, started, unit);
-      console.error(`${label}: ${tenths * 10}%, ${rate}, ${left}`);
+      console.error(`${label}: ${tenths * 10}%${what && `, ${safeName(what)}`}, ${rate}, ${left}`);
     },
     stop: () => undefined,
   };

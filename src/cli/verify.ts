@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, FileError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { fileSystemError } from '../files/node-error.ts';
 import { nodeFolder, openPath } from '../files/node-files.ts';
@@ -47,7 +47,7 @@ export function registerVerify(program: Command): void {
     .argument('<original>', 'a model folder, or a .safetensors file')
     .argument('[compressed]', 'the same model, compressed; without it, the original alone is scored')
     .description('run both models on this GPU: size, accuracy, speed; or score one')
-    .option('--text <file>', 'held-out text to score')
+    .option('--text <file>', 'held-out text to score, in UTF-8')
     .option('--windows <n>', 'windows of the text to score (default: all)')
     .option('--window <n>', 'tokens in a window', '256')
     .option('--max-perplexity-increase <percent>', 'fail (exit code 1) above this, for instance 1%')
@@ -96,6 +96,8 @@ export async function runVerify(
     const plan = planVerification(original, compressed, { ...settings, limits });
     files = options.report === undefined ? undefined : await openReport(options.report);
     if (!plan.run) console.error('note: only sizes and weight errors: running the models needs folders and a --text.');
+    // They end the report too; wrong arguments should show before the work.
+    for (const note of plan.notes) console.error(`note: ${note}`);
     console.error(memoryText(plan.memory));
     const report = await withGpu(options, async (gpu) => {
       const progress = stageProgress();
@@ -173,8 +175,21 @@ export function reportNames(path: string): readonly [string, string, string] {
 }
 
 async function tokensOf(original: Checkpoint, compressed: Checkpoint | undefined, path: string): Promise<number[]> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
-  return encodeForBoth(original, compressed, text);
+  return encodeForBoth(original, compressed, await readText(path));
+}
+
+/** @throws FileError where the file can't be read, or holds something else than text in UTF-8: its score would mean nothing */
+async function readText(path: string): Promise<string> {
+  const bytes = await readFile(path).catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
+  const refuse = (why: string, cause?: unknown) =>
+    new FileError(`${path}: ${why}. Name a text file, or convert it (iconv -f UTF-16 -t UTF-8).`, { cause });
+  // UTF-16 of plain letters is valid UTF-8 too, with a zero after each.
+  if (bytes.includes(0)) throw refuse('it holds zero bytes, so it is not text in UTF-8');
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw refuse('it is not valid UTF-8', error);
+  }
 }
 
 function whole(option: string, text: string, least: number): number {

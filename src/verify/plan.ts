@@ -130,10 +130,15 @@ function notesOf(compressed: Checkpoint, { pairs, unpaired }: Pairing, graphs: G
   const notes: string[] = [];
   const sum = (of: (pair: WeightPair) => StoredWeight) =>
     pairs.reduce((bytes, pair) => bytes + bytesOnDisk(of(pair)), 0);
-  if (sum((pair) => pair.compressed) > sum((pair) => pair.original)) {
-    notes.push('The compressed model is larger than the original. Are the two arguments the right way round?');
-  }
   const quantized = pairs.filter(({ original: stored }) => stored.kind === 'quantized');
+  const larger = sum((pair) => pair.compressed) > sum((pair) => pair.original);
+  const onlyFirst = quantized.length > 0 && pairs.every(({ compressed: stored }) => stored.kind === 'dense');
+  if (larger || onlyFirst) {
+    const found = onlyFirst
+      ? `The first model is compressed, in ${quantized.length} of its tensors, and the second is not`
+      : 'The second model is larger than the first, which should be the original';
+    notes.push(`${found}. Are the two arguments the right way round? The original comes first.`);
+  }
   if (quantized.length > 0) {
     notes.push(
       `The original is itself compressed, in ${quantized.length} of its tensors: what that cost is in none of these figures.`,

@@ -113,6 +113,9 @@ test('a gate that fails is exit code 1 and names tensors, and its report is stil
 test('what is wrong shows before a GPU is looked for, and leaves nothing behind', async () => {
   await writeFile(join(folder, 'file'), '');
   await mkdir(join(folder, 'taken.json'));
+  await writeFile(join(folder, 'utf16'), Buffer.from('\ufeffA text that goes on.', 'utf16le'));
+  await writeFile(join(folder, 'utf16-bare'), Buffer.from('A text that goes on.', 'utf16le'));
+  await writeFile(join(folder, 'latin1'), Buffer.from('A caf\xe9 that goes on.', 'latin1'));
   const bare = join(SAMPLE, 'model.safetensors');
   const wrong: [string, string, VerifyCommandOptions, new (...args: never[]) => Error, RegExp][] = [
     [SAMPLE, q4, { text: TEXT, window: '1' }, ArgumentError, /--window takes/],
@@ -122,6 +125,10 @@ test('what is wrong shows before a GPU is looked for, and leaves nothing behind'
     [SAMPLE, q4, { text: TEXT, maxPerplexityIncrease: 'x' }, ArgumentError, /percentage/],
     [SAMPLE, q4, { maxPerplexityIncrease: '1%' }, ArgumentError, /--text/],
     [SAMPLE, q4, { text: join(folder, 'none') }, FileError, /does not exist/],
+    [SAMPLE, q4, { text: join(folder, 'utf16') }, FileError, /utf16: it .*UTF-8.*convert/],
+    [SAMPLE, q4, { text: join(folder, 'utf16-bare') }, FileError, /utf16-bare: it holds zero bytes/],
+    [SAMPLE, q4, { text: join(folder, 'latin1') }, FileError, /latin1: it is not valid UTF-8/],
+    [SAMPLE, q4, { text: join(SAMPLE, 'model.safetensors') }, FileError, /model\.safetensors: it .*UTF-8/],
     [bare, bare, { text: TEXT }, ModelError, /model folder/],
     [join(folder, 'none'), q4, {}, FileError, /none/],
     [SAMPLE, folder, {}, FileError, /safetensors/],
@@ -137,7 +144,30 @@ test('what is wrong shows before a GPU is looked for, and leaves nothing behind'
       JSON.stringify(options),
     ).rejects.toThrow(message);
   }
-  expect((await readdir(folder)).sort()).toEqual(['file', 'taken.json']);
+  expect((await readdir(folder)).sort()).toEqual(['file', 'latin1', 'taken.json', 'utf16', 'utf16-bare']);
+});
+
+test('one model is scored in one column, without the mark at the start of a text; lines of progress name the block', async () => {
+  const text = join(folder, 'marked.txt');
+  await writeFile(text, `\ufeff${(await readFile(TEXT, 'utf8')).slice(0, 2000)}`);
+  const plain = join(folder, 'plain.txt');
+  await writeFile(plain, (await readFile(TEXT, 'utf8')).slice(0, 2000));
+  const score = async (path: string) => {
+    printed = '';
+    expect(await runVerify(SAMPLE, undefined, { text: path, window: '32', windows: '1' }, running)).toBe(EXIT.ok);
+    return printed;
+  };
+  const scored = await score(text);
+  expect(scored).toMatch(/\| perplexity \| \d+\.\d+ \|\n/);
+  expect(scored).not.toContain('smaller');
+  expect(said).toMatch(/Verifying: accuracy: \d+%, (layer \d of 8|head|embedding)/);
+  expect(await score(plain)).toBe(scored);
+});
+
+test('models in the wrong order are said to be so, before the work and in the report', async () => {
+  await runVerify(q4, SAMPLE, { text: TEXT, window: '32', windows: '1', speed: false }, running);
+  expect(said.slice(0, said.indexOf('Verifying: '))).toMatch(/right way round/);
+  expect(printed).toMatch(/Note: .*right way round/);
 });
 
 test('a cancelled run leaves the old report as it was', async () => {
