@@ -168,15 +168,19 @@ function checkTable({ checks }: Report): string {
 <tbody>${rows.join('\n')}</tbody></table></div></details>`;
 }
 
-function tensorTable({ size }: Report): string {
-  const rows = size.tensors.map(
-    ({ name, shape, format, original, compressed, relativeError, nonFinite }) =>
-      `<tr><td>${escapeHtml(name)}</td><td>${shape.join(' x ')}</td><td>${escapeHtml(format)}</td><td>${original}</td>` +
-      `<td>${compressed}</td><td>${relativeError === null ? '' : relativeError.toExponential(2)}</td>` +
-      `<td>${nonFinite.original + nonFinite.compressed || ''}</td></tr>`,
-  );
+function tensorTable({ size, model }: Report): string {
+  const two = model.compressed !== null;
+  const cells = (tag: string, texts: readonly (string | number)[]) =>
+    texts.map((text) => `<${tag}>${text}</${tag}>`).join('');
+  const rows = size.tensors.map(({ name, shape, format, original, compressed, relativeError, nonFinite }) => {
+    const after = [compressed, relativeError === null ? '' : relativeError.toExponential(2)];
+    const bad = nonFinite.original + nonFinite.compressed || '';
+    const texts = [escapeHtml(name), shape.join(' x '), escapeHtml(format), original, ...(two ? after : []), bad];
+    return `<tr>${cells('td', texts)}</tr>`;
+  });
+  const bytes = two ? ['bytes before', 'bytes after', 'relative error'] : ['bytes'];
   return `<details><summary>All ${size.tensors.length} tensors</summary><div class="scroll"><table>
-<thead><tr><th>tensor</th><th>shape</th><th>format</th><th>bytes before</th><th>bytes after</th><th>relative error</th><th>not finite</th></tr></thead>
+<thead><tr>${cells('th', ['tensor', 'shape', 'format', ...bytes, 'not finite'])}</tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div></details>`;
 }
 

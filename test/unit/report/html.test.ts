@@ -179,7 +179,7 @@ test('an increase of perplexity has its interval in the table and at the gate', 
   );
 });
 
-test('one model has one column, and nothing that it is smaller than', () => {
+test('one model has one column, and nothing that it is smaller than', async () => {
   const alone: Report = {
     ...REPORT,
     model: { original: 'big', compressed: null },
@@ -200,6 +200,9 @@ test('one model has one column, and nothing that it is smaller than', () => {
   expect(table).toMatch(/\| perplexity \| 35\.2500 \|/);
   for (const line of table!.split('\n').filter((one) => one.startsWith('|'))) expect(line.split('|')).toHaveLength(4);
   expect(table).not.toMatch(/smaller|compressed/);
+  expect(textOf(await reportHtml(alone)).split('The report as JSON')[0]).not.toMatch(
+    /smaller|bytes after|relative error\n/,
+  );
 });
 
 test('without tensors, nothing is said to be smaller or to have bits', async () => {
