@@ -57,7 +57,7 @@ test('reports what 4 bits cost, beside a control that fails, within the memory t
     gpu,
     tokens,
     window: 64,
-    windows: 2,
+    windows: 3,
     speed: QUICK,
     maxPerplexityIncrease: 0.05,
     onProgress: ({ stage, done, total }) => {
@@ -70,9 +70,15 @@ test('reports what 4 bits cost, beside a control that fails, within the memory t
   expect(used).toBeLessThan(1.02 * report.memory.gpu.peak);
   expect(used).toBeGreaterThan(0.9 * report.memory.gpu.peak);
   expect(asJson(report)).toEqual(report);
-  const { perplexity, kl, top1Agreement, sensitivity } = report.accuracy!;
+  const { perplexity, control, increaseInterval, kl, top1Agreement, sensitivity } = report.accuracy!;
   expect(Math.abs(perplexity.compressed! / perplexity.original - 1)).toBeLessThan(0.05);
-  expect(perplexity.control! / perplexity.original).toBeGreaterThan(20);
+  // It runs two of the three windows, so that the original's perplexity on all of them is none to hold it to.
+  expect(control).toMatchObject({ windows: 2, window: 64, ratio: perplexity.control! / control!.original });
+  expect(control!.original).not.toBeCloseTo(perplexity.original, 3);
+  expect(control!.ratio).toBeGreaterThan(20);
+  expect(report.checks.find(({ name }) => name === 'control')!.measured).toBe(control!.ratio);
+  expect(increaseInterval).toBeNull();
+  expect(report.notes).toEqual([expect.stringMatching(/^Too few windows for this gate/)]);
   expect(kl!.mean).toBeGreaterThan(0);
   expect(kl!.p99).toBeGreaterThan(kl!.mean);
   expect(top1Agreement).toBeGreaterThan(0.8);
