@@ -10,6 +10,7 @@ import { LANES, linearSteps } from '../../src/kernels/linear.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
+import { randomStored } from './random-stored.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
@@ -55,7 +56,7 @@ describe.each(formats.map((format) => [format.name, format] as const))('linear o
       return { buffer: made, size: values.byteLength };
     };
     for (const { rows, k, tokens, bias, lanes } of cases(format, 200, random)) {
-      const stored = format.reference.quantize(floats(rows * k), rows, k);
+      const stored = randomStored(format, rows, k, random);
       const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
       const x = floats(tokens * k);
       const b = bias ? floats(rows) : undefined;
