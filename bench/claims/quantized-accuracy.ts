@@ -20,7 +20,8 @@ export const claim: Claim = {
       const { accuracy } = await verify(original, compressed, { gpu, tokens, windows: 16, speed: false });
       const perplexity = accuracy!.perplexity;
       const increase = perplexity.compressed! / perplexity.original - 1;
-      const control = perplexity.control! / perplexity.original;
+      // Of the original on the control's own windows.
+      const control = accuracy!.control!.ratio;
       results.push(
         {
           claim: `${format}: perplexity increase`,
