@@ -289,7 +289,7 @@ describe('files over HTTP', () => {
 
   test('a folder under a URL, with or without its last slash', async () => {
     for (const url of [base, base.slice(0, -1)]) {
-      const files = httpFolder(url);
+      const files = httpFolder(url, { retryDelay: 1 });
       expect(await files.has('ranges.bin')).toBe(true);
       expect(await files.has('none.bin')).toBe(false);
       // The page that development servers send in place of a missing file.
