@@ -102,7 +102,7 @@ function halfE4M3(byte: number): number {
   return exponent === 0 ? mantissa * 2 ** -10 : (8 + mantissa) * 2 ** (exponent - 11);
 }
 
-/** To unsigned E4M3, halves up; at most 240, since ggml writes no exponent of all ones but for the largest code. */
+/** To unsigned E4M3, halves up. Of the exponent of all ones ggml writes one code only, 448, for all that rounds to more than 240. */
 function toE4M3(x: number): number {
   const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
   const exponent = (bits >>> 23) - 120;
