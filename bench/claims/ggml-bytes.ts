@@ -1,14 +1,6 @@
-import {
-  allocateWeight,
-  dequantizeStep,
-  type Format,
-  formatByName,
-  type Gpu,
-  quantizeStep,
-  readWeight,
-  uploadWeight,
-} from 'compressa';
+import { type Format, formatByName, type Gpu } from 'compressa';
 import type { Claim, Measurement } from '../claim.ts';
+import { differing, gaussian, quantizedBlocks, random, valuesOfBlocks } from '../ggml-blocks.ts';
 import { type Ggml, type GgmlType, openGgml } from '../peers/ggml.ts';
 
 const ROWS = 64;
@@ -46,19 +38,6 @@ const HALVES: Readonly<Partial<Record<GgmlType, readonly number[]>>> = {
 };
 
 type Random = () => number;
-
-/** Xorshift: the same numbers everywhere. */
-function random(seed: number): Random {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
-
-const gaussian = (next: Random) => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
 
 /** For each kind of block: what draws the weights of the next one. */
 const KINDS: Readonly<Record<string, (next: Random, type: GgmlType) => () => number>> = {
@@ -122,65 +101,6 @@ function weightsOf(kind: (next: Random, type: GgmlType) => () => number, type: G
   return weights;
 }
 
-function storage(gpu: Gpu, bytes: number, data?: Float32Array): GPUBuffer {
-  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-  const buffer = gpu.device.createBuffer({ size: bytes, usage });
-  if (data) gpu.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
-  return buffer;
-}
-
-/** Our blocks: quantized by our kernel, put in ggml's order by our codec. */
-async function quantized(gpu: Gpu, format: Format, weights: Float32Array): Promise<Uint8Array> {
-  const from = storage(gpu, weights.byteLength, weights);
-  const bad = storage(gpu, 4);
-  const weight = allocateWeight(gpu, format, ROWS, K, 'claim');
-  try {
-    const steps = weight.parts.map((part) =>
-      quantizeStep({
-        source: formatByName('f32'),
-        from: { buffer: from, offset: part.rowStart * K * 4 },
-        format,
-        to: part.arrays,
-        rows: part.rows,
-        k: K,
-        bad: { buffer: bad },
-      }),
-    );
-    await gpu.scheduler.run(steps);
-    return format.codecs.ggml!.encode(await readWeight(gpu, weight), ROWS, K);
-  } finally {
-    weight.release();
-    from.destroy();
-    bad.destroy();
-  }
-}
-
-/** The values of blocks: our codec, our kernel. */
-async function dequantized(gpu: Gpu, format: Format, blocks: Uint8Array): Promise<Float32Array> {
-  const weight = uploadWeight(gpu, format, ROWS, K, format.codecs.ggml!.decode(blocks, ROWS, K), 'claim');
-  const to = storage(gpu, ROWS * K * 4);
-  const bad = storage(gpu, 4);
-  try {
-    const steps = weight.parts.map((part) =>
-      dequantizeStep({
-        format,
-        from: part.arrays,
-        target: formatByName('f32'),
-        to: { buffer: to, offset: part.rowStart * K * 4 },
-        rows: part.rows,
-        k: K,
-        bad: { buffer: bad },
-      }),
-    );
-    await gpu.scheduler.run(steps);
-    return new Float32Array((await gpu.readBack(to, 0, ROWS * K * 4)).slice().buffer);
-  } finally {
-    weight.release();
-    to.destroy();
-    bad.destroy();
-  }
-}
-
 /** How many of the blocks are the same bytes. */
 function identicalBlocks(a: Uint8Array, b: Uint8Array, count: number): number {
   const size = b.length / count;
@@ -190,9 +110,6 @@ function identicalBlocks(a: Uint8Array, b: Uint8Array, count: number): number {
   }
   return same;
 }
-
-/** How many values differ; zeros of both signs are one value, NaN is none. */
-const differing = (a: Float32Array, b: Float32Array) => b.reduce((sum, value, i) => sum + (a[i] === value ? 0 : 1), 0);
 
 const squaredError = (values: Float32Array, weights: Float32Array) =>
   weights.reduce((sum, w, i) => sum + (values[i]! - w) ** 2, 0);
@@ -260,12 +177,15 @@ const errorPass = (found: Compared) => found.errors.every(({ ours, ggml }) => ou
 /** Weights so small or so large that the f16 scale of a block is zero or infinite. */
 async function extremes(gpu: Gpu, ggml: Ggml, format: Format, type: GgmlType): Promise<Measurement[]> {
   const tiny = weightsOf(DENORMAL, type, 99);
-  const values = ggml.dequantize(type, await quantized(gpu, format, tiny), ROWS * K);
+  const values = ggml.dequantize(type, await quantizedBlocks(gpu, format, tiny, ROWS, K), ROWS * K);
   const unequal = differing(values, ggml.dequantize(type, ggml.quantize(type, tiny, ROWS, K), ROWS * K));
   const large = weightsOf(OVERFLOWING, type, 100);
   const infinite = (bytes: Uint8Array) =>
     ggml.dequantize(type, bytes, ROWS * K).reduce((sum, value) => sum + (Number.isFinite(value) ? 0 : 1), 0);
-  const [ours, theirs] = [infinite(await quantized(gpu, format, large)), infinite(ggml.quantize(type, large, ROWS, K))];
+  const [ours, theirs] = [
+    infinite(await quantizedBlocks(gpu, format, large, ROWS, K)),
+    infinite(ggml.quantize(type, large, ROWS, K)),
+  ];
   return [
     {
       claim: `${type}: values of denormal blocks that differ from ggml’s`,
@@ -297,7 +217,7 @@ export const claim: Claim = {
     for (const type of [...EXACT, ...NEARLY]) {
       const exact = EXACT.includes(type);
       const format = formatByName(type);
-      const found = await compared(ggml, type, (weights) => quantized(gpu, format, weights));
+      const found = await compared(ggml, type, (weights) => quantizedBlocks(gpu, format, weights, ROWS, K));
       results.push({
         claim: `${type}: bytes of ${Object.keys(KINDS).join(', ')} blocks equal ggml’s`,
         threshold: exact ? 'all' : '99.9%',
@@ -317,7 +237,7 @@ export const claim: Claim = {
 
       const blocks = anyBlocks(format, type, 7);
       const expected = ggml.dequantize(type, blocks, ROWS * K);
-      const wrong = differing(await dequantized(gpu, format, blocks), expected);
+      const wrong = differing(await valuesOfBlocks(gpu, format, blocks, ROWS, K), expected);
       results.push({
         claim: `${type}: decoded values of random blocks that differ from ggml’s`,
         threshold: '0',
@@ -332,7 +252,7 @@ export const claim: Claim = {
       const scale = await compared(ggml, type, async (weights) =>
         nudged(type, ggml.quantize(type, weights, ROWS, K), 32),
       );
-      const decoded = differing(await dequantized(gpu, format, nudged(type, blocks, 1)), expected);
+      const decoded = differing(await valuesOfBlocks(gpu, format, nudged(type, blocks, 1), ROWS, K), expected);
       results.push({
         claim: `${type}: control that must fail: d one f16 step larger, d 3% larger`,
         threshold: 'bytes, decoding and squared error refused',

@@ -1,17 +1,6 @@
-import {
-  allocateWeight,
-  dequantizeStep,
-  type Format,
-  formatByName,
-  formats,
-  type Gpu,
-  openCheckpoint,
-  openPath,
-  quantizeStep,
-  readWeight,
-  uploadWeight,
-} from 'compressa';
+import { type Format, formatByName, formats, openCheckpoint, openPath } from 'compressa';
 import type { Claim, Measurement } from '../claim.ts';
+import { differing, gaussian, quantizedBlocks, random, valuesOfBlocks } from '../ggml-blocks.ts';
 import { type GgmlType, openGgml } from '../peers/ggml.ts';
 
 const K = 2048;
@@ -19,19 +8,6 @@ const ROWS = 64;
 
 /** Formats whose scales are searched for, here and in ggml. */
 const SEARCHED = formats.filter((format) => format.searched).map(({ name }) => name as GgmlType);
-
-/** Xorshift: the same numbers everywhere. */
-function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
-
-const gaussian = (next: () => number) => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
 
 const DISTRIBUTIONS: Readonly<Record<string, (next: () => number) => number>> = {
   Gaussian: (next) => 0.02 * gaussian(next),
@@ -62,63 +38,6 @@ async function sampleMatrices(): Promise<Matrix[]> {
   }
   await checkpoint.close();
   return matrices;
-}
-
-function buffer(gpu: Gpu, bytes: number, data?: Float32Array): GPUBuffer {
-  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
-  const made = gpu.device.createBuffer({ size: bytes, usage });
-  if (data) gpu.device.queue.writeBuffer(made, 0, data as Float32Array<ArrayBuffer>);
-  return made;
-}
-
-/** Our blocks: quantized by our kernel, put in ggml's order by our codec. */
-async function quantized(gpu: Gpu, format: Format, { rows, k, weights }: Matrix): Promise<Uint8Array> {
-  const from = buffer(gpu, weights.byteLength, weights);
-  const bad = buffer(gpu, 4);
-  const weight = allocateWeight(gpu, format, rows, k, 'claim');
-  try {
-    await gpu.scheduler.run([
-      quantizeStep({
-        source: formatByName('f32'),
-        from: { buffer: from },
-        format,
-        to: weight.parts[0]!.arrays,
-        rows,
-        k,
-        bad: { buffer: bad },
-      }),
-    ]);
-    return format.codecs.ggml!.encode(await readWeight(gpu, weight), rows, k);
-  } finally {
-    weight.release();
-    from.destroy();
-    bad.destroy();
-  }
-}
-
-/** The values of blocks: our codec, our kernel. */
-async function dequantized(gpu: Gpu, format: Format, blocks: Uint8Array): Promise<Float32Array> {
-  const weight = uploadWeight(gpu, format, ROWS, K, format.codecs.ggml!.decode(blocks, ROWS, K), 'claim');
-  const to = buffer(gpu, ROWS * K * 4);
-  const bad = buffer(gpu, 4);
-  try {
-    await gpu.scheduler.run([
-      dequantizeStep({
-        format,
-        from: weight.parts[0]!.arrays,
-        target: formatByName('f32'),
-        to: { buffer: to },
-        rows: ROWS,
-        k: K,
-        bad: { buffer: bad },
-      }),
-    ]);
-    return new Float32Array((await gpu.readBack(to, 0, ROWS * K * 4)).slice().buffer);
-  } finally {
-    weight.release();
-    to.destroy();
-    bad.destroy();
-  }
 }
 
 /** Random bits under steps that are finite: what a file may hold. */
@@ -164,7 +83,7 @@ export const claim: Claim = {
           const { rows, k, weights } = matrix;
           const error = (blocks: Uint8Array, wanted: Float32Array) =>
             ggml.dequantize(type, blocks, rows * k).reduce((sum, value, i) => sum + (value - wanted[i]!) ** 2, 0);
-          const blocks = await quantized(gpu, format, matrix);
+          const blocks = await quantizedBlocks(gpu, format, weights, rows, k);
           ours += error(blocks, weights);
           theirs += error(ggml.quantize(type, weights, rows, k), weights);
           shuffled += error(blocks, weights.toReversed());
@@ -178,8 +97,7 @@ export const claim: Claim = {
       }
       const blocks = anyBlocks(format);
       const expected = ggml.dequantize(type, blocks, ROWS * K);
-      const decoded = await dequantized(gpu, format, blocks);
-      const wrong = expected.reduce((sum, value, i) => sum + (decoded[i] === value ? 0 : 1), 0);
+      const wrong = differing(await valuesOfBlocks(gpu, format, blocks, ROWS, K), expected);
       results.push({
         claim: `${type}: decoded values of random blocks that differ from ggml’s`,
         threshold: '0',
