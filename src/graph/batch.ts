@@ -30,10 +30,10 @@ export interface DecoderBuffers {
   readonly ids: BufferView;
   readonly maxPositions: number;
   /**
-   * The device runs the threads of a workgroup one after another, so barriers cost and a thread for each row wins; elsewhere threads
-   * share rows.
+   * The device computes on the CPU: the threads of a workgroup run one after another, so barriers and loads cost and a thread with more
+   * work wins; elsewhere threads share rows.
    */
-  readonly threadPerRow: boolean;
+  readonly software: boolean;
 }
 
 /** The steps that take `tokens` tokens through the graph, and where each value lies. */
@@ -183,7 +183,7 @@ function stepsOf(
           tokens: out.size! / 4 / width,
           width,
           ...optional({ offset: operation.offset }),
-          ...(buffers.threadPerRow && { threads: FEW_THREADS }),
+          ...(buffers.software && { threads: FEW_THREADS }),
         }),
       ];
     }
@@ -194,7 +194,7 @@ function stepsOf(
           weight: weight(operation.weight),
           y: out,
           tokens,
-          lanes: buffers.threadPerRow ? 1 : 32,
+          ...(buffers.software ? { lanes: 1, tile: 8 } : { lanes: 32, tile: 4 }),
           label: operation.weight,
           ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
         }),
@@ -236,7 +236,7 @@ function stepsOf(
           maxPositions,
           scale,
           ...optional({ window, softCap }),
-          variant: buffers.threadPerRow && fitsThreadAttention(headDim) ? 'thread' : 'workgroup',
+          variant: buffers.software && fitsThreadAttention(headDim) ? 'thread' : 'workgroup',
         }),
       ];
     }

@@ -86,7 +86,7 @@ export class Decoder {
         state,
         ids,
         maxPositions: this.maxPositions,
-        threadPerRow: gpu.description.software,
+        software: gpu.description.software,
       };
       gpu.upload(state.buffer, new Uint8Array(stateWords().buffer));
     } catch (error) {

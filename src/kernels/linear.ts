@@ -1,5 +1,7 @@
 import matrix from '../../shaders/linear/matrix.wgsl';
 import matrixAny from '../../shaders/linear/matrix_any.wgsl';
+import matrixWide from '../../shaders/linear/matrix_wide.wgsl';
+import matrixWideAny from '../../shaders/linear/matrix_wide_any.wgsl';
 import vector from '../../shaders/linear/vector.wgsl';
 import vectorAny from '../../shaders/linear/vector_any.wgsl';
 import { ArgumentError } from '../errors.ts';
@@ -12,6 +14,10 @@ const VECTOR_TOKENS = 4;
 const THREADS = 64;
 /** Threads that may share rows: a tree adds their sums. */
 export const LANES: readonly number[] = [1, 2, 4, 8, 16, 32, 64];
+/** Rows, and tokens, that a thread of the matrix kernel may own. */
+export const TILES = [4, 8] as const;
+/** Threads along each side of the matrix kernel's workgroup. */
+const SIDE = 8;
 /** Rows that a thread of the vector kernel owns. */
 const VECTOR_ROWS = 2;
 
@@ -27,6 +33,8 @@ export interface LinearArguments {
   readonly tokens: number;
   /** Threads that share a pair of rows in the vector kernel: one of `LANES`. Default 32. */
   readonly lanes?: number;
+  /** Rows, and tokens, of a thread in the matrix kernel: 8 where loads cost more than registers. Default 4. */
+  readonly tile?: (typeof TILES)[number];
   readonly label?: string;
 }
 
@@ -36,11 +44,12 @@ export interface LinearArguments {
  * @throws ArgumentError for sizes, buffers and lanes that do not fit.
  */
 export function linearSteps(args: LinearArguments): Step[] {
-  const { x, weight, bias, y, tokens, lanes = 32, label = 'linear' } = args;
+  const { x, weight, bias, y, tokens, lanes = 32, tile = 4, label = 'linear' } = args;
   const { k, rows: width, format } = weight;
   checkSizes(label, { tokens, k });
   checkSizes(label, { tokens, rows: width });
   if (!LANES.includes(lanes)) throw new ArgumentError(`${label}: ${lanes} lanes; choose one of ${LANES.join(', ')}.`);
+  if (!TILES.includes(tile)) throw new ArgumentError(`${label}: a tile of ${tile}; choose one of ${TILES.join(', ')}.`);
   const bindings = [
     reads(label, 'x', x, tokens * k),
     bias ? reads(label, 'bias', bias, width) : reads(label, 'x', x, 1),
@@ -48,12 +57,13 @@ export function linearSteps(args: LinearArguments): Step[] {
   ];
   const aligned = k % 4 === 0;
   const small = tokens <= VECTOR_TOKENS;
-  const source = small ? (aligned ? vector : vectorAny) : aligned ? matrix : matrixAny;
+  const [whole, any] = small ? [vector, vectorAny] : tile === 8 ? [matrixWide, matrixWideAny] : [matrix, matrixAny];
+  const source = aligned ? whole : any;
   const constants = small ? { ...format.constants, LANES: lanes, ONE_TOKEN: Number(tokens === 1) } : format.constants;
   return weight.parts.map((part) => {
     const [gx, gy] = small
       ? grid1d(Math.ceil((part.rows * lanes) / (THREADS * VECTOR_ROWS)))
-      : [Math.ceil(part.rows / 32), Math.ceil(tokens / 32)];
+      : [Math.ceil(part.rows / (SIDE * tile)), Math.ceil(tokens / (SIDE * tile))];
     return {
       label,
       kernel: { source, format: format.shader, constants },

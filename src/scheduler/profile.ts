@@ -12,10 +12,18 @@ export interface StepTime {
 }
 
 /** Steps timed by one set of timestamp queries. */
-const CHUNK = 256;
+export const TIMED = 256;
 
 type Encode =
   Parameters<typeof encodeTimed> extends [infer E, infer P, unknown] ? (encoder: E, prepared: P) => void : never;
+
+/** One submission's timestamps. */
+export interface Stamps {
+  readonly encode: Encode;
+  /** Adds the times to the profile. */
+  read(): Promise<void>;
+  destroy(): void;
+}
 
 /** Collects the time of each step: by timestamps where the device has them, else by waiting after each. */
 export class Profile {
@@ -33,9 +41,9 @@ export class Profile {
     check: () => void,
   ): Promise<void> {
     if (!this.#gpu.features.has('timestamp-query')) return this.#runByWaiting(steps, submit, check);
-    for (let at = 0; at < steps.length; at += CHUNK) {
+    for (let at = 0; at < steps.length; at += TIMED) {
       check();
-      await this.#runChunk(steps.slice(at, at + CHUNK), submit);
+      await this.#runChunk(steps.slice(at, at + TIMED), submit);
     }
   }
 
@@ -43,20 +51,35 @@ export class Profile {
     steps: readonly Step[],
     submit: (steps: readonly Step[], encode: Encode) => Promise<void>,
   ): Promise<void> {
-    const gpu = this.#gpu;
-    const querySet = gpu.device.createQuerySet({ type: 'timestamp', count: 2 * steps.length });
-    const resolved = gpu.device.createBuffer({ size: 16 * steps.length, usage: 0x200 | 0x04 }); // QUERY_RESOLVE | COPY_SRC
+    const stamps = this.stamp(steps);
     try {
-      await submit(steps, (encoder, prepared) => {
-        encodeTimed(encoder, prepared, querySet);
-        encoder.resolveQuerySet(querySet, 0, 2 * steps.length, resolved, 0);
-      });
-      const stamps = new BigUint64Array((await gpu.readBack(resolved)).buffer);
-      for (const [i, step] of steps.entries()) this.#add(step, Number(stamps[2 * i + 1]! - stamps[2 * i]!) / 1e6);
+      await submit(steps, stamps.encode);
+      await stamps.read();
     } finally {
-      querySet.destroy();
-      resolved.destroy();
+      stamps.destroy();
     }
+  }
+
+  /** Timestamps around each of these steps, on a device that has them: encode, submit, read, destroy. */
+  stamp(steps: readonly Step[]): Stamps {
+    const gpu = this.#gpu;
+    const count = 2 * steps.length;
+    const querySet = gpu.device.createQuerySet({ type: 'timestamp', count });
+    const resolved = gpu.device.createBuffer({ size: 8 * count, usage: 0x200 | 0x04 }); // QUERY_RESOLVE | COPY_SRC
+    return {
+      encode: (encoder, prepared) => {
+        encodeTimed(encoder, prepared, querySet);
+        encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
+      },
+      read: async () => {
+        const times = new BigUint64Array((await gpu.readBack(resolved)).buffer);
+        for (const [i, step] of steps.entries()) this.#add(step, Number(times[2 * i + 1]! - times[2 * i]!) / 1e6);
+      },
+      destroy: () => {
+        querySet.destroy();
+        resolved.destroy();
+      },
+    };
   }
 
   async #runByWaiting(

@@ -6,7 +6,7 @@ import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { linear } from '../../src/graph/reference/linear.ts';
-import { LANES, linearSteps } from '../../src/kernels/linear.ts';
+import { LANES, linearSteps, TILES } from '../../src/kernels/linear.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
@@ -24,6 +24,7 @@ interface Case {
   tokens: number;
   bias: boolean;
   lanes: number;
+  tile: (typeof TILES)[number];
 }
 
 /** Shapes for one format: tiny, odd, not multiples of any tile, and some larger ones. */
@@ -34,9 +35,10 @@ function cases(format: Format, count: number, random: () => number): Case[] {
   return Array.from({ length: count }, (_, i) => ({
     rows: i % 10 === 0 ? upTo(300) : upTo(40),
     k: format.kind === 'dense' ? (i % 3 === 0 ? 4 * upTo(40) : upTo(170)) : format.block * upTo(5),
-    tokens: i % 2 === 0 ? upTo(4) : upTo(40),
+    tokens: i % 2 === 0 ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40),
     bias: random() < 0.3,
     lanes: random() < 0.5 ? 1 : shared,
+    tile: TILES[random() < 0.5 ? 0 : 1]!,
   }));
 }
 
@@ -55,14 +57,14 @@ describe.each(formats.map((format) => [format.name, format] as const))('linear o
       gpu.upload(made, new Uint8Array(values.buffer));
       return { buffer: made, size: values.byteLength };
     };
-    for (const { rows, k, tokens, bias, lanes } of cases(format, 200, random)) {
+    for (const { rows, k, tokens, bias, lanes, tile } of cases(format, 200, random)) {
       const stored = randomStored(format, rows, k, random);
       const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
       const x = floats(tokens * k);
       const b = bias ? floats(rows) : undefined;
       const y = gpu.memory.allocate(tokens * rows * 4);
       steps.push(
-        ...linearSteps({ x: buffer(x), weight, y: { buffer: y }, tokens, lanes, ...(b && { bias: buffer(b) }) }),
+        ...linearSteps({ x: buffer(x), weight, y: { buffer: y }, tokens, lanes, tile, ...(b && { bias: buffer(b) }) }),
       );
       const w = format.reference.dequantize(stored, rows, k);
       const magnitude = linear(x.map(Math.abs), w.map(Math.abs), k, b?.map(Math.abs));
@@ -70,7 +72,7 @@ describe.each(formats.map((format) => [format.name, format] as const))('linear o
         buffer: y,
         expected: linear(x, w, k, b),
         bound: magnitude.map((m) => m * EPSILON * (k + 8)),
-        what: `${rows}x${k} by ${tokens}, lanes ${lanes}`,
+        what: `${rows}x${k} by ${tokens}, lanes ${lanes}, tile ${tile}`,
       });
     }
     await gpu.scheduler.run(steps);
@@ -132,6 +134,7 @@ test('what does not fit is refused before anything runs', () => {
     { tokens: 0 },
     { tokens: 1.5 },
     ...[0, 3, 128, -1, Number.NaN].map((lanes) => ({ lanes })),
+    ...[0, 5, 16, Number.NaN].map((tile) => ({ tile: tile as 4 })),
   ]) {
     expect(linear1(wrong), JSON.stringify(wrong)).toThrow(ArgumentError);
   }
