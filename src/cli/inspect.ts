@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
+import { decodeFloat8 } from '../files/convert.ts';
+import { isFloat8 } from '../files/float8.ts';
 import { globMatcher } from '../passes/recipe.ts';
 import {
   type AnyWeight,
@@ -89,7 +91,8 @@ const elements = (shape: readonly number[]): number => shape.reduce((product, si
 
 const hasValues = (weight: AnyWeight): weight is StoredWeight =>
   weight.kind === 'quantized' ||
-  (weight.kind === 'dense' && (weight.info.type === 'F64' || denseFormatOf(weight.info.type) !== undefined));
+  (weight.kind === 'dense' &&
+    (weight.info.type === 'F64' || isFloat8(weight.info.type) || denseFormatOf(weight.info.type) !== undefined));
 
 function lineOf(name: string, weight: AnyWeight): Line {
   const { shape } = weight;
@@ -110,9 +113,23 @@ async function statistics(checkpoint: Checkpoint, weight: StoredWeight, signal: 
   const step = chunkRows(4 * elements(weight.shape.slice(1)));
   return valueStatistics(async function* () {
     for (let row = 0; row < rows; row += step) {
-      yield await readValues(checkpoint, weight, row, Math.min(step, rows - row), signal);
+      yield await valuesOf(checkpoint, weight, row, Math.min(step, rows - row), signal);
     }
   }, BINS);
+}
+
+/** Those of eight bits as they are in the file: what scales them is a tensor of its own. */
+async function valuesOf(
+  checkpoint: Checkpoint,
+  weight: StoredWeight,
+  row: number,
+  rows: number,
+  signal: AbortSignal,
+): Promise<Float32Array> {
+  if (weight.kind === 'dense' && isFloat8(weight.info.type)) {
+    return decodeFloat8(await checkpoint.read(weight.info, row, rows, signal), weight.info.type);
+  }
+  return readValues(checkpoint, weight, row, rows, signal);
 }
 
 const list = (lines: readonly Line[]): string =>

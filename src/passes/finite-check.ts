@@ -1,4 +1,5 @@
 import { NonFiniteError } from '../errors.ts';
+import { float8Values, isFloat8 } from '../files/float8.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { nonFinite } from '../formats/checks.ts';
 import type { ElementType, Format } from '../formats/format.ts';
@@ -40,6 +41,11 @@ export function checkScales(chunk: Chunk, format: Format, arrays: readonly Uint8
 
 /** Index of the first NaN, or with `infinite` the first infinity as well; -1 where there is none. */
 function findNonFinite(type: ElementType, bytes: Uint8Array, infinite: boolean): number {
+  if (isFloat8(type)) {
+    const values = float8Values(type);
+    const bad = infinite ? (x: number) => !Number.isFinite(x) : Number.isNaN;
+    return bytes.findIndex((code) => bad(values[code]!));
+  }
   const size = type === 'F64' ? 8 : type === 'F32' ? 4 : 2;
   // Without its sign, an infinity is an exponent of all ones, and every NaN is above that. A plain loop: this is all of a large file.
   const infinity = type === 'F32' ? 0x7f80_0000 : type === 'F16' ? 0x7c00 : type === 'BF16' ? 0x7f80 : undefined;

@@ -1,5 +1,6 @@
 import { FileError, FormatError, ModelError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
+import { isFloat8 } from '../files/float8.ts';
 import { ggufBytes } from '../files/gguf/write.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
@@ -134,12 +135,14 @@ export function planTensors(
   const used = new Set<number>();
   const notices = [...first];
   const planned: PlannedTensor[] = [];
+  const kept: TensorInfo[] = [];
   for (const [name, weight] of weightsInFile(checkpoint)) {
     const role: Role = graph ? (roles.get(name) ?? 'other') : guessRole({ name, shape: weight.shape });
     const decision = decide(name, role);
     if (decision) used.add(decision.rule);
     if (weight.kind !== 'dense' && decision?.format) throw compressedAlready(checkpoint, name, weight);
-    const target = weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, notices) : undefined;
+    const target =
+      weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, { notices, kept }) : undefined;
     if (!gguf) {
       planned.push(planTensor(checkpoint, name, weight, role, target));
       continue;
@@ -148,6 +151,7 @@ export function planTensors(
     if (placement.kind === 'placed') planned.push(planGgufTensor(name, weight, role, target, placement));
     else notices.push(placement.notice);
   }
+  notices.push(...keptNotices(kept));
   if (graph) notices.push(...unusedNotices(weightsInFile(checkpoint).keys(), graph));
   for (const [i, rule] of recipe.rules.entries()) {
     if (!used.has(i)) {
@@ -176,13 +180,13 @@ function allowed(
   info: TensorInfo,
   decision: { readonly format: Format | undefined; readonly explicit: boolean } | undefined,
   strict: boolean,
-  notices: string[],
+  { notices, kept }: { readonly notices: string[]; readonly kept: TensorInfo[] },
 ): Format | undefined {
   const format = decision?.format;
   if (!format || info.shape.length !== 2 || info.byteLength === 0) return undefined;
   const source = denseFormatOf(info.type);
   if (source === undefined) {
-    if (info.type === 'F64') notices.push(`${quote(info.name)} is kept: matrices of F64 are not compressed.`);
+    if (info.type === 'F64' || isFloat8(info.type)) kept.push(info);
     return undefined;
   }
   if (format === source) return undefined;
@@ -194,6 +198,16 @@ function allowed(
     return undefined;
   }
   return format;
+}
+
+/** Matrices of types that hold weights but that no kernel reads: one notice a type. */
+function keptNotices(kept: readonly TensorInfo[]): string[] {
+  return [...new Set(kept.map(({ type }) => type))].map((type) => {
+    const [first, ...more] = kept.filter((info) => info.type === type);
+    const what = more.length === 0 ? 'is' : `and ${more.length} more are`;
+    const why = isFloat8(type) ? ', whose scales are tensors of their own,' : '';
+    return `${quote(first!.name)} ${what} kept: matrices of ${type}${why} are not compressed.`;
+  });
 }
 
 function planTensor(

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FormatError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { ELEMENT_BYTES } from '../../src/files/element-type.ts';
+import { float8Values, isFloat8 } from '../../src/files/float8.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
 import { readSafetensors } from '../../src/files/safetensors-read.ts';
 import { byteLengthOf, type TensorSpec, writeSafetensors } from '../../src/files/safetensors-write.ts';
@@ -32,6 +33,10 @@ const contents = new Map(
     if (spec.type === 'F64' || spec.type === 'F32') {
       for (let i = ELEMENT_BYTES[spec.type] - 1; i < bytes.length; i += ELEMENT_BYTES[spec.type]) bytes[i] = 0x3d;
     }
+    if (isFloat8(spec.type)) {
+      const values = float8Values(spec.type);
+      for (const [i, code] of bytes.entries()) if (Number.isNaN(values[code]!)) bytes[i] = 0x11;
+    }
     return [spec.name, bytes] as const;
   }),
 );
@@ -56,6 +61,9 @@ test.each([undefined, 1])(
         ['dense.weight', 'q8_0'],
       ]),
     );
+    for (const type of ['F64', 'F8_E4M3', 'F8_E5M2', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ']) {
+      expect(report.notices).toContainEqual(expect.stringContaining(`"${type}.weight" is kept`));
+    }
     const checkpoint = await openCheckpoint(memorySource('out.safetensors', output.bytes()));
     for (const type of types) {
       const name = `${type}.weight`;
@@ -65,6 +73,27 @@ test.each([undefined, 1])(
     await checkpoint.close();
   },
 );
+
+test.each([
+  ['F8_E4M3', 0x7f],
+  ['F8_E5M2', 0xfd],
+  ['F8_E4M3FNUZ', 0x80],
+  ['F8_E5M2FNUZ', 0x80],
+] as const)('NaN among copied elements of %s is refused, by row and column', async (type, nan) => {
+  const input = memorySink();
+  const writer = await writeSafetensors(input, [{ name: 'w', type, shape: [3, 32] }]);
+  const codes = new Uint8Array(96).fill(0x21);
+  codes[70] = nan;
+  await writer.write('w', codes);
+  await writer.finish();
+  const source = memorySource('in.safetensors', input.bytes());
+  await expect(compress(source, memorySink('out.safetensors'), { gpu, format: 'q8_0' })).rejects.toThrow(
+    expect.objectContaining({
+      code: 'NON_FINITE',
+      message: expect.stringMatching(/row 2, column 6 of tensor "w" is NaN/),
+    }),
+  );
+});
 
 test('a model with a matrix of eight bits does not run on numbers that lack their scales', async () => {
   const name = 'model.layers.3.self_attn.q_proj.weight';

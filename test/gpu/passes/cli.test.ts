@@ -7,6 +7,8 @@ import { registerCompress, runCompress } from '../../../src/cli/compress.ts';
 import { registerInspect, runInspect } from '../../../src/cli/inspect.ts';
 import { registerRun, runModel } from '../../../src/cli/run.ts';
 import { ArgumentError, CancelledError, FileError, ModelError, RecipeError } from '../../../src/errors.ts';
+import { nodeFileSink } from '../../../src/files/node-sink.ts';
+import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
 import { openCliBench, running, SAMPLE } from '../cli-bench.ts';
 
 const cli = openCliBench();
@@ -42,6 +44,20 @@ test('compress writes a model, and inspect shows it and its values', async () =>
 
   await expect(runCompress(SAMPLE, { out }, running)).rejects.toThrow(FileError);
   await expect(runInspect(out, { histogram: 'nothing' }, running)).rejects.toThrow(ArgumentError);
+});
+
+test('inspect shows the values of floats of eight bits as they are stored', async () => {
+  const path = join(cli.folder, 'f8.safetensors');
+  const sink = await nodeFileSink(path);
+  const writer = await writeSafetensors(sink, [{ name: 'w', type: 'F8_E4M3', shape: [2, 32] }]);
+  // 1 and -2, by the table of E4M3.
+  await writer.write(
+    'w',
+    Uint8Array.from({ length: 64 }, (_, i) => (i % 2 ? 0xc0 : 0x38)),
+  );
+  await writer.finish();
+  await runInspect(path, { json: true, histogram: '*' }, running);
+  expect(JSON.parse(cli.printed).tensors).toMatchObject([{ values: { min: -2, max: 1, mean: -0.5, std: 1.5 } }]);
 });
 
 test('the ending of the output chooses what is written, and a GGUF file is taken for a model', async () => {
