@@ -12,6 +12,21 @@ const SUITES = [
   'test/gpu/compare-logits.test.ts',
 ];
 
+/** What of Vitest's JSON report is read. */
+interface Results {
+  readonly numPassedTests: number;
+  readonly numTotalTests: number;
+  readonly testResults: readonly { readonly assertionResults: readonly TestResult[] }[];
+}
+
+interface TestResult {
+  readonly status: string;
+  readonly fullName: string;
+  readonly failureMessages: readonly string[];
+}
+
+const isFailed = ({ status }: TestResult): boolean => status !== 'passed';
+
 /** Every kernel equals its reference on this device. Run it once on each driver. */
 export const claim: Claim = {
   name: 'kernels',
@@ -21,13 +36,15 @@ export const claim: Claim = {
     try {
       // A child's own device: the tests open it as they would alone.
       spawnSync('npx', ['vitest', 'run', ...SUITES, '--reporter=json', `--outputFile=${file}`], { stdio: 'ignore' });
-      const { numPassedTests, numFailedTests, numTotalTests } = JSON.parse(readFileSync(file, 'utf8'));
+      const { numPassedTests, numTotalTests, testResults } = JSON.parse(readFileSync(file, 'utf8')) as Results;
+      const failed = testResults.flatMap(({ assertionResults }) => assertionResults.filter(isFailed));
+      for (const { fullName, failureMessages } of failed) console.error(fullName, failureMessages.join('\n'));
       return [
         {
           claim: 'kernels equal their f64 references over 200 shapes each, quantizers bit for bit',
           threshold: 'every test passes',
-          measured: `${numPassedTests} of ${numTotalTests}, ${numFailedTests} failed`,
-          pass: numFailedTests === 0 && numPassedTests === numTotalTests && numTotalTests > 0,
+          measured: `${numPassedTests} of ${numTotalTests}${failed.map(({ fullName }) => `; failed: ${fullName}`).join('')}`,
+          pass: numPassedTests === numTotalTests && numTotalTests > 0,
         },
       ];
     } finally {

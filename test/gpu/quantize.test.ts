@@ -382,10 +382,14 @@ test('what a hostile file may hold for codes and scales is decoded like the refe
         const { data, flag } = await dequantizeOnGpu(format, arrays, f32, 3, k);
         const actual = new Float32Array(data.buffer);
         const bad = wanted.findIndex((w) => !Number.isFinite(w));
-        if (bad < 0) expect([flag, wanted.findIndex((w, i) => w !== actual[i])]).toEqual([0, -1]);
+        // WGSL lets a device take subnormal numbers for zero, and the smallest scales of mxfp4 are: up to 12 · 2^-127.
+        const flushed = (w: number, i: number) => actual[i] === 0 && Math.abs(w) <= 12 * 2 ** -127;
+        const differs = (w: number, i: number) => w !== actual[i] && !flushed(w, i);
+        if (bad < 0) expect([flag, wanted.findIndex(differs)]).toEqual([0, -1]);
         else expect(flag).not.toBe(0);
       },
     ),
-    { numRuns: 100 },
+    // The seed gives a block of mxfp4 whose scale is subnormal.
+    { numRuns: 100, examples: [[formatByName('mxfp4'), 230322830]] },
   );
 });
