@@ -1,9 +1,10 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compress, graphOf, memoryFolder, memorySink, nodeFileSink, writeSafetensors } from 'compressa';
+import { compress, memoryFolder, nodeFileSink } from 'compressa';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { nextClaim, ourOpinion, perplexityClaim, theirOpinion } from '../gguf-opinions.ts';
+import { random, randomModel } from '../random-model.ts';
 
 /** Small, of random weights; the vocabulary is the sample model's. */
 const COMMON = {
@@ -80,17 +81,6 @@ const MODELS: Readonly<Record<string, object>> = {
   },
 };
 
-/** Xorshift: the same numbers everywhere. */
-function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
-
 /** Models of every family that is written to GGUF mean the same to llama.cpp. */
 export const claim: Claim = {
   name: 'GGUF families in llama.cpp',
@@ -103,11 +93,11 @@ export const claim: Claim = {
     const measurements: Measurement[] = [];
     try {
       for (const [name, differences] of Object.entries(MODELS)) {
-        const config = JSON.stringify({ ...COMMON, ...differences });
+        const config = { ...COMMON, ...differences };
         const files = {
-          'config.json': config,
+          'config.json': JSON.stringify(config),
           'tokenizer.json': tokenizer,
-          'model.safetensors': await weights(config),
+          'model.safetensors': await randomModel(config),
         };
         const path = join(folder, 'model.gguf');
         await compress(memoryFolder(name, files), await nodeFileSink(path, { overwrite: true }), {
@@ -127,26 +117,3 @@ export const claim: Claim = {
     }
   },
 };
-
-/** A safetensors file of random f32 weights for a config: large enough in queries and keys that positions matter. */
-async function weights(config: string): Promise<Uint8Array> {
-  const next = random(11);
-  const graph = graphOf(JSON.parse(config), 'config.json');
-  const sink = memorySink();
-  const writer = await writeSafetensors(
-    sink,
-    graph.weights.map(({ name, shape }) => ({ name, type: 'F32' as const, shape })),
-  );
-  for (const { name, shape, role } of graph.weights) {
-    // Gemma's are stored as the distance from 1.
-    const center = role === 'norm' && !/Gemma/.test(config) ? 1 : 0;
-    const width = /[qk]_proj/.test(name) ? 0.6 : 0.3;
-    const values = Float32Array.from(
-      { length: shape.reduce((product, size) => product * size, 1) },
-      () => center + width * (next() - 0.5),
-    );
-    await writer.write(name, new Uint8Array(values.buffer));
-  }
-  await writer.finish();
-  return sink.bytes();
-}

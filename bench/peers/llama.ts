@@ -58,7 +58,7 @@ export async function openLlama(
       const output = await sequence.controlledEvaluate(input);
       return output.map((each: { next: { probabilities: Map<number, number> } }) => each.next.probabilities);
     },
-    tokenize: (text) => model.tokenize(text, false, 'trimLeadingSpace'),
+    tokenize: (text) => model.tokenize(text, false),
     async close() {
       await context.dispose();
       await model.dispose();
