@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Step } from '../gpu/kernel.ts';
-import { encodePass, encodeTimed } from './scheduler.ts';
+import { encodePass, encodeTimed, type Prepared } from './encode.ts';
 
 /** Time and traffic of one kind of step. */
 export interface StepTime {
@@ -14,8 +14,7 @@ export interface StepTime {
 /** Steps timed by one set of timestamp queries. */
 export const TIMED = 256;
 
-type Encode =
-  Parameters<typeof encodeTimed> extends [infer E, infer P, unknown] ? (encoder: E, prepared: P) => void : never;
+type Encode = (encoder: GPUCommandEncoder, prepared: readonly Prepared[]) => void;
 
 /** One submission's timestamps. */
 export interface Stamps {

@@ -1,6 +1,7 @@
 import { CancelledError, DeviceLostError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Binding, Step } from '../gpu/kernel.ts';
+import { encodePass, encodeSteps, type Prepared } from './encode.ts';
 import { Profile, TIMED } from './profile.ts';
 
 /** How a list of steps runs. */
@@ -27,12 +28,6 @@ export interface Recording {
   encode(pass: GPUComputePassEncoder): void;
   /** Frees its parameters; it can't be submitted after. */
   release(): void;
-}
-
-interface Prepared {
-  readonly step: Step;
-  readonly pipeline: GPUComputePipeline;
-  readonly groups: readonly GPUBindGroup[];
 }
 
 /** Turns lists of steps into few command buffers. */
@@ -228,30 +223,4 @@ function bindEntries(bindings: readonly Binding[]): GPUBindGroupEntry[] {
     binding,
     resource: { buffer, ...(offset !== undefined && { offset }), ...(size !== undefined && { size }) },
   }));
-}
-
-function encodeSteps(pass: GPUComputePassEncoder, prepared: readonly Prepared[]): void {
-  for (const { step, pipeline, groups } of prepared) {
-    pass.setPipeline(pipeline);
-    for (const [i, group] of groups.entries()) pass.setBindGroup(i, group);
-    pass.dispatchWorkgroups(...step.grid);
-  }
-}
-
-/** All steps in one pass. */
-export function encodePass(encoder: GPUCommandEncoder, prepared: readonly Prepared[]): void {
-  const pass = encoder.beginComputePass();
-  encodeSteps(pass, prepared);
-  pass.end();
-}
-
-/** For the profile: a pass of its own around each step. */
-export function encodeTimed(encoder: GPUCommandEncoder, prepared: readonly Prepared[], querySet: GPUQuerySet): void {
-  for (const [i, one] of prepared.entries()) {
-    const pass = encoder.beginComputePass({
-      timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
-    });
-    encodeSteps(pass, [one]);
-    pass.end();
-  }
 }

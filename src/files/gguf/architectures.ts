@@ -33,7 +33,7 @@ const gemmaPostNorms = { ...gemma, postNorms: true };
 
 /**
  * A new one is a line here, provided that its tensors have the names of tensor-names.ts and its config the keys of config-write.ts; what
- * it has besides is a line in family-settings.ts. Of two with one name, reading a GGUF file gives the first.
+ * it has besides is a line in settings-by-type.ts. Of two with one name, reading a GGUF file gives the first.
  */
 export const ggufArchitectures: readonly GgufArchitecture[] = [
   {

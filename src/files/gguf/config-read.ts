@@ -1,11 +1,11 @@
 import { ModelError } from '../../errors.ts';
 import type { JsonObject } from '../strict-json.ts';
 import { architectureOf, type GgufArchitecture } from './architectures.ts';
-import { settingsOf } from './family-settings.ts';
 import { MAX_LAYERS } from './limits.ts';
 import { Metadata, shortest } from './metadata.ts';
 import type { GgufFile } from './read.ts';
 import { ropeScaling } from './rope-read.ts';
+import { settingsOf } from './settings-by-type.ts';
 
 /**
  * The config.json that Hugging Face would have for the model of a GGUF file.

@@ -2,8 +2,8 @@ import type { JsonObject } from '../strict-json.ts';
 import type { GgufArchitecture } from './architectures.ts';
 import { ConfigFields } from './config-fields.ts';
 import { f32, type GgufEntry, u32 } from './entries.ts';
-import { settingsOf } from './family-settings.ts';
 import { ropeEntries } from './rope-write.ts';
+import { settingsOf } from './settings-by-type.ts';
 
 /** A model's config as GGUF says it. */
 export interface GgufConfig {

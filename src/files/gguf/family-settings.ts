@@ -1,11 +1,7 @@
 import type { JsonObject } from '../strict-json.ts';
-import type { GgufArchitecture } from './architectures.ts';
 import type { ConfigFields } from './config-fields.ts';
 import type { GgufEntry } from './entries.ts';
-import { gemma2Settings, gemma3Settings, gemmaSettings } from './gemma-settings.ts';
-import { llamaSettings, mistralSettings, qwenSettings } from './llama-settings.ts';
 import type { Metadata } from './metadata.ts';
-import { smollm3Settings } from './smollm3-settings.ts';
 
 /** What configs of one kind of model say besides what all do. */
 export interface FamilySettings {
@@ -25,17 +21,3 @@ export interface ReadFacts {
   /** Whether the file has a tensor of that name. */
   readonly has: (tensor: string) => boolean;
 }
-
-/** By `model_type`. */
-const SETTINGS: Readonly<Record<string, FamilySettings>> = {
-  llama: llamaSettings,
-  mistral: mistralSettings,
-  qwen2: qwenSettings('qwen2'),
-  qwen3: qwenSettings('qwen3'),
-  smollm3: smollm3Settings,
-  gemma: gemmaSettings,
-  gemma2: gemma2Settings,
-  gemma3_text: gemma3Settings,
-};
-
-export const settingsOf = ({ modelType }: GgufArchitecture): FamilySettings => SETTINGS[modelType]!;
