@@ -10,20 +10,6 @@ import {
   uploadWeight,
 } from 'compressa';
 
-/** Xorshift: the same numbers everywhere. */
-export function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
-
-export const gaussian = (next: () => number): number =>
-  Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
-
 function storage(gpu: Gpu, bytes: number, data?: Float32Array): GPUBuffer {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const buffer = gpu.device.createBuffer({ size: bytes, usage });

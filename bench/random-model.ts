@@ -1,15 +1,5 @@
 import { graphOf, memorySink, writeSafetensors } from 'compressa';
-
-/** Xorshift: the same numbers everywhere. */
-export function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
+import { random } from './random.ts';
 
 /** A safetensors file of random f32 weights for a config: large enough in queries and keys that positions matter. */
 export async function randomModel(config: object): Promise<Uint8Array> {

@@ -1,7 +1,8 @@
 import { type Format, formatByName, type Gpu } from 'compressa';
 import type { Claim, Measurement } from '../claim.ts';
-import { differing, gaussian, quantizedBlocks, random, valuesOfBlocks } from '../ggml-blocks.ts';
+import { differing, quantizedBlocks, valuesOfBlocks } from '../ggml-blocks.ts';
 import { type Ggml, type GgmlType, openGgml } from '../peers/ggml.ts';
+import { gaussian, random } from '../random.ts';
 
 const ROWS = 64;
 const K = 2048;

@@ -1,7 +1,8 @@
 import { type Format, formatByName, formats, openCheckpoint, openPath } from 'compressa';
 import type { Claim, Measurement } from '../claim.ts';
-import { differing, gaussian, quantizedBlocks, random, valuesOfBlocks } from '../ggml-blocks.ts';
+import { differing, quantizedBlocks, valuesOfBlocks } from '../ggml-blocks.ts';
 import { type GgmlType, openGgml } from '../peers/ggml.ts';
+import { gaussian, random } from '../random.ts';
 
 const K = 2048;
 const ROWS = 64;

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { compress, memoryFolder, nodeFileSink } from 'compressa';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { nextClaim, ourOpinion, perplexityClaim, theirOpinion } from '../gguf-opinions.ts';
-import { random, randomModel } from '../random-model.ts';
+import { random } from '../random.ts';
+import { randomModel } from '../random-model.ts';
 
 /** Small, of random weights; the vocabulary is the sample model's. */
 const COMMON = {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as later } from 'node:timers/promises';
 import { type Claim, SAMPLE_MODEL } from '../claim.ts';
+import { random } from '../random.ts';
 
 const KILLS = 20;
 /** What the runs write, in turn. */
@@ -13,17 +14,6 @@ const OUTPUTS = [
   { name: 'file.safetensors', options: [] },
   { name: 'file.gguf', options: [] },
 ] as const;
-
-/** Xorshift: the same numbers everywhere, each at least 0 and below 1. */
-function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
 
 type Output = (typeof OUTPUTS)[number];
 

@@ -71,7 +71,6 @@ export const claim: Claim = {
       await llama.close();
       return [
         sameClaim('tokens of unusual and of common texts', texts, ours, theirs),
-        // The control: what a cut by words instead would give.
         controlClaim(texts, ours, theirs),
       ];
     } finally {
