@@ -42,9 +42,9 @@ export function checkScales(chunk: Chunk, format: Format, arrays: readonly Uint8
 /** Index of the first NaN, or with `infinite` the first infinity as well; -1 where there is none. */
 function findNonFinite(type: ElementType, bytes: Uint8Array, infinite: boolean): number {
   if (isFloat8(type)) {
-    const values = float8Values(type);
-    const bad = infinite ? (x: number) => !Number.isFinite(x) : Number.isNaN;
-    return bytes.findIndex((code) => bad(values[code]!));
+    const bad = Array.from(float8Values(type), infinite ? (x) => !Number.isFinite(x) : Number.isNaN);
+    for (let i = 0; i < bytes.length; i++) if (bad[bytes[i]!]) return i;
+    return -1;
   }
   const size = type === 'F64' ? 8 : type === 'F32' ? 4 : 2;
   // Without its sign, an infinity is an exponent of all ones, and every NaN is above that. A plain loop: this is all of a large file.
