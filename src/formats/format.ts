@@ -47,6 +47,14 @@ export interface Codec {
   decode(bytes: Uint8Array, rows: number, k: number): HostArrays;
 }
 
+/** How a weight follows from its code: scale · level + offset. Methods that choose codes under given scales (GPTQ, say) work on it. */
+export interface Grid {
+  /** Weights of a row that share a scale and an offset; the format's shader gives both: `fn grid_of(at: u32) -> vec2<f32>`. */
+  readonly group: number;
+  /** The level that each code stands for. */
+  readonly levels: readonly number[];
+}
+
 /** One way of storing weights: device layout, WGSL, CPU reference, codecs. */
 export interface Format {
   /** As users write it: `q4_0`, `int4-g64-asym`, `f16`. */
@@ -71,5 +79,7 @@ export interface Format {
    * with a clearly larger error. Without it codes and scales equal the reference bit for bit.
    */
   readonly searched?: true;
+  /** Block formats only. */
+  readonly grid?: Grid;
   readonly codecs: { readonly ggml?: Codec };
 }
