@@ -30,8 +30,17 @@ export { type ByteSource, blobSource, memorySource } from './files/source.ts';
 export type { Json, JsonObject } from './files/strict-json.ts';
 export type { TensorWriter } from './files/tensor-writer.ts';
 export type { CheckWeight, WeightNode, WeightTree } from './files/weight-tree.ts';
-export type { Codec, ElementType, Format, FormatArray, HostArrays } from './formats/format.ts';
+export type {
+  Codec,
+  ElementType,
+  Format,
+  FormatArray,
+  HostArrays,
+  QuantizeMethod,
+  QuantizeOptions,
+} from './formats/format.ts';
 export { formatBytes } from './formats/layout.ts';
+export { checkImportance, searches, weighs } from './formats/methods.ts';
 export { formatAliases, formatByName, formats } from './formats/registry.ts';
 export type { BufferPool } from './gpu/buffer-pool.ts';
 export type { Compiler } from './gpu/compiler.ts';

@@ -7,6 +7,7 @@ import { checkBytes, checkWeights } from './checks.ts';
 import { bf16BitsToF32, f16BitsToF32, f32ToBf16Bits, f32ToF16Bits } from './float16.ts';
 import type { Codec, Format, FormatArray } from './format.ts';
 import { allocateArrays, contentBytes, readU16, takeArray, writeU16 } from './layout.ts';
+import { checkOptions } from './methods.ts';
 
 /** ggml stores dense rows as they are, so only the padding of the whole array goes. */
 function plainCodec(name: string, array: FormatArray): Codec {
@@ -38,8 +39,9 @@ function dense(
     shader,
     constants: {},
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions({ name }, k, options);
         const arrays = allocateArrays([array], rows, k);
         for (const [i, w] of weights.entries()) write(arrays.data!, i, w);
         return arrays;

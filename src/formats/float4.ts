@@ -5,6 +5,7 @@ import { checkWeights } from './checks.ts';
 import { readNibble, writeNibble } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
 import { allocateArrays, takeArray } from './layout.ts';
+import { checkOptions } from './methods.ts';
 
 /** Twice the magnitudes of E2M1 (OCP Microscaling Formats 1.0, section 5.3.3), so that all are integers; bit 3 of a code is the sign. */
 const MAGNITUDES = [0, 1, 2, 3, 4, 6, 8, 12];
@@ -44,8 +45,9 @@ function float4({ name, shader, block, group, scale, half }: Float4Type): Format
     shader,
     constants: {},
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions({ name }, k, options);
         const host = allocateArrays(arrays, rows, k);
         for (let at = 0; at < weights.length; at += group) {
           const values = weights.subarray(at, at + group);

@@ -55,6 +55,17 @@ export interface Grid {
   readonly levels: readonly number[];
 }
 
+/** How scales are chosen: by the rule that the format states, or with the least squared error among trial scales. */
+export type QuantizeMethod = 'rtn' | 'search';
+
+/** How a matrix is quantized. `searches` and `weighs` (methods.ts) say what a format offers. */
+export interface QuantizeOptions {
+  /** By default `rtn`. Formats that are `searched` search whatever it says. */
+  readonly method?: QuantizeMethod;
+  /** For `search`: the weight of each column's squared error, [k], none negative. All zero is the same as none. */
+  readonly importance?: Float32Array;
+}
+
 /** One way of storing weights: device layout, WGSL, CPU reference, codecs. */
 export interface Format {
   /** As users write it: `q4_0`, `int4-g64-asym`, `f16`. */
@@ -69,8 +80,8 @@ export interface Format {
   readonly constants: Readonly<Record<string, number>>;
   /** In plain loops: the definition that the GPU is held to, code by code and scale by scale. */
   readonly reference: {
-    /** Weights as the arrays of the format. */
-    quantize(weights: Float32Array, rows: number, k: number): HostArrays;
+    /** Weights as the arrays of the format. Throws `ArgumentError` where the format does not offer what `options` ask for. */
+    quantize(weights: Float32Array, rows: number, k: number, options?: QuantizeOptions): HostArrays;
     /** The values that the arrays stand for. */
     dequantize(arrays: HostArrays, rows: number, k: number): Float32Array;
   };
@@ -79,6 +90,10 @@ export interface Format {
    * with a clearly larger error. Without it codes and scales equal the reference bit for bit.
    */
   readonly searched?: true;
+  /** The method `search` is offered beside `rtn`. */
+  readonly searches?: true;
+  /** The search takes an importance of columns. */
+  readonly weighs?: true;
   /** Block formats only. */
   readonly grid?: Grid;
   readonly codecs: { readonly ggml?: Codec };

@@ -10,6 +10,7 @@ import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
 import type { Codec, Format, FormatArray, HostArrays } from './format.ts';
 import { SMALLEST_STEP, SMALLEST_STEP_ABOVE_MINIMUM, saturateStep } from './ggml-step.ts';
 import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
+import { checkOptions } from './methods.ts';
 import { clamp, roundHalfAway } from './rounding.ts';
 
 /** Weights that share a scale in ggml's legacy types. */
@@ -60,8 +61,9 @@ function ggmlFormat(type: BlockType): Format {
     shader: type.shader,
     constants: type.constants,
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions(type, k, options);
         const host = allocateArrays(layout, rows, k);
         for (let block = 0; block < weights.length / BLOCK; block++) {
           const first = block * BLOCK;

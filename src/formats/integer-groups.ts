@@ -7,6 +7,7 @@ import { readNibble, writeNibble } from './codes.ts';
 import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
 import type { Format, FormatArray } from './format.ts';
 import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
+import { checkOptions } from './methods.ts';
 import { clamp, roundHalfEven } from './rounding.ts';
 
 const F16_MAX = 65504;
@@ -56,16 +57,18 @@ export function integerGroups(bits: 4 | 8, group: number, asymmetric: boolean): 
     return signed ? ((bytes[i]! << 24) >> 24) + half : bytes[i]!;
   };
 
+  const name = `int${bits}-g${group}${asymmetric ? '-asym' : ''}`;
   return {
-    name: `int${bits}-g${group}${asymmetric ? '-asym' : ''}`,
+    name,
     kind: 'block',
     block: group,
     arrays,
     shader: SHADERS[bits][asymmetric ? 'asymmetric' : 'symmetric'],
     constants: { GROUP: group },
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions({ name }, k, options);
         const host = allocateArrays(arrays, rows, k);
         for (let g = 0; g < weights.length / group; g++) {
           const first = g * group;

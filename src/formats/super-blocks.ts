@@ -3,6 +3,7 @@ import { blockCodec } from './block-codec.ts';
 import { checkWeights } from './checks.ts';
 import type { ElementType, Format, FormatArray } from './format.ts';
 import { allocateArrays, takeArray } from './layout.ts';
+import { checkOptions } from './methods.ts';
 
 /** Weights of a super-block. */
 export const SUPER_BLOCK = 256;
@@ -44,8 +45,9 @@ export function superBlockFormat({ name, shader, arrays, order, quantize, value 
     constants: {},
     searched: true,
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions({ name, searched: true }, k, options);
         const host = allocateArrays(arrays, rows, k);
         for (let i = 0; i < weights.length / SUPER_BLOCK; i++) {
           quantize(weights.subarray(i * SUPER_BLOCK, (i + 1) * SUPER_BLOCK), blockOf(host, i));

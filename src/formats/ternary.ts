@@ -6,6 +6,7 @@ import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
 import type { Format, FormatArray } from './format.ts';
 import { SMALLEST_STEP, saturateStep } from './ggml-step.ts';
 import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
+import { checkOptions } from './methods.ts';
 
 /** Weights of a super-block. */
 const BLOCK = 256;
@@ -34,8 +35,9 @@ function ternary({ name, shader, codeBytes, pack, digit }: TernaryType): Format 
     shader,
     constants: {},
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions({ name }, k, options);
         const host = allocateArrays(arrays, rows, k);
         for (let block = 0; block < weights.length / BLOCK; block++) {
           const values = weights.subarray(block * BLOCK, (block + 1) * BLOCK);

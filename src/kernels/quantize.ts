@@ -19,8 +19,9 @@ import toTq10 from '../../shaders/quantize/tq1_0.wgsl';
 import toTq20 from '../../shaders/quantize/tq2_0.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
-import type { Format } from '../formats/format.ts';
+import type { Format, QuantizeMethod } from '../formats/format.ts';
 import { arrayBytes, formatBytes } from '../formats/layout.ts';
+import { methodSearches } from '../formats/methods.ts';
 import { type Binding, type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 
@@ -35,6 +36,8 @@ interface Quantizer {
   readonly constants: Readonly<Record<string, number>>;
   /** Weights that one thread owns: enough blocks that it writes whole words. */
   readonly weightsPerThread: number;
+  /** The kernel has a binding for the importance of columns behind `bad`, and an override WEIGHTED. */
+  readonly weighs?: true;
 }
 
 const DENSE: Readonly<Record<string, ShaderSource>> = { f32: toF32, f16: toF16, bf16: toBf16 };
@@ -57,7 +60,11 @@ const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
   nvfp4: [toNvfp4, 1],
 };
 
-function quantizerOf(format: Format): Quantizer {
+/** Quantizers with the method `search` of formats that offer it beside `rtn`; weights of a thread as above. */
+const SEARCHES: Readonly<Record<string, Quantizer>> = {};
+
+function quantizerOf(format: Format, search = false): Quantizer {
+  if (search && !format.searched) return SEARCHES[format.name]!;
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const ggml = GGML[format.name];
@@ -90,21 +97,33 @@ export interface QuantizeArguments {
   readonly bad: BufferView;
   /** Names the tensor in labels and errors. */
   readonly name?: string;
+  /**
+   * How scales are chosen: by the format's rule (`rtn`, the default), or with the least squared error among trial scales, where the
+   * format offers it (`searches`). Formats that are `searched` search in either case.
+   */
+  readonly method?: QuantizeMethod;
+  /**
+   * For `search`: the weight of each column's squared error, f32 [k], finite and not negative (`checkImportance` holds numbers on the
+   * host to it). All zero is the same as none. Where the format offers it (`weighs`).
+   */
+  readonly importance?: BufferView;
 }
 
 /**
  * Converts a dense matrix to `format` (dense to dense too). Codes, scales, zeros and minima equal `format.reference.quantize` bit
- * for bit on every device, unless the format is `searched`.
- * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit.
+ * for bit on every device, unless they are searched for.
+ * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit, for a method that the
+ * format does not offer, and for an importance where it takes none.
  */
 export function quantizeStep(args: QuantizeArguments): Step {
-  const { source, from, format, to, rows, k, bad, name = 'weight' } = args;
+  const { source, from, format, to, rows, k, bad, name = 'weight', method, importance } = args;
   if (source.kind !== 'dense') throw new ArgumentError(`Only dense weights can be quantized, not ${source.name}.`);
   checkRow(format, k, name);
-  const quantizer = quantizerOf(format);
+  const search = methodSearches(format, method, importance !== undefined);
   return convertStep({
     label: `quantize ${name} to ${format.name}`,
-    quantizer,
+    quantizer: quantizerOf(format, search),
+    importance,
     source,
     from: [from],
     format,
@@ -162,22 +181,28 @@ function convertStep(args: {
   rows: number;
   k: number;
   bad: BufferView;
+  importance?: BufferView | undefined;
 }): Step {
-  const { label, quantizer, source, from, format, to, rows, k, bad } = args;
+  const { label, quantizer, source, from, format, to, rows, k, bad, importance } = args;
   const count = rows * k;
   if (!Number.isInteger(count) || count < 1 || count > MAX_WEIGHTS) {
     throw new ArgumentError(`${label}: ${rows} x ${k} weights; one step takes 1 to ${MAX_WEIGHTS}.`);
   }
+  const bindings = [...bindArrays(label, format, to, rows, k, readWrite), readWrite({ ...bad, size: 4 })];
+  const constants: Record<string, number> = { ...source.constants, ...quantizer.constants, WORKGROUP };
+  if (quantizer.weighs) {
+    constants.WEIGHTED = importance ? 1 : 0;
+    // Without one its binding is never read: any buffer that is only read will do.
+    bindings.push(
+      importance ? bindArray(label, 'importance', importance, 4 * k, read) : read({ ...from[0]!, size: 16 }),
+    );
+  }
   return {
     label,
-    kernel: {
-      source: quantizer.source,
-      format: source.shader,
-      constants: { ...source.constants, ...quantizer.constants, WORKGROUP },
-    },
-    bindings: [...bindArrays(label, format, to, rows, k, readWrite), readWrite({ ...bad, size: 4 })],
+    kernel: { source: quantizer.source, format: source.shader, constants },
+    bindings,
     weight: bindArrays(label, source, from, rows, k, read),
-    params: packParams(count),
+    params: packParams(count, k),
     grid: grid1d(Math.ceil(count / quantizer.weightsPerThread / WORKGROUP)),
     bytes: formatBytes(source, rows, k) + formatBytes(format, rows, k),
   };
@@ -198,18 +223,22 @@ function bindArrays(
       `${label}: ${format.name} takes ${format.arrays.length} buffers (${names}), got ${views.length}.`,
     );
   }
-  return format.arrays.map((array, i) => {
-    const view = views[i]!;
-    if (!view.buffer) {
-      throw new ArgumentError(`${label}: "${array.name}" is no view of a GPUBuffer: give { buffer, offset?, size? }.`);
-    }
-    const { buffer, offset = 0, size = buffer.size - offset } = view;
-    const wanted = arrayBytes(array, rows, k);
-    if (size < wanted) {
-      throw new ArgumentError(`${label}: "${array.name}" needs ${wanted} bytes, its buffer has ${size}.`);
-    }
-    return bind({ buffer, offset, size: wanted });
-  });
+  return format.arrays.map((array, i) => bindArray(label, array.name, views[i]!, arrayBytes(array, rows, k), bind));
+}
+
+function bindArray(
+  label: string,
+  name: string,
+  view: BufferView,
+  wanted: number,
+  bind: (view: BufferView) => Binding,
+): Binding {
+  if (!view.buffer) {
+    throw new ArgumentError(`${label}: "${name}" is no view of a GPUBuffer: give { buffer, offset?, size? }.`);
+  }
+  const { buffer, offset = 0, size = buffer.size - offset } = view;
+  if (size < wanted) throw new ArgumentError(`${label}: "${name}" needs ${wanted} bytes, its buffer has ${size}.`);
+  return bind({ buffer, offset, size: wanted });
 }
 
 /**

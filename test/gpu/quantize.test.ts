@@ -364,6 +364,13 @@ describe('bad input', () => {
     expect(() => quantizeStep({ ...good, rows: 0 })).toThrow(ArgumentError);
     expect(() => quantizeStep({ ...good, rows: 2 ** 30 })).toThrow(ArgumentError);
   });
+
+  test('a method or an importance that the format does not offer', () => {
+    const dense = { ...arguments_(256), format: formatByName('f16'), to: [view(512)] };
+    expect(() => quantizeStep({ ...dense, method: 'search' })).toThrow(/Scales of f16 are not searched for/);
+    expect(() => quantizeStep({ ...dense, importance: view(1024) })).toThrow(/f16 takes no importance/);
+    expect(() => quantizeStep({ ...dense, method: 'rtn' })).not.toThrow();
+  });
 });
 
 test('what a hostile file may hold for codes and scales is decoded like the reference, infinite scales are reported', async () => {
