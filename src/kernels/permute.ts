@@ -1,0 +1,87 @@
+import permuteSymmetric from '../../shaders/algebra/permute_symmetric.wgsl';
+import gatherColumns from '../../shaders/gptq/gather_columns.wgsl';
+import scatterCodes from '../../shaders/gptq/scatter_codes.wgsl';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from './exact.ts';
+
+const THREADS = 64;
+const constants = { WORKGROUP: THREADS };
+
+/** out[i, j] = matrix[order[i], order[j]], f32 [n, n], with `damping` added on the diagonal. @throws ArgumentError */
+export function permuteSymmetricStep(args: {
+  readonly matrix: BufferView;
+  /** u32 [n] */
+  readonly order: BufferView;
+  readonly out: BufferView;
+  readonly n: number;
+  readonly damping: number;
+}): Step {
+  const { n, damping } = args;
+  const label = 'permute H';
+  checkSizes(label, { n, rows: n });
+  return {
+    label,
+    kernel: { source: permuteSymmetric, constants },
+    bindings: [
+      reads(label, 'matrix', args.matrix, n * n),
+      reads(label, 'order', args.order, n),
+      writes(label, 'out', args.out, n * n),
+    ],
+    params: packParams(n, { f32: damping }),
+    grid: grid1d(Math.ceil((n * n) / THREADS)),
+    bytes: 8 * n * n,
+  };
+}
+
+/** out[i, row] = weights[row, order[i]]: f32 [rows, k] to [k, rows]. @throws ArgumentError */
+export function gatherColumnsStep(args: {
+  readonly weights: BufferView;
+  /** u32 [k] */
+  readonly order: BufferView;
+  readonly out: BufferView;
+  readonly rows: number;
+  readonly k: number;
+}): Step {
+  const { rows, k } = args;
+  const label = 'gather columns';
+  checkSizes(label, { rows, k });
+  return {
+    label,
+    kernel: { source: gatherColumns, constants },
+    bindings: [
+      reads(label, 'weights', args.weights, rows * k),
+      reads(label, 'order', args.order, k),
+      writes(label, 'out', args.out, rows * k),
+    ],
+    params: packParams(rows, k),
+    grid: grid1d(Math.ceil((rows * k) / THREADS)),
+    bytes: 8 * rows * k,
+  };
+}
+
+/** Chosen codes, u32 [k, rows], as bytes [rows, k], padded to a word: what `packStep` takes. @throws ArgumentError */
+export function scatterCodesStep(args: {
+  readonly chosen: BufferView;
+  /** u32 [k]: the row of `chosen` that each column is, the inverse of the order. */
+  readonly place: BufferView;
+  readonly codes: BufferView;
+  readonly rows: number;
+  readonly k: number;
+}): Step {
+  const { rows, k } = args;
+  const label = 'scatter codes';
+  checkSizes(label, { rows, k });
+  const words = Math.ceil((rows * k) / 4);
+  return {
+    label,
+    kernel: { source: scatterCodes, constants },
+    bindings: [
+      reads(label, 'chosen', args.chosen, rows * k),
+      reads(label, 'place', args.place, k),
+      writes(label, 'codes', args.codes, words),
+    ],
+    params: packParams(rows, k),
+    grid: grid1d(Math.ceil(words / THREADS)),
+    bytes: 5 * rows * k,
+  };
+}
