@@ -16,6 +16,8 @@ const TYPES = {
   q4_k: 12,
   q5_k: 13,
   q6_k: 14,
+  iq4_nl: 20,
+  iq4_xs: 23,
   tq1_0: 34,
   tq2_0: 35,
   mxfp4: 39,

@@ -4,6 +4,7 @@
 //   fn write_scale(index: u32, j: u32, scale: u32, minimum: u32)
 //   fn write_codes(index: u32, j: u32, i: u32, codes: u32)     four codes, a byte each: 4i .. 4i + 3 of sub-block j
 // #include "../common/grid.wgsl"
+const GROUP = 256u;
 // #include "k_block.wgsl"
 override WORKGROUP: u32 = 64;
 

@@ -1,9 +1,8 @@
-// What the quantizers of ggml's super-blocks share: 256 weights, scaled by a power of two so that nothing overflows, a sub-block of them at
+// What the quantizers of ggml's searched types share: GROUP weights, scaled by a power of two so that nothing overflows, a sub-block of them at
 // hand. The order of every sum is that of src/formats/scale-search.ts.
 // #include "../common/divide.wgsl"
 // #include "../common/float16.wgsl"
 // #include "source.wgsl"
-const GROUP = 256u;
 const VECTORS = SUB / 4u;
 // Weights, ranges and scales below 2^-100 and 2^-126 count as zero.
 const SMALLEST = 0x1p-100;

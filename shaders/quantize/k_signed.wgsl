@@ -5,6 +5,7 @@
 //   fn write_scale(index: u32, j: u32, scale: u32)             scale + REACH
 //   fn write_codes(index: u32, j: u32, i: u32, codes: u32)     code + HALF in a byte each: 4i .. 4i + 3 of sub-block j
 // #include "scale_pairs.wgsl"
+const GROUP = 256u;
 const SUB = 16u;
 // #include "k_block.wgsl"
 

@@ -11,7 +11,7 @@ export type Reorder = (from: Uint8Array, to: Uint8Array) => void;
 export interface BlockField {
   readonly array: FormatArray;
   /** Where the two have the bits of a block in different orders; default: the same bytes. */
-  readonly order?: { readonly toDevice: Reorder; readonly fromDevice: Reorder };
+  readonly order?: { readonly toDevice: Reorder; readonly fromDevice: Reorder } | undefined;
 }
 
 const copy: Reorder = (from, to) => to.set(from);

@@ -1,3 +1,6 @@
+import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
+import { readU16, writeU16 } from './layout.ts';
+
 /**
  * Where a block's unrounded step d is smaller than this, all its codes are zero. Its f16 scale is zero anyway (below
  * 2^-25); ggml goes on, with codes that mean nothing, until 1/d overflows. Stopping here keeps every intermediate
@@ -21,3 +24,13 @@ const F16_MAX = 65504;
  * weights that no code reaches are clipped, and nothing decodes to infinity.
  */
 export const saturateStep = (x: number): number => (Math.abs(x) < F16_OVERFLOW ? x : Math.sign(x) * F16_MAX);
+
+/** The step that stands in a block, as f16. */
+export const readStep = (bytes: Uint8Array, i: number): number => f16BitsToF32(readU16(bytes, i));
+
+/** Stores a step there, saturated, and returns the value that it has as f16. */
+export function writeStep(bytes: Uint8Array, i: number, step: number): number {
+  const bits = f32ToF16Bits(saturateStep(step));
+  writeU16(bytes, i, bits);
+  return f16BitsToF32(bits);
+}

@@ -3,11 +3,10 @@ import q3Shader from '../../shaders/formats/q3_k.wgsl';
 import q4Shader from '../../shaders/formats/q4_k.wgsl';
 import q5Shader from '../../shaders/formats/q5_k.wgsl';
 import q6Shader from '../../shaders/formats/q6_k.wgsl';
-import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
 import type { Format, FormatArray } from './format.ts';
-import { saturateStep } from './ggml-step.ts';
+import { readStep, writeStep } from './ggml-step.ts';
 import { clamp, roundHalfEven } from './rounding.ts';
-import { CLEARLY, divide, searchAffine, searchSigned, squaredError } from './scale-search.ts';
+import { CLEARLY, divide, normalize, searchAffine, searchSigned, squaredError } from './scale-search.ts';
 import { inBlock, SUPER_BLOCK, type SuperBlock, superBlockFormat } from './super-blocks.ts';
 
 /**
@@ -49,22 +48,6 @@ const writeHigh = (bytes: Uint8Array, i: number, bit: number): void => {
   bytes[i & 31]! |= bit << (i >> 5);
 };
 
-const readHalf = (bytes: Uint8Array, i: number): number => f16BitsToF32(bytes[2 * i]! | (bytes[2 * i + 1]! << 8));
-function writeHalf(bytes: Uint8Array, i: number, value: number): number {
-  const bits = f32ToF16Bits(saturateStep(value));
-  bytes[2 * i] = bits;
-  bytes[2 * i + 1] = bits >>> 8;
-  return f16BitsToF32(bits);
-}
-
-/** Scaled so that the largest magnitude lies in [1, 4): searches then meet neither overflow nor subnormal numbers. */
-function normalize(weights: Float32Array): { values: Float32Array; unit: number } {
-  const largest = weights.reduce((m, w) => Math.max(m, Math.abs(w)), 0);
-  const exponent = (new Uint32Array(Float32Array.of(largest).buffer)[0]! >>> 23) - 127;
-  const unit = largest < 2 ** -100 ? 1 : 2 ** Math.min(exponent, 126);
-  return { values: weights.map((w) => (largest < 2 ** -100 ? 0 : w / unit)), unit };
-}
-
 interface AffineType {
   readonly name: string;
   readonly shader: Format['shader'];
@@ -91,7 +74,7 @@ function affine({ name, shader, arrays, order, levels, sub, most, ...type }: Aff
       const { values, unit } = normalize(weights);
       const parts = Array.from({ length: SUPER_BLOCK / sub }, (_, j) => values.subarray(j * sub, (j + 1) * sub));
       const found = parts.map((part) => searchAffine(part, levels));
-      const step = (i: number, largest: number) => writeHalf(block.steps!, i, f(divide(largest, most) * unit)) / unit;
+      const step = (i: number, largest: number) => writeStep(block.steps!, i, f(divide(largest, most) * unit)) / unit;
       const d = f(step(0, Math.max(...found.map(({ scale }) => scale))));
       const dmin = f(step(1, Math.max(...found.map(({ minimum }) => minimum))));
       const multiple = (x: number, of: number) => (of < 2 ** -126 ? 0 : clamp(roundHalfEven(divide(x, of)), 0, most));
@@ -116,7 +99,7 @@ function affine({ name, shader, arrays, order, levels, sub, most, ...type }: Aff
     value(block, i) {
       const [scale, minimum] = type.readScale(block.scales!, Math.floor(i / sub));
       // Products are exact in f32: 11, 6 and 5 bits at most. The difference rounds once.
-      return readHalf(block.steps!, 0) * scale * type.readCode(block, i) - readHalf(block.steps!, 1) * minimum;
+      return readStep(block.steps!, 0) * scale * type.readCode(block, i) - readStep(block.steps!, 1) * minimum;
     },
   });
 }
@@ -219,7 +202,7 @@ function signed({ name, shader, arrays, order, half, reach, ...type }: SignedTyp
       const parts = Array.from({ length: 16 }, (_, j) => values.subarray(j * SIGNED_SUB, (j + 1) * SIGNED_SUB));
       const found = parts.map((part) => searchSigned(part, nearest, [-half], SIGNED_TRIALS, f(0.1)));
       const largest = found.reduce((m, s) => (Math.abs(s) > Math.abs(m) ? s : m), 0);
-      const d = f(writeHalf(block.steps!, 0, f(divide(largest, -reach) * unit)) / unit);
+      const d = f(writeStep(block.steps!, 0, f(divide(largest, -reach) * unit)) / unit);
       for (const [j, part] of parts.entries()) {
         const middle = Math.abs(d) < 2 ** -126 ? 0 : clamp(roundHalfEven(divide(found[j]!, d)), -reach, reach - 1);
         let best = { scale: 0, codes: new Float32Array(SIGNED_SUB), error: Number.POSITIVE_INFINITY };
@@ -235,7 +218,7 @@ function signed({ name, shader, arrays, order, half, reach, ...type }: SignedTyp
         for (const [i, code] of best.codes.entries()) type.writeCode(block, j * SIGNED_SUB + i, code);
       }
     },
-    value: (block, i) => readHalf(block.steps!, 0) * type.readScale(block.scales!, i >> 4) * type.readCode(block, i),
+    value: (block, i) => readStep(block.steps!, 0) * type.readScale(block.scales!, i >> 4) * type.readCode(block, i),
   });
 }
 

@@ -5,6 +5,7 @@ import { mxfp4, nvfp4 } from './float4.ts';
 import type { Format } from './format.ts';
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
 import { integerGroups } from './integer-groups.ts';
+import { iq4_nl, iq4_xs } from './iq4.ts';
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from './k-quants.ts';
 import { tq1_0, tq2_0 } from './ternary.ts';
 
@@ -27,6 +28,8 @@ export const formats: readonly Format[] = [
   q4_k,
   q3_k,
   q2_k,
+  iq4_nl,
+  iq4_xs,
   nvfp4,
   mxfp4,
   tq2_0,

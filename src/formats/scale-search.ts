@@ -11,6 +11,14 @@ const f = Math.fround;
 /** A trial has to be better by this factor: less is rounding, in which devices that fuse multiplication and addition differ. */
 export const CLEARLY = f(1 - 2 ** -14);
 
+/** Scaled so that the largest magnitude lies in [1, 4): searches then meet neither overflow nor subnormal numbers. */
+export function normalize(weights: Float32Array): { values: Float32Array; unit: number } {
+  const largest = weights.reduce((m, w) => Math.max(m, Math.abs(w)), 0);
+  const exponent = (new Uint32Array(Float32Array.of(largest).buffer)[0]! >>> 23) - 127;
+  const unit = largest < 2 ** -100 ? 1 : 2 ** Math.min(exponent, 126);
+  return { values: weights.map((w) => (largest < 2 ** -100 ? 0 : w / unit)), unit };
+}
+
 /** The sum that a kernel makes: four lanes along the weights, then (x + y) + (z + w). */
 function sum(count: number, term: (i: number) => number): number {
   const lanes = [0, 0, 0, 0];

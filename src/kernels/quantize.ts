@@ -1,5 +1,7 @@
 import intAsymmetric from '../../shaders/quantize/int_asymmetric.wgsl';
 import intSymmetric from '../../shaders/quantize/int_symmetric.wgsl';
+import toIq4Nl from '../../shaders/quantize/iq4_nl.wgsl';
+import toIq4Xs from '../../shaders/quantize/iq4_xs.wgsl';
 import toMxfp4 from '../../shaders/quantize/mxfp4.wgsl';
 import toNvfp4 from '../../shaders/quantize/nvfp4.wgsl';
 import toQ2K from '../../shaders/quantize/q2_k.wgsl';
@@ -54,6 +56,8 @@ const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
   q4_k: [toQ4K, 1],
   q5_k: [toQ5K, 1],
   q6_k: [toQ6K, 2],
+  iq4_nl: [toIq4Nl, 2],
+  iq4_xs: [toIq4Xs, 2],
   tq1_0: [toTq10, 2],
   tq2_0: [toTq20, 2],
   mxfp4: [toMxfp4, 4],

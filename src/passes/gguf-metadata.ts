@@ -21,6 +21,8 @@ const FILE_TYPES: Readonly<Record<string, number>> = {
   q4_k: 14,
   q5_k: 16,
   q6_k: 18,
+  iq4_nl: 25,
+  iq4_xs: 30,
   bf16: 32,
   tq1_0: 36,
   tq2_0: 37,

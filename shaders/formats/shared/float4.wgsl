@@ -2,7 +2,7 @@
 // #include "nibbles.wgsl"
 
 // Values of four weights, whose codes are the low nibbles of four bytes.
-fn unpack_float4(word: u32) -> vec4<f32> {
+fn values4(word: u32) -> vec4<f32> {
   let codes = unpack_nibbles(word);
   // The magnitudes of codes 0 .. 7, a nibble each.
   let places = vec4<u32>((codes & vec4<i32>(7)) << vec4<u32>(2u));

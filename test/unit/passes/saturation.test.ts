@@ -30,9 +30,12 @@ test.each(['q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0', 'int8-g32', 'int8-g32-asym', 
   },
 );
 
-test.each(['q2_k', 'q3_k', 'q4_k', 'q5_k', 'q6_k'])('%s: of blocks with two steps each counts once', (name) => {
-  expect(countIn(name, { 3: 1e38, 4: -1e38, 300: -1e38 })).toBe(2);
-});
+test.each(['q2_k', 'q3_k', 'q4_k', 'q5_k', 'q6_k', 'iq4_nl', 'iq4_xs'])(
+  '%s: of blocks with two steps each counts once',
+  (name) => {
+    expect(countIn(name, { 3: 1e38, 4: -1e38, 300: -1e38 })).toBe(2);
+  },
+);
 
 test.each(['tq1_0', 'tq2_0'])('%s: blocks with weights above the largest scale are counted', (name) => {
   expect(countIn(name, { 3: 70000, 300: -70000 })).toBe(2);
