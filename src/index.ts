@@ -35,6 +35,7 @@ export type {
   ElementType,
   Format,
   FormatArray,
+  Grid,
   HostArrays,
   QuantizeMethod,
   QuantizeOptions,
@@ -55,11 +56,13 @@ export { type GenerateOptions, generate, type StopReason } from './graph/generat
 export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } from './graph/graph.ts';
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
+export type { DeviceArrays } from './kernels/bind-arrays.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
+export { type GridArguments, gridStep } from './kernels/grid.ts';
 export { type LinearArguments, linearSteps } from './kernels/linear.ts';
+export { type PackArguments, packStep } from './kernels/pack.ts';
 export {
   type DequantizeArguments,
-  type DeviceArrays,
   dequantizeStep,
   type QuantizeArguments,
   quantizeStep,

@@ -35,3 +35,8 @@ fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
 fn chunk_scale(chunk: Chunk) -> f32 {
   return chunk.scale;
 }
+
+// Scale and offset of weight `at`, counted over whole rows: w = scale · level + offset (Grid in src/formats/format.ts).
+fn grid_of(at: u32) -> vec2<f32> {
+  return vec2<f32>(load_scale(at >> 5u), 0.0);
+}

@@ -29,3 +29,8 @@ fn load4_aligned(row: u32, k: u32) -> vec4<f32> {
 }
 
 // #include "shared/dense_chunk.wgsl"
+
+// Scale and offset of weight `at`, counted over whole rows: w = scale · level + offset (Grid in src/formats/format.ts).
+fn grid_of(at: u32) -> vec2<f32> {
+  return vec2<f32>(load_scale(at >> 8u), 0.0);
+}

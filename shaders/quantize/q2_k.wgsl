@@ -10,16 +10,13 @@ const LEVELS = 3.0;
 const MOST = 15.0;
 
 // #include "k_affine.wgsl"
+// #include "../pack/q2_k_codes.wgsl"
 
 fn clear(index: u32) {
-  for (var i = 0u; i < end_of(0u, 16u); i++) { codes[16u * index + i] = 0u; }
+  clear_codes(index);
   for (var i = 0u; i < end_of(0u, 4u); i++) { scales[4u * index + i] = 0u; }
 }
 
 fn write_scale(index: u32, j: u32, scale: u32, minimum: u32) {
   scales[4u * index + (j >> 2u)] |= (scale | (minimum << 4u)) << (8u * (j & 3u));
-}
-
-fn write_codes(index: u32, j: u32, i: u32, packed: u32) {
-  codes[16u * index + 8u * (j >> 3u) + 4u * (j & 1u) + i] |= packed << (2u * ((j >> 1u) & 3u));
 }

@@ -10,10 +10,10 @@ const HALF = 4.0;
 const REACH = 32.0;
 
 // #include "k_signed.wgsl"
+// #include "../pack/q3_k_codes.wgsl"
 
 fn clear(index: u32) {
-  for (var i = 0u; i < end_of(0u, 16u); i++) { codes[16u * index + i] = 0u; }
-  for (var i = 0u; i < end_of(0u, 8u); i++) { high[8u * index + i] = 0u; }
+  clear_codes(index);
   for (var i = 0u; i < end_of(0u, 3u); i++) { multiples[3u * index + i] = 0u; }
 }
 
@@ -21,9 +21,4 @@ fn write_scale(index: u32, j: u32, scale: u32) {
   let shift = 8u * (j & 3u);
   multiples[3u * index + ((j >> 2u) & 1u)] |= (scale & 15u) << (shift + 4u * (j >> 3u));
   multiples[3u * index + 2u] |= (scale >> 4u) << (shift + 2u * (j >> 2u));
-}
-
-fn write_codes(index: u32, j: u32, i: u32, packed: u32) {
-  codes[16u * index + 8u * (j >> 3u) + 4u * (j & 1u) + i] |= (packed & 0x03030303u) << (2u * ((j >> 1u) & 3u));
-  high[8u * index + 4u * (j & 1u) + i] |= ((packed >> 2u) & 0x01010101u) << (j >> 1u);
 }

@@ -10,13 +10,10 @@ const LEVELS = 15.0;
 const MOST = 63.0;
 
 // #include "k_affine.wgsl"
+// #include "../pack/q4_k_codes.wgsl"
 // #include "six_bit_pairs.wgsl"
 
 fn clear(index: u32) {
-  for (var i = 0u; i < end_of(0u, 32u); i++) { codes[32u * index + i] = 0u; }
+  clear_codes(index);
   for (var i = 0u; i < end_of(0u, 3u); i++) { scales[3u * index + i] = 0u; }
-}
-
-fn write_codes(index: u32, j: u32, i: u32, packed: u32) {
-  codes[32u * index + 8u * (j >> 1u) + i] |= (packed) << (4u * (j & 1u));
 }

@@ -11,15 +11,10 @@ const LEVELS = 31.0;
 const MOST = 63.0;
 
 // #include "k_affine.wgsl"
+// #include "../pack/q5_k_codes.wgsl"
 // #include "six_bit_pairs.wgsl"
 
 fn clear(index: u32) {
-  for (var i = 0u; i < end_of(0u, 32u); i++) { codes[32u * index + i] = 0u; }
+  clear_codes(index);
   for (var i = 0u; i < end_of(0u, 3u); i++) { scales[3u * index + i] = 0u; }
-  for (var i = 0u; i < end_of(0u, 8u); i++) { high[8u * index + i] = 0u; }
-}
-
-fn write_codes(index: u32, j: u32, i: u32, packed: u32) {
-  codes[32u * index + 8u * (j >> 1u) + i] |= (packed & 0x0f0f0f0fu) << (4u * (j & 1u));
-  high[8u * index + i] |= ((packed >> 4u) & 0x01010101u) << j;
 }

@@ -16,12 +16,8 @@ fn ternary_step(first: u32) -> u32 {
 }
 
 // Digits of weights at .. at + 3.
-fn digits4(at: u32, inverse: f32) -> vec4<u32> {
+fn ternary_digits4(at: u32, inverse: f32) -> vec4<u32> {
   let scaled = load4_aligned(0u, at) * inverse;
   let away = select(vec4<u32>(2u), vec4<u32>(0u), scaled < vec4<f32>(0.0));
   return select(vec4<u32>(1u), away, abs(scaled) >= vec4<f32>(0.5));
-}
-
-fn pack4(bytes: vec4<u32>) -> u32 {
-  return bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
 }

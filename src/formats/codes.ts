@@ -26,3 +26,7 @@ export function readBit(bits: Uint8Array, i: number): number {
 export function writeBit(bits: Uint8Array, i: number, bit: number): void {
   bits[i >>> 3]! |= bit << (i & 7);
 }
+
+/** Levels that are one apart: those of codes 0 … count − 1. */
+export const levelsFrom = (first: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => first + i);

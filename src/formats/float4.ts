@@ -2,7 +2,7 @@ import mxfp4Shader from '../../shaders/formats/mxfp4.wgsl';
 import nvfp4Shader from '../../shaders/formats/nvfp4.wgsl';
 import { blockCodec, ggmlNibbles } from './block-codec.ts';
 import { checkWeights } from './checks.ts';
-import { readNibble, writeNibble } from './codes.ts';
+import { levelsFrom, readNibble, writeNibble } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
 import { allocateArrays, takeArray } from './layout.ts';
 import { checkOptions } from './methods.ts';
@@ -44,6 +44,7 @@ function float4({ name, shader, block, group, scale, half }: Float4Type): Format
     arrays,
     shader,
     constants: {},
+    grid: { group, levels: levelsFrom(0, 16).map(codeValue) },
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);

@@ -5,7 +5,7 @@ import q50Shader from '../../shaders/formats/q5_0.wgsl';
 import q51Shader from '../../shaders/formats/q5_1.wgsl';
 import { blockCodec, ggmlNibbles } from './block-codec.ts';
 import { checkWeights } from './checks.ts';
-import { readBit, readNibble, writeBit, writeNibble } from './codes.ts';
+import { levelsFrom, readBit, readNibble, writeBit, writeNibble } from './codes.ts';
 import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
 import type { Codec, Format, FormatArray, HostArrays } from './format.ts';
 import { SMALLEST_STEP, SMALLEST_STEP_ABOVE_MINIMUM, saturateStep } from './ggml-step.ts';
@@ -31,6 +31,8 @@ interface BlockType {
   readonly arrays: readonly [FormatArray, ...FormatArray[]];
   readonly shader: Format['shader'];
   readonly constants: Format['constants'];
+  /** What each code stands for, in steps: above the minimum, where there is one. */
+  readonly levels: readonly number[];
   /** d and the minimum m (0 for types without one) before rounding to f16, from one block. */
   step(block: Float32Array): { readonly d: number; readonly m: number };
   readonly smallestStep: number;
@@ -60,6 +62,7 @@ function ggmlFormat(type: BlockType): Format {
     arrays: layout,
     shader: type.shader,
     constants: type.constants,
+    grid: { group: BLOCK, levels: type.levels },
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
@@ -133,6 +136,7 @@ export const q8_0 = ggmlFormat({
   arrays: [codes8, scales],
   shader: int8Shader,
   constants: { GROUP: BLOCK },
+  levels: levelsFrom(-128, 256),
   step: (block) => ({ d: Math.fround(block.reduce((max, w) => Math.max(max, Math.abs(w)), 0) / 127), m: 0 }),
   smallestStep: SMALLEST_STEP,
   code: (scaled) => clamp(roundHalfAway(scaled), -127, 127),
@@ -152,6 +156,7 @@ export const q4_0 = ggmlFormat({
   arrays: [codes4, scales],
   shader: int4Shader,
   constants: { GROUP: BLOCK },
+  levels: levelsFrom(-8, 16),
   step: signedStep(8),
   smallestStep: SMALLEST_STEP,
   code: cutOff(8.5, 15),
@@ -165,6 +170,7 @@ export const q5_0 = ggmlFormat({
   arrays: [codes4, scales, high],
   shader: q50Shader,
   constants: {},
+  levels: levelsFrom(-16, 32),
   step: signedStep(16),
   smallestStep: SMALLEST_STEP,
   code: cutOff(16.5, 31),
@@ -181,6 +187,7 @@ export const q4_1 = ggmlFormat({
   arrays: [codes4, scales, minima],
   shader: q41Shader,
   constants: {},
+  levels: levelsFrom(0, 16),
   step: rangeStep(15),
   smallestStep: SMALLEST_STEP_ABOVE_MINIMUM,
   code: cutOff(0.5, 15),
@@ -193,6 +200,7 @@ export const q5_1 = ggmlFormat({
   arrays: [codes4, scales, minima, high],
   shader: q51Shader,
   constants: {},
+  levels: levelsFrom(0, 32),
   step: rangeStep(31),
   smallestStep: SMALLEST_STEP_ABOVE_MINIMUM,
   code: cutOff(0.5, 31),

@@ -3,6 +3,7 @@ import q3Shader from '../../shaders/formats/q3_k.wgsl';
 import q4Shader from '../../shaders/formats/q4_k.wgsl';
 import q5Shader from '../../shaders/formats/q5_k.wgsl';
 import q6Shader from '../../shaders/formats/q6_k.wgsl';
+import { levelsFrom } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
 import { readStep, writeStep } from './ggml-step.ts';
 import { clamp, roundHalfEven } from './rounding.ts';
@@ -70,6 +71,7 @@ function affine({ name, shader, arrays, order, levels, sub, most, ...type }: Aff
     shader,
     arrays,
     order,
+    grid: { group: sub, levels: levelsFrom(0, levels + 1) },
     quantize(weights, block) {
       const { values, unit } = normalize(weights);
       const parts = Array.from({ length: SUPER_BLOCK / sub }, (_, j) => values.subarray(j * sub, (j + 1) * sub));
@@ -197,6 +199,7 @@ function signed({ name, shader, arrays, order, half, reach, ...type }: SignedTyp
     shader,
     arrays,
     order,
+    grid: { group: SIGNED_SUB, levels: levelsFrom(-half, 2 * half) },
     quantize(weights, block) {
       const { values, unit } = normalize(weights);
       const parts = Array.from({ length: 16 }, (_, j) => values.subarray(j * SIGNED_SUB, (j + 1) * SIGNED_SUB));

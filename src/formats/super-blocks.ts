@@ -28,15 +28,24 @@ interface SuperBlockType {
   readonly order: readonly string[];
   /** Of those that have their bits in another order there. */
   readonly reorders?: Readonly<Record<string, BlockField['order']>>;
-  readonly grid?: Grid;
+  readonly grid: Grid;
   /** Fills a zeroed block. */
   quantize(weights: Float32Array, block: SuperBlock): void;
   value(block: SuperBlock, i: number): number;
 }
 
 /** A format of ggml's super-blocks, or of smaller ones, whose fields are arrays of their own on the device. */
-export function superBlockFormat({ name, shader, arrays, order, quantize, value, ...type }: SuperBlockType): Format {
-  const { block: size = SUPER_BLOCK, reorders = {}, grid } = type;
+export function superBlockFormat({
+  name,
+  shader,
+  arrays,
+  order,
+  grid,
+  quantize,
+  value,
+  ...type
+}: SuperBlockType): Format {
+  const { block: size = SUPER_BLOCK, reorders = {} } = type;
   const sizes = arrays.map((array) => [array.name, array.elementsPerRow(size) * ELEMENT_BYTES[array.type]] as const);
   const blockOf = (host: Record<string, Uint8Array>, index: number): SuperBlock =>
     Object.fromEntries(
@@ -50,7 +59,7 @@ export function superBlockFormat({ name, shader, arrays, order, quantize, value,
     shader,
     constants: {},
     searched: true,
-    ...(grid && { grid }),
+    grid,
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);

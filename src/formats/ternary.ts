@@ -34,6 +34,7 @@ function ternary({ name, shader, codeBytes, pack, digit }: TernaryType): Format 
     arrays,
     shader,
     constants: {},
+    grid: { group: BLOCK, levels: [-1, 0, 1] },
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);

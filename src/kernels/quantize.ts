@@ -22,10 +22,11 @@ import toTq20 from '../../shaders/quantize/tq2_0.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
 import type { Format, QuantizeMethod } from '../formats/format.ts';
-import { arrayBytes, formatBytes } from '../formats/layout.ts';
+import { formatBytes } from '../formats/layout.ts';
 import { methodSearches } from '../formats/methods.ts';
-import { type Binding, type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
+import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
+import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
 
 const WORKGROUP = 64;
 
@@ -78,9 +79,6 @@ function quantizerOf(format: Format, search = false): Quantizer {
     ? { source: intAsymmetric, constants, weightsPerThread: 4 * format.block }
     : { source: intSymmetric, constants, weightsPerThread: 2 * format.block };
 }
-
-/** The arrays of a weight on the device, in the order of `format.arrays`. */
-export type DeviceArrays = readonly BufferView[];
 
 /** What quantizing a matrix, or some of its rows, reads and writes. */
 export interface QuantizeArguments {
@@ -210,39 +208,6 @@ function convertStep(args: {
     grid: grid1d(Math.ceil(count / quantizer.weightsPerThread / WORKGROUP)),
     bytes: formatBytes(source, rows, k) + formatBytes(format, rows, k),
   };
-}
-
-/** Bindings of exactly the size of each array, so that no kernel can reach what lies beyond in a pooled buffer. */
-function bindArrays(
-  label: string,
-  format: Format,
-  views: DeviceArrays,
-  rows: number,
-  k: number,
-  bind: (view: BufferView) => Binding,
-): Binding[] {
-  if (views.length !== format.arrays.length) {
-    const names = format.arrays.map((array) => array.name).join(', ');
-    throw new ArgumentError(
-      `${label}: ${format.name} takes ${format.arrays.length} buffers (${names}), got ${views.length}.`,
-    );
-  }
-  return format.arrays.map((array, i) => bindArray(label, array.name, views[i]!, arrayBytes(array, rows, k), bind));
-}
-
-function bindArray(
-  label: string,
-  name: string,
-  view: BufferView,
-  wanted: number,
-  bind: (view: BufferView) => Binding,
-): Binding {
-  if (!view.buffer) {
-    throw new ArgumentError(`${label}: "${name}" is no view of a GPUBuffer: give { buffer, offset?, size? }.`);
-  }
-  const { buffer, offset = 0, size = buffer.size - offset } = view;
-  if (size < wanted) throw new ArgumentError(`${label}: "${name}" needs ${wanted} bytes, its buffer has ${size}.`);
-  return bind({ buffer, offset, size: wanted });
 }
 
 /**

@@ -46,3 +46,9 @@ fn chunk4(chunk: Chunk, i: u32) -> vec4<f32> {
 fn chunk_scale(chunk: Chunk) -> f32 {
   return 1.0;
 }
+
+// Scale and offset of weight `at`, counted over whole rows: w = scale · level + offset (Grid in src/formats/format.ts).
+fn grid_of(at: u32) -> vec2<f32> {
+  let affine = affine_of(at);
+  return vec2<f32>(affine.x, -affine.y);
+}
