@@ -8,6 +8,8 @@
 struct Params { tokens: u32, width: u32, row_start: u32, rows: u32, scale: f32 }
 
 fn row_length() -> u32 { return params.width; }
+fn columns() -> u32 { return params.width; }
+fn place(row: u32, k: u32) -> vec2<u32> { return vec2<u32>(row, k); }
 
 override WORKGROUP: u32 = 64;
 

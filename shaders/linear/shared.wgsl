@@ -16,6 +16,14 @@ fn row_length() -> u32 {
   return params.k;
 }
 
+fn columns() -> u32 {
+  return params.k;
+}
+
+fn place(row: u32, k: u32) -> vec2<u32> {
+  return vec2<u32>(row, k);
+}
+
 fn store(token: u32, row: u32, value: f32) {
   if (token >= params.tokens || row >= params.rows) {
     return;

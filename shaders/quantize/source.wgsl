@@ -1,8 +1,10 @@
 // What every quantizer shares: the source matrix, as one long row of `count` weights in a dense format (group 1), and
 // the report of weights that are not finite.
-struct Params { count: u32 }
+struct Params { count: u32, k: u32 }
 
 fn row_length() -> u32 { return params.count; }
+fn columns() -> u32 { return params.k; }
+fn place(row: u32, k: u32) -> vec2<u32> { return vec2<u32>(k / params.k, k % params.k); }
 
 const INFINITY = 0x7f800000u;
 

@@ -5,9 +5,11 @@
 @group(0) @binding(1) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-struct Params { count: u32 }
+struct Params { count: u32, k: u32 }
 
 fn row_length() -> u32 { return params.count; }
+fn columns() -> u32 { return params.k; }
+fn place(row: u32, k: u32) -> vec2<u32> { return vec2<u32>(k / params.k, k % params.k); }
 
 override WORKGROUP: u32 = 64;
 

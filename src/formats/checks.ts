@@ -4,8 +4,13 @@ import type { Format } from './format.ts';
 /** Block sizes worth naming when the one wanted does not fit. */
 const BLOCK_SIZES = [32, 64, 128];
 
-/** Throws `FormatError` unless rows of `k` weights consist of whole blocks of `format`. */
-export function checkRow(format: Pick<Format, 'name' | 'block'>, k: number, tensorName: string): void {
+/** Throws `FormatError` unless rows of `k` weights consist of whole blocks of `format`, and are none too long for it. */
+export function checkRow(format: Pick<Format, 'name' | 'block' | 'maxRow'>, k: number, tensorName: string): void {
+  if (format.maxRow !== undefined && k > format.maxRow) {
+    throw new FormatError(
+      `Tensor "${tensorName}" cannot be stored as ${format.name}: its rows have ${k} weights, and sums of integers are exact up to ${format.maxRow}. Choose another format (q8_0, say).`,
+    );
+  }
   if (k % format.block === 0) return;
   const fitting = BLOCK_SIZES.filter((size) => k % size === 0);
   const advice =

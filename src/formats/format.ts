@@ -71,7 +71,7 @@ export interface Format {
   /** As users write it: `q4_0`, `int4-g64-asym`, `f16`. */
   readonly name: string;
   readonly kind: 'dense' | 'block';
-  /** Weights that share a scale; 1 for dense formats. A row must be a multiple of it. */
+  /** Weights that share a scale; 1 for dense formats and where a whole row does. A row must be a multiple of it. */
   readonly block: number;
   readonly arrays: readonly FormatArray[];
   /** Declares bind group 1 in the order of `arrays` and the functions that generic kernels call. */
@@ -94,6 +94,12 @@ export interface Format {
   readonly searches?: true;
   /** The search takes an importance of columns. */
   readonly weighs?: true;
+  /** A whole row shares its scale; `block` is 1. */
+  readonly wholeRows?: true;
+  /** Most weights that a row may have. */
+  readonly maxRow?: number;
+  /** Products are of integers: what a weight is multiplied with becomes int8 too, by a scale that is measured for each token, or stored. */
+  readonly activations?: 'dynamic' | 'static';
   /** Block formats only. */
   readonly grid?: Grid;
   readonly codecs: { readonly ggml?: Codec };

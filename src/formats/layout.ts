@@ -17,6 +17,9 @@ export function formatBytes(format: Format, rows: number, k: number): number {
   return format.arrays.reduce((sum, array) => sum + arrayBytes(array, rows, k), 0);
 }
 
+/** Weights of a row of `k` that share a scale. */
+export const groupOf = (format: Format, k: number): number => (format.wholeRows ? k : format.block);
+
 /** Zeroed arrays of the right sizes. */
 export function allocateArrays(arrays: readonly FormatArray[], rows: number, k: number): HostArrays {
   return Object.fromEntries(arrays.map((array) => [array.name, new Uint8Array(arrayBytes(array, rows, k))]));

@@ -8,6 +8,7 @@ import { integerGroups } from './integer-groups.ts';
 import { iq4_nl, iq4_xs } from './iq4.ts';
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from './k-quants.ts';
 import { tq1_0, tq2_0 } from './ternary.ts';
+import { w8a8, w8a8Static } from './w8a8.ts';
 
 export { checkRow } from './checks.ts';
 
@@ -34,6 +35,8 @@ export const formats: readonly Format[] = [
   mxfp4,
   tq2_0,
   tq1_0,
+  w8a8,
+  w8a8Static,
   ...([8, 4] as const).flatMap((bits) =>
     [false, true].flatMap((asymmetric) => GROUPS.map((group) => integerGroups(bits, group, asymmetric))),
   ),

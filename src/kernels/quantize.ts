@@ -19,6 +19,8 @@ import toF16 from '../../shaders/quantize/to_f16.wgsl';
 import toF32 from '../../shaders/quantize/to_f32.wgsl';
 import toTq10 from '../../shaders/quantize/tq1_0.wgsl';
 import toTq20 from '../../shaders/quantize/tq2_0.wgsl';
+import toW8A8 from '../../shaders/quantize/w8a8.wgsl';
+import toW8A8Static from '../../shaders/quantize/w8a8_static.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
 import type { Format, QuantizeMethod } from '../formats/format.ts';
@@ -41,6 +43,8 @@ interface Quantizer {
   readonly weightsPerThread: number;
   /** The kernel has a binding for the importance of columns behind `bad`, and an override WEIGHTED. */
   readonly weighs?: true;
+  /** A workgroup owns a row instead. */
+  readonly wholeRows?: true;
 }
 
 const DENSE: Readonly<Record<string, ShaderSource>> = { f32: toF32, f16: toF16, bf16: toBf16 };
@@ -74,6 +78,10 @@ function quantizerOf(format: Format, search = false): Quantizer {
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const ggml = GGML[format.name];
   if (ggml) return { source: ggml[0], constants: {}, weightsPerThread: ggml[1] * format.block };
+  if (format.activations) {
+    const source = format.activations === 'static' ? toW8A8Static : toW8A8;
+    return { source, constants: {}, weightsPerThread: 1, wholeRows: true };
+  }
   const constants = { ...format.constants, BITS: format.arrays[0]!.elementsPerRow(8) };
   return format.arrays.length === 3
     ? { source: intAsymmetric, constants, weightsPerThread: 4 * format.block }
@@ -205,7 +213,7 @@ function convertStep(args: {
     bindings,
     weight: bindArrays(label, source, from, rows, k, read),
     params: packParams(count, k),
-    grid: grid1d(Math.ceil(count / quantizer.weightsPerThread / WORKGROUP)),
+    grid: grid1d(quantizer.wholeRows ? rows : Math.ceil(count / quantizer.weightsPerThread / WORKGROUP)),
     bytes: formatBytes(source, rows, k) + formatBytes(format, rows, k),
   };
 }

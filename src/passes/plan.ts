@@ -7,7 +7,7 @@ import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
 import type { WeightNode, WeightTree } from '../files/weight-tree.ts';
 import type { Format, FormatArray } from '../formats/format.ts';
-import { contentBytes, formatBytes } from '../formats/layout.ts';
+import { contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { checkTensors } from '../models/check-tensors.ts';
@@ -294,7 +294,7 @@ function treeOf(tensors: readonly PlannedTensor[]): WeightTree {
     weights.set(tensor.name, {
       kind: 'quantized',
       format: format.name,
-      group: format.block,
+      group: groupOf(format, tensor.weight.shape[1]!),
       shape: tensor.weight.shape as readonly [number, number],
       parts: Object.fromEntries(format.arrays.map((array, i) => [array.name, tensor.specs[i]!.name])),
     });

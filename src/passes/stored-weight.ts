@@ -5,7 +5,7 @@ import type { TensorInfo } from '../files/safetensors-read.ts';
 import { quote } from '../files/text.ts';
 import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
-import { arrayBytes } from '../formats/layout.ts';
+import { arrayBytes, groupOf } from '../formats/layout.ts';
 import { formatByName, formats } from '../formats/registry.ts';
 
 /** Bytes of a tensor that are read at a time: bounds what the host holds, whatever the size of the checkpoint. */
@@ -59,8 +59,12 @@ export const checkWeight: CheckWeight = (node, parts) => {
   // Aliases are for people: the file holds the one name.
   const format = formats.find((candidate) => candidate.name === node.format);
   if (!format) return `has the format ${quote(node.format)}, which this version does not know`;
-  if (format.block !== node.group) return `has groups of ${node.group}, but ${format.name} has ${format.block}`;
   const [rows, k] = node.shape;
+  const group = groupOf(format, k);
+  if (group !== node.group) return `has groups of ${node.group}, but ${format.name} has ${group}`;
+  if (format.maxRow !== undefined && k > format.maxRow) {
+    return `has rows of ${k}, but ${format.name} has at most ${format.maxRow}`;
+  }
   for (const array of format.arrays) {
     const part = parts.get(array.name);
     if (!part) return `lacks the part "${array.name}" of ${format.name}`;

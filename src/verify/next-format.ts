@@ -25,6 +25,7 @@ export function nextFormat(format: Format, original: Format | undefined): Format
   const larger = formats.filter(
     (other) =>
       other.kind === 'block' &&
+      !other.activations &&
       format.block % other.block === 0 &&
       codeBits(other) > Math.max(codeBits(format), TERNARY_BITS),
   );
