@@ -2,6 +2,7 @@ import w8a8Shader from '../../shaders/formats/w8a8.wgsl';
 import { checkWeights } from './checks.ts';
 import type { Format, FormatArray } from './format.ts';
 import { allocateArrays, takeArray } from './layout.ts';
+import { checkOptions } from './methods.ts';
 import { clamp, roundHalfEven } from './rounding.ts';
 
 /** The largest code of weights and activations: −128 is left out, so that zero is in the middle. */
@@ -64,8 +65,9 @@ function integerRows(name: string, kind: 'dynamic' | 'static'): Format {
     shader: w8a8Shader,
     constants: {},
     reference: {
-      quantize(weights, rows, k) {
+      quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
+        checkOptions({ name }, k, options);
         const host = allocateArrays(arrays, rows, k);
         const scale = floats(host.scales!);
         for (let row = 0; row < rows; row++) {
