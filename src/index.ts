@@ -105,6 +105,7 @@ export {
 } from './passes/compress-options.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
+export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';

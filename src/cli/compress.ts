@@ -11,6 +11,7 @@ import { formatAliases, formats } from '../formats/registry.ts';
 import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
+import { ggmlPresets } from '../passes/presets/ggml-presets.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize, withGpu } from './gpu-options.ts';
@@ -40,6 +41,8 @@ Short names: ${Object.entries(formatAliases)
   .map(([alias, name]) => `${alias} (${name})`)
   .join(', ')}
 
+Presets of llama.cpp, for all matrices: ${ggmlPresets.map((preset) => preset.name).join(', ')}
+
 GGUF files hold: ${[...ggufFormats.keys()].map((format) => format.name).join(', ')}
 "--format keep" leaves every weight as it is, to write a model into another kind of file.
 
@@ -66,7 +69,7 @@ export function registerCompress(program: Command): void {
       '-o, --out <path>',
       'where the result goes; its ending chooses: .gguf, .safetensors, or else a folder',
     )
-    .option('--format <name>', 'format of all linear matrices (default: q4_0)')
+    .option('--format <name>', 'format of all linear matrices, or a preset of llama.cpp (default: q4_0)')
     .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
     .option('--overwrite', 'replace what is at <path>')
     .option(

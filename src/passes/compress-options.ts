@@ -2,6 +2,8 @@ import { ArgumentError } from '../errors.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { CompressionPlan } from './plan.ts';
+import type { GgmlPreset } from './presets/ggml-presets.ts';
+import { presetByName } from './presets/preset-recipe.ts';
 import { compileRecipe, presetRecipe, type Recipe } from './recipe.ts';
 import type { TimelineSpan } from './timeline.ts';
 
@@ -21,7 +23,10 @@ export type OutputKind = 'folder' | 'safetensors' | 'gguf';
 export interface RecipeOptions {
   /** Which format each matrix gets. */
   readonly recipe?: Recipe;
-  /** In place of a recipe: this format for all linear matrices, or `keep` for none. Default: `q4_0`. */
+  /**
+   * In place of a recipe: this format for all linear matrices, `keep` for none, or a mixture for all matrices by its name in llama.cpp,
+   * such as `Q4_K_M`. Default: `q4_0`.
+   */
   readonly format?: string;
   /** What is written. Default: a folder where there is one; a file by the ending of its name, `.gguf` or else safetensors. */
   readonly output?: OutputKind;
@@ -50,6 +55,10 @@ export interface CompressOptions extends RecipeOptions {
 
 /** The format where neither a recipe nor a format is named. */
 export const DEFAULT_FORMAT = 'q4_0';
+
+/** The preset that `format` names, whose recipe depends on the model. */
+export const presetOf = ({ recipe, format }: RecipeOptions): GgmlPreset | undefined =>
+  recipe === undefined && format !== undefined ? presetByName(format) : undefined;
 
 /** A recipe as it will run. @throws RecipeError, FormatError, ArgumentError */
 export function recipeOf({ recipe, format }: RecipeOptions): Recipe {

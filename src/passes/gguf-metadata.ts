@@ -6,8 +6,9 @@ import { parseJsonObject } from '../files/strict-json.ts';
 import { findTemplateSource } from '../models/chat-template.ts';
 import type { GgufTarget } from './gguf-plan.ts';
 import type { Plan } from './plan.ts';
+import type { GgmlPreset } from './presets/ggml-presets.ts';
 
-/** `general.file_type` (llama.cpp's `llama_ftype`), by the type that most matrices have: for display only. */
+/** `general.file_type` (llama.cpp's `llama_ftype`) without a preset, by the type that most matrices have: for display only. */
 const FILE_TYPES: Readonly<Record<string, number>> = {
   f32: 0,
   f16: 1,
@@ -42,12 +43,12 @@ export async function ggufMetadata(
   checkpoint: Checkpoint,
   target: GgufTarget,
   plan: Plan,
-  signal?: AbortSignal,
+  { preset, signal }: { readonly preset?: GgmlPreset | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<GgufEntry[]> {
   const own: GgufEntry[] = [
     text('general.architecture', target.architecture.name),
     text('general.type', 'model'),
-    ...fileType(plan),
+    ...fileType(plan, preset),
     u32('general.quantization_version', QUANTIZATION_VERSION),
     ...target.config.entries,
   ];
@@ -59,7 +60,8 @@ export async function ggufMetadata(
   return [...own, ...more.sort((a, b) => (a.key < b.key ? -1 : 1))];
 }
 
-function fileType(plan: Plan): GgufEntry[] {
+function fileType(plan: Plan, preset: GgmlPreset | undefined): GgufEntry[] {
+  if (preset) return [u32('general.file_type', preset.fileType)];
   const weights = new Map<string, number>();
   for (const { report } of plan.tensors) {
     if (report.role === 'linear') weights.set(report.format, (weights.get(report.format) ?? 0) + report.bytesAfter);

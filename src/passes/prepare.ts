@@ -1,15 +1,18 @@
 import { ArgumentError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
+import { architectureOf } from '../files/gguf/architectures.ts';
 import type { GgufEntry } from '../files/gguf/entries.ts';
 import { tokenizerProblem } from '../files/gguf/tokenizer-read.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
-import { kindOf, type OutputKind, type RecipeOptions, recipeOf } from './compress-options.ts';
+import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
 import { graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
+import type { GgmlPreset } from './presets/ggml-presets.ts';
+import { expandPreset } from './presets/preset-recipe.ts';
 import type { Recipe } from './recipe.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
 import { checkWeight } from './stored-weight.ts';
@@ -35,12 +38,14 @@ export async function prepare(
 ): Promise<Prepared> {
   const { signal, chunkBytes, shardBytes } = options;
   const file = 'read' in source ? source : undefined;
-  let recipe: Recipe;
+  let given: Recipe | undefined;
+  let preset: GgmlPreset | undefined;
   let kind: OutputKind | undefined;
   try {
     checkCancelled(signal, 'The compression');
     kind = output ? kindOf(output, options.output) : options.output;
-    recipe = recipeOf(options);
+    preset = presetOf(options);
+    given = preset ? undefined : recipeOf(options);
   } catch (error) {
     await file?.close();
     throw error;
@@ -54,6 +59,7 @@ export async function prepare(
       );
     }
     const graph = graphOfCheckpoint(checkpoint, file === undefined);
+    const recipe = given ?? expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config));
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
     const notices = await lostWith(checkpoint, kind);
     const plan = planTensors(checkpoint, graph, recipe, {
@@ -70,7 +76,7 @@ export async function prepare(
       kind === 'folder' || kind === undefined
         ? shardsOf(plan.tensors, shardBytes)
         : [{ file: WEIGHTS_FILE, tensors: plan.tensors }];
-    const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, signal) };
+    const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, { preset, signal }) };
     return { checkpoint, plan, recipe, strict: graph !== undefined, shards, ...(gguf && { gguf }) };
   } catch (error) {
     await checkpoint.close();

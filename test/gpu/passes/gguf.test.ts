@@ -51,7 +51,7 @@ async function written(files: Parameters<typeof openModel>[0]) {
   }
 }
 
-test.each(['q4_0', 'q8_0'])(
+test.each(['q4_0', 'q8_0', 'Q4_K_M'])(
   'a GGUF file of %s holds the weights of the folder, and the model writes the same',
   async (format) => {
     const file = await toGguf(await sample(), format);
@@ -76,6 +76,12 @@ test.each(['q4_0', 'q8_0'])(
     expect(await written(memorySource('model.gguf', file))).toEqual(expected);
   },
 );
+
+test('the type of the file is that of most matrices, or what the preset says', async () => {
+  const typeOf = async (format: string) =>
+    (await readGguf(memorySource('m', await toGguf(await sample(), format)))).scalars.get('general.file_type')?.value;
+  expect([await typeOf('q8_0'), await typeOf('Q3_K_S')]).toEqual([7, 11]);
+});
 
 test('GGUF to folder or GGUF and back gives the same weights, bit for bit, and the same tokens', async () => {
   const bytes = await toGguf(await sample(), 'q4_0');
