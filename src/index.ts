@@ -108,9 +108,9 @@ export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.t
 export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export type { Stage, TimelineSpan } from './passes/timeline.ts';
+export { cutWindows, type WindowOptions } from './passes/windows.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
 export type { Recording, RunOptions, Scheduler } from './scheduler/scheduler.ts';
-
 export type { GpuLimits } from './verify/block-plan.ts';
 export { joinSlices, scoreOf, type TokenScore } from './verify/combine-scores.ts';
 export {
@@ -144,4 +144,3 @@ export type { VerifyProgress } from './verify/stages.ts';
 export { bootstrapInterval, median } from './verify/statistics.ts';
 export type { Accuracy } from './verify/summarize-scores.ts';
 export { type VerifyOptions, verify } from './verify/verify.ts';
-export { cutWindows, type WindowOptions } from './verify/windows.ts';

@@ -10,9 +10,11 @@ import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
 import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
+import { METHODS, methodByName } from '../passes/methods/method.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { ggmlPresets } from '../passes/presets/ggml-presets.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
+import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
@@ -20,10 +22,11 @@ import { openInput } from './node-inputs.ts';
 import { print, printJson, table } from './output.ts';
 import { startProgress } from './progress.ts';
 
-export interface CompressCommandOptions extends GpuOptions {
+export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly out: string;
   readonly format?: string;
   readonly recipe?: string;
+  readonly method?: string;
   readonly overwrite?: boolean;
   readonly resume?: boolean;
   /** Bytes. */
@@ -47,12 +50,15 @@ GGUF files hold: ${[...ggufFormats.keys()].map((format) => format.name).join(', 
 "--format keep" leaves every weight as it is, to write a model into another kind of file.
 
 A recipe is a JSON file: {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}. The first rule that
-matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head).
+matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head)
+and name a "method": rtn rounds to nearest, search looks for scales of least error, gptq also makes up for what each
+column loses in those that follow. With a calibration text, errors count as the inputs of a matrix weigh them.
 A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
 
 Examples:
   $ compressa compress models/union-7m -o out/union-q4
   $ compressa compress models/union-7m -o out/union-int4 --format int4-g64-asym
+  $ compressa compress models/union-7m -o out/union-q4_k --format q4_k --method gptq --calibration models/union-7m/calibration.txt
   $ compressa compress my-model -o out/mixed --recipe recipe.json --dry-run
   $ compressa compress models/union-7m -o out/union-q4.gguf
   $ compressa compress out/union-q4.gguf -o out/union-q4 --format keep
@@ -70,6 +76,11 @@ export function registerCompress(program: Command): void {
       'where the result goes; its ending chooses: .gguf, .safetensors, or else a folder',
     )
     .option('--format <name>', 'format of all linear matrices, or a preset of llama.cpp (default: q4_0)')
+    .option('--method <name>', `how codes and scales are chosen: ${METHODS.join(', ')} (default: search, where it can)`)
+    .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like; gptq needs it')
+    .option('--windows <n>', 'windows of the calibration text (default: 64)')
+    .option('--window <n>', 'tokens in a window (default: 256)')
+    .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
     .option('--overwrite', 'replace what is at <path>')
     .option(
@@ -100,11 +111,17 @@ export async function runCompress(
   if (options.recipe !== undefined && options.format !== undefined) {
     throw new ArgumentError('Give either --recipe or --format, not both.');
   }
+  if (options.recipe !== undefined && options.method !== undefined) {
+    throw new ArgumentError('Give --method with --format; the rules of a recipe name their own.');
+  }
   const kind = outputKind(options.out);
   await refuseReplacing(model, options.out, kind === 'folder');
+  const calibration = await readCalibration(model, options, signal);
   const how: RecipeOptions = {
     signal,
     output: kind,
+    ...(calibration && { calibration }),
+    ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
     ...(options.format !== undefined && { format: options.format }),
     ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
     ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),

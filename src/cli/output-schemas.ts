@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { METHODS } from '../passes/methods/method.ts';
 import { RecipeSchema, ROLES } from '../passes/recipe-schema.ts';
 
 // What the commands print with --json, besides `verify`, whose report has a schema of its own.
@@ -14,8 +15,10 @@ const sizes = {
       shape: v.array(count),
       role: v.picklist(ROLES),
       format: v.string(),
+      method: v.optional(v.picklist(METHODS)),
       bytesBefore: count,
       bytesAfter: count,
+      error: v.optional(v.strictObject({ rtn: rate, chosen: rate })),
     }),
   ),
   bytesBefore: count,

@@ -1,8 +1,7 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { ArgumentError, FileError } from '../errors.ts';
+import { ArgumentError } from '../errors.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
-import { fileSystemError } from '../files/node-error.ts';
 import { nodeFolder, openPath } from '../files/node-files.ts';
 import { makeParent } from '../files/node-folders.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
@@ -20,6 +19,7 @@ import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-
 import { interruptSignal } from './interrupt.ts';
 import { print, printJson, table } from './output.ts';
 import { type Progress, startProgress } from './progress.ts';
+import { readText, wholeNumber } from './text.ts';
 
 export interface VerifyCommandOptions extends GpuOptions {
   readonly text?: string;
@@ -124,8 +124,8 @@ async function openModel(path: string, signal: AbortSignal): Promise<Checkpoint>
 
 function parseNumbers({ window, windows, maxPerplexityIncrease }: VerifyCommandOptions): VerifyPlanOptions {
   return {
-    ...(window !== undefined && { window: whole('--window', window, 2) }),
-    ...(windows !== undefined && { windows: whole('--windows', windows, 1) }),
+    ...(window !== undefined && { window: wholeNumber('--window', window, 2) }),
+    ...(windows !== undefined && { windows: wholeNumber('--windows', windows, 1) }),
     ...(maxPerplexityIncrease !== undefined && { maxPerplexityIncrease: fraction(maxPerplexityIncrease) }),
   };
 }
@@ -176,27 +176,6 @@ export function reportNames(path: string): readonly [string, string, string] {
 
 async function tokensOf(original: Checkpoint, compressed: Checkpoint | undefined, path: string): Promise<number[]> {
   return encodeForBoth(original, compressed, await readText(path));
-}
-
-/** @throws FileError where the file can't be read, or holds something else than text in UTF-8: its score would mean nothing */
-async function readText(path: string): Promise<string> {
-  const bytes = await readFile(path).catch((error: unknown) => Promise.reject(fileSystemError(path, error)));
-  const refuse = (why: string, cause?: unknown) =>
-    new FileError(`${path}: ${why}. Name a text file, or convert it (iconv -f UTF-16 -t UTF-8).`, { cause });
-  // UTF-16 of plain letters is valid UTF-8 too, with a zero after each.
-  if (bytes.includes(0)) throw refuse('it holds zero bytes, so it is not text in UTF-8');
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw refuse('it is not valid UTF-8', error);
-  }
-}
-
-function whole(option: string, text: string, least: number): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < least)
-    throw new ArgumentError(`${option} takes a whole number from ${least} on, not "${text}".`);
-  return value;
 }
 
 function fraction(text: string): number {

@@ -135,6 +135,15 @@ export class Gpu {
     this.counters.uploadBytes += bytes.byteLength;
   }
 
+  /** Fills the first `size` bytes of a buffer (a multiple of 4) with zeros. */
+  clear(buffer: GPUBuffer, size = buffer.size): void {
+    this.throwIfLost();
+    const encoder = this.device.createCommandEncoder({ label: 'clear' });
+    encoder.clearBuffer(buffer, 0, size);
+    this.device.queue.submit([encoder.finish()]);
+    this.counters.submits++;
+  }
+
   /** Copies `size` bytes (multiples of 4) of a buffer to the host; waits for everything submitted before. */
   async readBack(buffer: GPUBuffer, offset = 0, size = buffer.size - offset): Promise<Uint8Array<ArrayBuffer>> {
     if (size === 0) return new Uint8Array(0);

@@ -10,6 +10,8 @@ import type { Segment } from './segments.ts';
 export interface SegmentRunOptions {
   /** Gives every value its own memory and reads all of them back, in the order of the operations. */
   readonly keepValues?: boolean;
+  /** Steps that run behind those of the operations, on what they made of each window. */
+  readonly behind?: (view: (value: ValueName) => BufferView) => readonly Step[];
 }
 
 /**
@@ -22,6 +24,7 @@ export class SegmentRun {
   readonly #inputs = new Map<ValueName, BufferView>();
   readonly #read: readonly ValueName[];
   readonly #batch: Batch;
+  readonly #behind: readonly Step[];
   #recording: Recording | undefined;
 
   /**
@@ -34,7 +37,7 @@ export class SegmentRun {
     { inputs, outputs }: Pick<Segment, 'inputs' | 'outputs'>,
     weights: ReadonlyMap<string, Weight>,
     tokens: number,
-    { keepValues = false }: SegmentRunOptions = {},
+    { keepValues = false, behind }: SegmentRunOptions = {},
   ) {
     this.#gpu = gpu;
     this.#read = keepValues ? graph.operations.map(({ out }) => out) : outputs;
@@ -46,6 +49,7 @@ export class SegmentRun {
       }
       const given = { inputs: this.#inputs, keep: new Set(outputs), keepValues };
       this.#batch = planBatch(gpu, graph, this.#decoder.buffers, tokens, given);
+      this.#behind = behind?.((value) => this.#batch.values.get(value)!) ?? [];
     } catch (error) {
       this.#releaseInputs();
       throw error;
@@ -73,7 +77,7 @@ export class SegmentRun {
    * @throws OutOfMemoryError, DeviceLostError
    */
   async run(values: ReadonlyMap<ValueName, Float32Array>, ids?: Uint32Array): Promise<Map<ValueName, Float32Array>> {
-    this.#recording ??= await this.#gpu.scheduler.record(this.#batch.steps, 'segment');
+    this.#recording ??= await this.#gpu.scheduler.record([...this.#batch.steps, ...this.#behind], 'segment');
     this.upload(values, ids);
     this.#recording.submit();
     const results = new Map<ValueName, Float32Array>();

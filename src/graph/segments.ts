@@ -71,7 +71,8 @@ function wholePieces({ operations, layerRanges }: Graph): [number, number][] {
   return sorted.slice(1).map((to, i) => [sorted[i]!, to]);
 }
 
-function segmentOf(graph: Graph, from: number, to: number): Segment {
+/** The operations `from` … `to` − 1. */
+export function segmentOf(graph: Graph, from: number, to: number): Segment {
   const { operations, logits, layerRanges } = graph;
   const made = (until: number, start = 0) => new Set(operations.slice(start, until).map(({ out }) => out));
   const read = (start: number, until?: number) => new Set(operations.slice(start, until).flatMap(inputsOf));

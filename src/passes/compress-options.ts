@@ -1,6 +1,8 @@
 import { ArgumentError } from '../errors.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { Gpu } from '../gpu/gpu.ts';
+import type { Calibration } from './calibration/calibration.ts';
+import type { Method } from './methods/method.ts';
 import type { CompressionPlan } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { presetByName } from './presets/preset-recipe.ts';
@@ -28,6 +30,10 @@ export interface RecipeOptions {
    * such as `Q4_K_M`. Default: `q4_0`.
    */
   readonly format?: string;
+  /** With `format`: how codes and scales are chosen; default: scales are searched for where the format allows it. */
+  readonly method?: Method;
+  /** Text that shows what the inputs of the matrices are like: `gptq` needs it, `search` weighs by it. */
+  readonly calibration?: Calibration;
   /** What is written. Default: a folder where there is one; a file by the ending of its name, `.gguf` or else safetensors. */
   readonly output?: OutputKind;
   /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
@@ -61,14 +67,19 @@ export const presetOf = ({ recipe, format }: RecipeOptions): GgmlPreset | undefi
   recipe === undefined && format !== undefined ? presetByName(format) : undefined;
 
 /** A recipe as it will run. @throws RecipeError, FormatError, ArgumentError */
-export function recipeOf({ recipe, format }: RecipeOptions): Recipe {
+export function recipeOf({ recipe, format, method }: RecipeOptions): Recipe {
   if (recipe !== undefined && format !== undefined) {
     throw new ArgumentError('Give either a recipe or a format, not both.');
+  }
+  if (recipe !== undefined && method !== undefined) {
+    throw new ArgumentError('Give a method with a format; the rules of a recipe name their own.');
   }
   if (recipe === undefined) {
     if (format === '')
       throw new ArgumentError(`The format is empty. Name one, such as ${DEFAULT_FORMAT}, or leave it out.`);
-    return presetRecipe(format ?? DEFAULT_FORMAT);
+    const preset = presetRecipe(format ?? DEFAULT_FORMAT, method);
+    compileRecipe(preset, 'The format');
+    return preset;
   }
   compileRecipe(recipe);
   return recipe;

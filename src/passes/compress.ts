@@ -15,6 +15,7 @@ import { copySideFiles, writeFile } from './side-files.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import { spansFrom } from './timeline.ts';
 import { filesOutput, weightFilesOf } from './weight-files.ts';
+import { type MatrixErrors, writeCalibrated } from './write-calibrated.ts';
 import { writeTensors } from './write-tensors.ts';
 
 export interface CompressReport extends SizeSummary {
@@ -53,6 +54,8 @@ export async function compress(
   const { gpu, signal, onProgress, onTimeline, chunkBytes } = options;
   const started = performance.now();
   const saturated: SaturatedCounts = new Map();
+  const extra: string[] = [];
+  let errors: ReadonlyMap<string, MatrixErrors> = new Map();
   try {
     const folder = 'file' in output ? output : undefined;
     const prepared = await prepare(source, options, output);
@@ -73,6 +76,7 @@ export async function compress(
         ...(onProgress && { onProgress }),
         ...(onTimeline && { record: spansFrom(started, onTimeline) }),
       });
+      errors = await calibrated(prepared, writer, options, (notice) => extra.push(notice));
       if (folder) {
         if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));
         await copySideFiles(checkpoint, folder);
@@ -85,8 +89,12 @@ export async function compress(
       await checkpoint.close();
     }
     const { memory: _, ...summary } = plan.summary;
-    const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated)];
-    return { version: 1, recipe, ...summary, notices, seconds: (performance.now() - started) / 1000 };
+    const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated), ...extra];
+    const tensors = summary.tensors.map((tensor) => {
+      const error = errors.get(tensor.name);
+      return error ? { ...tensor, error } : tensor;
+    });
+    return { version: 1, recipe, ...summary, tensors, notices, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
     // The next run would find the same weight: what is there is of no use.
     if (options.resume && error instanceof NonFiniteError) await output.resumable?.journal.keep(0);
@@ -94,6 +102,23 @@ export async function compress(
     const left = options.resume ? 'what is finished is kept for a run with "resume"' : 'nothing was written';
     throw signal?.aborted || error instanceof CancelledError ? new CancelledError(WHAT, left) : error;
   }
+}
+
+/** Writes the matrices that are calibrated; returns what each lost. */
+async function calibrated(
+  { checkpoint, plan, graph }: Prepared,
+  writer: TensorOutput,
+  { gpu, calibration, signal, onProgress }: CompressOptions,
+  notice: (text: string) => void,
+): Promise<ReadonlyMap<string, MatrixErrors>> {
+  if (!graph || !calibration || plan.calibrated.length === 0) return new Map();
+  const total = plan.summary.bytesBefore;
+  const left = plan.calibrated.reduce((sum, { report }) => sum + report.bytesBefore, 0);
+  return writeCalibrated({
+    ...{ gpu, checkpoint, graph, calibration, writer, notice, tensors: plan.calibrated, done: total - left, total },
+    ...(signal && { signal }),
+    ...(onProgress && { onProgress }),
+  });
 }
 
 /** Where the tensors go, and which of them are there already. @throws ArgumentError where `output` can't be resumed as asked */
@@ -105,6 +130,9 @@ async function openWriter(
 ): Promise<{ readonly writer: TensorOutput; readonly written: readonly PlannedTensor[] }> {
   const files = weightFilesOf(prepared);
   const { resumable } = output;
+  if (resume && prepared.plan.calibrated.length > 0) {
+    throw new ArgumentError('A calibrated compression cannot be resumed: each matrix depends on those before it.');
+  }
   if (resume && resumable) {
     const job = await jobOf(prepared, files, signal);
     const writer = await resumedOutput(output.name, resumable, job, files, saturated, signal);

@@ -1,4 +1,4 @@
-import { FileError, FormatError, ModelError } from '../errors.ts';
+import { FileError, FormatError, ModelError, RecipeError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { isFloat8 } from '../files/float8.ts';
 import { ggufBytes } from '../files/gguf/write.ts';
@@ -13,6 +13,7 @@ import type { Graph } from '../graph/graph.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import { graphOf } from '../models/families.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
+import { defaultMethod, type Method, needsCalibration } from './methods/method.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
 import {
@@ -34,8 +35,12 @@ export interface TensorReport {
   readonly role: Role;
   /** A format's name; for what is kept, the type that it has, in lower case. */
   readonly format: string;
+  /** How its codes and scales are chosen, where it is quantized. */
+  readonly method?: Method;
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** Of a calibrated matrix, once it is compressed: what that costs, tr(ΔW H ΔWᵀ) / tr(W H Wᵀ). */
+  readonly error?: { readonly rtn: number; readonly chosen: number };
 }
 
 /** Sizes: all bytes are of tensor data, without the file's header. */
@@ -67,6 +72,8 @@ export interface PlannedTensor {
   readonly report: TensorReport;
   /** What it is quantized to; undefined: it is copied. */
   readonly target: Format | undefined;
+  /** How, where that is a format with blocks. */
+  readonly method?: Method;
   /** In a safetensors file: in the order in which they are written, one for each array of the format, or one in all. */
   readonly specs: readonly TensorSpec[];
   /** In a GGUF file. */
@@ -78,6 +85,8 @@ export interface Plan {
   readonly summary: CompressionPlan;
   /** In the order of the output file. */
   readonly tensors: readonly PlannedTensor[];
+  /** Those of them that are calibrated: the last, in the order of the graph. */
+  readonly calibrated: readonly PlannedTensor[];
   readonly tree: WeightTree;
 }
 
@@ -120,6 +129,8 @@ export interface PlanOptions {
   readonly gguf?: GgufTarget;
   /** Notices to begin with. */
   readonly notices?: readonly string[];
+  /** Weights whose inputs a calibration shows, in the order in which it does. */
+  readonly calibrated?: readonly string[];
 }
 
 /** Decides what becomes of every tensor. @throws FileError for weights that are compressed already, FormatError, ModelError */
@@ -127,7 +138,7 @@ export function planTensors(
   checkpoint: Checkpoint,
   graph: Graph | undefined,
   recipe: Recipe,
-  { chunkBytes = CHUNK_BYTES, gguf, notices: first = [] }: PlanOptions = {},
+  { chunkBytes = CHUNK_BYTES, gguf, notices: first = [], calibrated: inWalk = [] }: PlanOptions = {},
 ): Plan {
   if (gguf) checkGgufFormats(recipe);
   const decide = compileRecipe(recipe);
@@ -143,13 +154,23 @@ export function planTensors(
     if (weight.kind !== 'dense' && decision?.format) throw compressedAlready(checkpoint, name, weight);
     const target =
       weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, { notices, kept }) : undefined;
+    const asked = target && decision?.method;
+    const blind = asked !== undefined && needsCalibration(asked) && !inWalk.includes(name);
+    if (blind && inWalk.length === 0) throw uncalibrated(name, asked);
+    const method = blind ? defaultMethod(target!) : asked;
+    if (blind)
+      notices.push(
+        `${quote(name)} is quantized by ${method}: a calibration does not show its inputs, as ${asked} needs.`,
+      );
+    const how = method && { method };
     if (!gguf) {
-      planned.push(planTensor(checkpoint, name, weight, role, target));
+      planned.push(withMethod(planTensor(checkpoint, name, weight, role, target), how));
       continue;
     }
     const placement = placeInGguf(name, weight, role, target, gguf);
-    if (placement.kind === 'placed') planned.push(planGgufTensor(name, weight, role, target, placement));
-    else notices.push(placement.notice);
+    if (placement.kind === 'placed') {
+      planned.push(withMethod(planGgufTensor(name, weight, role, target, placement), how));
+    } else notices.push(placement.notice);
   }
   notices.push(...keptNotices(kept));
   if (graph) notices.push(...unusedNotices(weightsInFile(checkpoint).keys(), graph));
@@ -163,9 +184,21 @@ export function planTensors(
   // Without rules, too: only who asked to keep everything expects it.
   const wanted = recipe.rules.length === 0 || recipe.rules.some(({ format }) => format !== 'keep');
   if (wanted && planned.every((tensor) => tensor.target === undefined)) notices.push('No matrix was compressed.');
-  const tensors = gguf ? planned : inFileOrder(planned);
-  return { summary: summarize(planned, notices, chunkBytes), tensors, tree: treeOf(tensors) };
+  const ordered = gguf ? planned : inFileOrder(planned);
+  const walked = new Map(inWalk.map((name, i) => [name, i]));
+  const isCalibrated = ({ name, target }: PlannedTensor) => target?.kind === 'block' && walked.has(name);
+  const calibrated = ordered.filter(isCalibrated).sort((a, b) => walked.get(a.name)! - walked.get(b.name)!);
+  const tensors = [...ordered.filter((tensor) => !isCalibrated(tensor)), ...calibrated];
+  return { summary: summarize(planned, notices, chunkBytes), tensors, calibrated, tree: treeOf(tensors) };
 }
+
+const withMethod = (tensor: PlannedTensor, how: { readonly method: Method } | undefined): PlannedTensor =>
+  how ? { ...tensor, ...how, report: { ...tensor.report, ...how } } : tensor;
+
+const uncalibrated = (name: string, method: Method): RecipeError =>
+  new RecipeError(
+    `The method ${method} needs a calibration text (--calibration, or the option "calibration"), to know the inputs of ${quote(name)}.`,
+  );
 
 const compressedAlready = (checkpoint: Checkpoint, name: string, weight: AnyWeight): FileError => {
   const format = weight.kind === 'quantized' ? weight.format.name : weight.kind === 'opaque' ? weight.type : '';

@@ -7,13 +7,17 @@ import { tokenizerProblem } from '../files/gguf/tokenizer-read.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
+import type { Graph } from '../graph/graph.ts';
+import { type Calibration, checkCalibration } from './calibration/calibration.ts';
+import { inputGroups } from './calibration/input-groups.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
+import type { Method } from './methods/method.ts';
 import { graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { expandPreset } from './presets/preset-recipe.ts';
-import type { Recipe } from './recipe.ts';
+import { compileRecipe, type Recipe } from './recipe.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
 import { checkWeight } from './stored-weight.ts';
 
@@ -27,6 +31,8 @@ export interface Prepared {
   readonly strict: boolean;
   /** The files of weights, in the order in which they are written. */
   readonly shards: readonly Shard[];
+  /** Of a model; bare tensors have none. */
+  readonly graph?: Graph;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
 }
 
@@ -59,11 +65,15 @@ export async function prepare(
       );
     }
     const graph = graphOfCheckpoint(checkpoint, file === undefined);
-    const recipe = given ?? expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config));
+    const recipe =
+      given ??
+      withMethod(expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)), options.method);
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
     const notices = await lostWith(checkpoint, kind);
+    const calibrated = calibratedWeights(checkpoint, graph, options.calibration);
     const plan = planTensors(checkpoint, graph, recipe, {
       notices,
+      calibrated,
       ...(chunkBytes !== undefined && { chunkBytes }),
       ...(target && { gguf: target }),
     });
@@ -77,11 +87,42 @@ export async function prepare(
         ? shardsOf(plan.tensors, shardBytes)
         : [{ file: WEIGHTS_FILE, tensors: plan.tensors }];
     const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, { preset, signal }) };
-    return { checkpoint, plan, recipe, strict: graph !== undefined, shards, ...(gguf && { gguf }) };
+    return {
+      checkpoint,
+      plan,
+      recipe,
+      strict: graph !== undefined,
+      shards,
+      ...(graph && { graph }),
+      ...(gguf && { gguf }),
+    };
   } catch (error) {
     await checkpoint.close();
     throw error;
   }
+}
+
+/** Matrices that a calibration shows the inputs of, in its order. @throws ArgumentError where there is no model to run, or its text does not fit */
+function calibratedWeights(
+  { name }: Checkpoint,
+  graph: Graph | undefined,
+  calibration: Calibration | undefined,
+): string[] {
+  if (!calibration) return [];
+  if (!graph)
+    throw new ArgumentError(`${name}: bare tensors can't be calibrated, since nothing says how they are used.`);
+  checkCalibration(calibration, graph.vocabulary, graph.maxPositions);
+  const roles = new Map(graph.weights.map((weight) => [weight.name, weight.role]));
+  // A tied head is an embedding, too, which comes first.
+  return inputGroups(graph).flatMap(({ weights }) => weights.filter((weight) => roles.get(weight) !== 'embedding'));
+}
+
+/** The recipe with a method for every rule that names none. @throws RecipeError where a format does not go with it */
+function withMethod(recipe: Recipe, method: Method | undefined): Recipe {
+  if (!method) return recipe;
+  const all: Recipe = { ...recipe, rules: recipe.rules.map((rule) => ({ method, ...rule })) };
+  compileRecipe(all, 'The preset');
+  return all;
 }
 
 /** What a file of kind `kind` can't take over. */

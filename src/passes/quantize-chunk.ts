@@ -1,11 +1,14 @@
 import { checkCancelled } from '../files/cancel.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import type { Format } from '../formats/format.ts';
-import { arrayBytes, contentBytes } from '../formats/layout.ts';
+import { contentBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { quantizeStep } from '../kernels/quantize.ts';
+import { padToWord } from '../kernels/weight.ts';
 import type { Chunk } from './chunks.ts';
+import { allocateRows, type DeviceRows } from './device-arrays.ts';
 import { badWeight } from './finite-check.ts';
+import { startOf } from './methods/method.ts';
 import { denseFormatOf } from './stored-weight.ts';
 
 /**
@@ -23,50 +26,29 @@ export async function quantizeChunk(
 ): Promise<Uint8Array[]> {
   const { rows } = chunk;
   const k = info.shape[1]!;
-  const alignment = gpu.limits.minStorageBufferOffsetAlignment;
-  const align = (offset: number) => Math.ceil(offset / alignment) * alignment;
-  // One buffer: the word that reports a bad weight, then each array where a binding may start.
-  let end = align(4);
-  const views = target.arrays.map((array) => {
-    const view = { offset: end, size: arrayBytes(array, rows, k) };
-    end = align(view.offset + view.size);
-    return view;
-  });
   const input = gpu.memory.allocate(Math.ceil(bytes.byteLength / 4) * 4, info.name);
-  let result: GPUBuffer | undefined;
+  let result: DeviceRows | undefined;
   try {
-    result = gpu.memory.allocate(end, `${info.name} as ${target.name}`);
-    const to = views.map((view) => ({ buffer: result!, ...view }));
-    gpu.upload(result, new Uint8Array(4));
+    result = allocateRows(gpu, target, rows, k, `${info.name} as ${target.name}`);
     gpu.upload(input, padToWord(bytes));
     const step = quantizeStep({
       source: denseFormatOf(info.type)!,
       from: { buffer: input },
       format: target,
-      to,
+      to: result.arrays,
       rows,
       k,
-      bad: { buffer: result, offset: 0, size: 4 },
+      bad: result.bad,
       name: info.name,
+      method: chunk.tensor.method ? startOf(chunk.tensor.method, target).method : 'rtn',
     });
     await gpu.scheduler.run([step]);
-    const all = await gpu.readBack(result, 0, end);
+    const { arrays, bad } = await result.read();
     checkCancelled(signal);
-    const bad = new DataView(all.buffer).getUint32(0, true);
     if (bad !== 0) throw badWeight(chunk, ~bad >>> 0, k);
-    return target.arrays.map((array, i) => {
-      const { offset } = views[i]!;
-      return all.subarray(offset, offset + contentBytes(array, rows, k));
-    });
+    return target.arrays.map((array) => arrays[array.name]!.subarray(0, contentBytes(array, rows, k)));
   } finally {
     gpu.memory.release(input);
-    if (result) gpu.memory.release(result);
+    result?.release();
   }
-}
-
-function padToWord(bytes: Uint8Array): Uint8Array {
-  if (bytes.byteLength % 4 === 0) return bytes;
-  const padded = new Uint8Array(Math.ceil(bytes.byteLength / 4) * 4);
-  padded.set(bytes);
-  return padded;
 }

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { METHODS, type Method } from './methods/method.ts';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
 export const ROLES = ['linear', 'embedding', 'head', 'norm', 'bias', 'other'] as const;
@@ -19,6 +20,8 @@ export interface Rule {
   role?: Role | undefined;
   /** A format's name, or `keep`. */
   format: string;
+  /** How codes and scales are chosen; default: scales are searched for where the format allows it. */
+  method?: Method | undefined;
 }
 
 /**
@@ -35,6 +38,7 @@ export const RuleSchema = v.strictObject({
   match: v.union([glob, v.pipe(v.array(glob), v.minLength(1), v.maxLength(MAX_RULES))]),
   role: v.optional(v.picklist(ROLES)),
   format: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
+  method: v.optional(v.picklist(METHODS)),
 }) satisfies v.GenericSchema<unknown, Rule>;
 
 /** A whole recipe, for the published JSON schema. */

@@ -5,14 +5,16 @@ import { quote, reason } from '../files/text.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import { suggest } from '../suggest.ts';
+import { defaultMethod, METHODS, type Method, methodProblem } from './methods/method.ts';
 import { type Recipe, RecipeSchema, ROLES, type Role, type Rule, RuleSchema } from './recipe-schema.ts';
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
 /** The recipe that a format's name stands for: all linear matrices get it, the rest stays as it is. `keep`: all of it does. */
-export function presetRecipe(format: string): Recipe {
+export function presetRecipe(format: string, method?: Method): Recipe {
   if (format === 'keep') return { version: 1, rules: [{ match: '*', format }] };
-  return { version: 1, rules: [{ match: '*', role: 'linear', format: formatByName(format).name }] };
+  const rule = { match: '*', role: 'linear', format: formatByName(format).name } as const;
+  return { version: 1, rules: [{ ...rule, ...(method && { method }) }] };
 }
 
 /**
@@ -59,7 +61,8 @@ function complaint(issue: Issue): string {
   }
   const at = v.getDotPath(issue) ?? 'the recipe';
   if (issue.received === 'undefined') return `${at} is missing. ${EXAMPLE}`;
-  const hint = key?.key === 'role' && typeof issue.input === 'string' ? suggest(issue.input, ROLES) : '';
+  const names = key?.key === 'role' ? ROLES : key?.key === 'method' ? METHODS : [];
+  const hint = typeof issue.input === 'string' ? suggest(issue.input, names) : '';
   return `${at}: expected ${issue.expected ?? 'a sensible value'}, got ${issue.received}.${hint} ${EXAMPLE}`;
 }
 
@@ -69,6 +72,8 @@ const EXAMPLE = 'A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*
 export interface Decision {
   /** undefined: keep it as it is. */
   readonly format: Format | undefined;
+  /** How codes and scales are chosen, for a format with blocks. */
+  readonly method: Method | undefined;
   /** Index of the rule that matched. */
   readonly rule: number;
   /** The rule picked tensors by name alone, so whoever wrote it meant this one. */
@@ -83,15 +88,19 @@ export const compileRecipe = (recipe: Recipe, where = 'The recipe'): CompiledRec
   compileRules(checkShape(recipe, where), where);
 
 function compileRules(recipe: Recipe, where: string): CompiledRecipe {
-  const rules = recipe.rules.map((rule, index) => ({
-    matches: globMatcher(rule.match, `${where}: rules.${index}.match`),
-    role: rule.role,
-    decision: {
-      format: rule.format === 'keep' ? undefined : formatOfRule(rule, `${where}: rules.${index}.format`),
-      rule: index,
-      explicit: rule.role === undefined,
-    },
-  }));
+  const rules = recipe.rules.map((rule, index) => {
+    const format = rule.format === 'keep' ? undefined : formatOfRule(rule, `${where}: rules.${index}.format`);
+    return {
+      matches: globMatcher(rule.match, `${where}: rules.${index}.match`),
+      role: rule.role,
+      decision: {
+        format,
+        method: format && methodOfRule(rule, format, `${where}: rules.${index}.method`),
+        rule: index,
+        explicit: rule.role === undefined,
+      },
+    };
+  });
   return (name, role) =>
     rules.find((rule) => (rule.role === undefined || rule.role === role) && rule.matches(name))?.decision;
 }
@@ -102,6 +111,14 @@ function formatOfRule({ format }: Rule, where: string): Format {
   } catch (error) {
     throw new FormatError(`${where}: ${reason(error)}`, { cause: error });
   }
+}
+
+function methodOfRule({ method }: Rule, format: Format, where: string): Method | undefined {
+  if (format.kind === 'dense') return undefined;
+  if (method === undefined) return defaultMethod(format);
+  const problem = methodProblem(method, format);
+  if (problem === undefined) return method;
+  throw new RecipeError(`${where}: ${problem}.`);
 }
 
 /** Whether a tensor's name matches one of the globs. @throws RecipeError for a glob that can't be used. */

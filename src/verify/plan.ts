@@ -5,6 +5,7 @@ import { formatByName } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { checkGraphWeights } from '../passes/load-weights.ts';
 import { denseFormatOf, type StoredWeight } from '../passes/stored-weight.ts';
+import { cutWindows, type WindowOptions } from '../passes/windows.ts';
 import { type BlockPlan, type GpuLimits, NO_LIMITS, planBlocks } from './block-plan.ts';
 import { type Graphs, graphsOf, joinGraphs, operationsNote } from './compare-models.ts';
 import { estimateMemory, estimateSizesOnly, type MemoryEstimate, type SpeedShape } from './memory-estimate.ts';
@@ -13,7 +14,6 @@ import { bytesOnDisk, type Pairing, pairWeights, sameShape, type WeightPair } fr
 import { SPEED_DEFAULTS, type SpeedOptions } from './speed.ts';
 import { STACK_1B, type Stack, stackBytes } from './stack-speed.ts';
 import { streamsOf } from './streams.ts';
-import { cutWindows, type WindowOptions } from './windows.ts';
 
 /** What of speed a verification measures. */
 export interface VerifySpeedOptions extends Omit<SpeedOptions, 'signal' | 'onProgress'> {

@@ -6,13 +6,13 @@ import { SegmentRun } from '../graph/segment-run.ts';
 import { headGraph } from '../graph/segments.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { loadWeight, type RowRange } from '../passes/load-weights.ts';
+import { targetsOf } from '../passes/windows.ts';
 import type { Recording } from '../scheduler/scheduler.ts';
 import { joinSlices, scoreOf, type TokenScore } from './combine-scores.ts';
 import { compareLogitsStep, readSliceScores, SCORE_FIELDS, type SliceScore } from './compare-logits.ts';
 import type { BlocksContext } from './run-blocks.ts';
 import type { StreamState } from './stream-state.ts';
 import type { HostValues } from './streams.ts';
-import { targetsOf } from './windows.ts';
 import { releaseWeights } from './with-decoder.ts';
 
 /** Two streams whose logits are compared; the same twice to score one. */

@@ -1,9 +1,9 @@
 import { checkCancelled } from '../files/cancel.ts';
 import type { Decoder } from '../graph/decoder.ts';
+import { targetsOf } from '../passes/windows.ts';
 import { scoreOf, type TokenScore } from './combine-scores.ts';
 import { compareLogitsStep, readSliceScores, SCORE_FIELDS } from './compare-logits.ts';
 import { type Accuracy, summarizeScores, throwIfNonFinite } from './summarize-scores.ts';
-import { targetsOf } from './windows.ts';
 
 /** What scoring tells while it runs, and when it stops. */
 export interface ScoreOptions {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { batchWindows, indexesIn } from '../../../src/verify/embedding-batches.ts';
+import { batchWindows, indexesIn } from '../../../src/passes/embedding-batches.ts';
 
 const window = (...tokens: number[]) => ({ tokens: Uint32Array.from(tokens) });
 

@@ -1,0 +1,43 @@
+// Multiplies stored scales by 1 + change[unit, row], rounded to their type: a thread for each word of the array.
+// #include "../common/grid.wgsl"
+// #include "../common/float16.wgsl"
+struct Params { rows: u32, units: u32, per_unit: u32, count: u32 }
+
+@group(0) @binding(0) var<storage, read> change: array<f32>;       // [units, rows]
+@group(0) @binding(1) var<storage, read_write> stored: array<u32>; // [rows, units · per_unit]
+@group(0) @binding(2) var<uniform> params: Params;
+
+override WORKGROUP: u32 = 64;
+// 0: f32, 1: f16, 2: bf16.
+override TYPE: u32 = 1;
+
+fn factor(index: u32) -> f32 {
+  let width = params.units * params.per_unit;
+  let unit = index % width / params.per_unit;
+  let factor = 1.0 + change[unit * params.rows + index / width];
+  // What is left of a scale that would vanish, turn or explode is the scale as it was: its system could not be solved.
+  return select(1.0, factor, factor > 0.25 && factor < 4.0);
+}
+
+fn half(bits: u32, index: u32) -> u32 {
+  if (TYPE == 1u) { return f16_bits_saturated(bitcast<u32>(f16_value(bits) * factor(index))); }
+  return bf16_bits_saturated(bitcast<u32>(bitcast<f32>(bits << 16u) * factor(index)));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let word = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+  if (TYPE == 0u) {
+    if (word < params.count) { stored[word] = bitcast<u32>(bitcast<f32>(stored[word]) * factor(word)); }
+    return;
+  }
+  if (2u * word >= params.count) { return; }
+  let bits = stored[word];
+  var result = half(bits & 0xffffu, 2u * word);
+  if (2u * word + 1u < params.count) { result |= half(bits >> 16u, 2u * word + 1u) << 16u; }
+  stored[word] = result;
+}

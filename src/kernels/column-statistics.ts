@@ -1,0 +1,31 @@
+import source from '../../shaders/calibrate/column_statistics.wgsl';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from './exact.ts';
+
+const THREADS = 64;
+
+/**
+ * Adds to f32 [3, width]: the sum of |x| and of x² over the tokens, times `factor`, and takes the larger of the largest |x|, column by column.
+ * @throws ArgumentError for sizes and buffers that do not fit
+ */
+export function columnStatisticsStep(args: {
+  /** f32 [tokens, width] */
+  readonly x: BufferView;
+  readonly statistics: BufferView;
+  readonly tokens: number;
+  readonly width: number;
+  readonly factor: number;
+}): Step {
+  const { x, statistics, tokens, width, factor } = args;
+  const label = 'column statistics';
+  checkSizes(label, { tokens, width });
+  return {
+    label,
+    kernel: { source, constants: { WORKGROUP: THREADS } },
+    bindings: [reads(label, 'x', x, tokens * width), writes(label, 'statistics', statistics, 3 * width)],
+    params: packParams(tokens, width, { f32: factor }),
+    grid: grid1d(Math.ceil(width / THREADS)),
+    bytes: 4 * (tokens + 6) * width,
+    operations: 4 * tokens * width,
+  };
+}

@@ -1,0 +1,49 @@
+import difference from '../../shaders/algebra/difference.wgsl';
+import rowProducts from '../../shaders/algebra/row_products.wgsl';
+import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from './exact.ts';
+
+const THREADS = 64;
+const constants = { WORKGROUP: THREADS };
+
+/** out = a − b, f32 [count] each. @throws ArgumentError */
+export function differenceStep(args: {
+  readonly a: BufferView;
+  readonly b: BufferView;
+  readonly out: BufferView;
+  readonly count: number;
+}): Step {
+  const { a, b, out, count } = args;
+  const label = 'difference';
+  checkSizes(label, { count });
+  return {
+    label,
+    kernel: { source: difference, constants },
+    bindings: [reads(label, 'a', a, count), reads(label, 'b', b, count), writes(label, 'out', out, count)],
+    params: packParams(count),
+    grid: grid1d(Math.ceil(count / THREADS)),
+    bytes: 12 * count,
+  };
+}
+
+/** out[row] = Σ a · b: f32 [rows, width] each, out f32 [rows]. @throws ArgumentError */
+export function rowProductsStep(args: {
+  readonly a: BufferView;
+  readonly b: BufferView;
+  readonly out: BufferView;
+  readonly rows: number;
+  readonly width: number;
+}): Step {
+  const { a, b, out, rows, width } = args;
+  const label = 'row products';
+  checkSizes(label, { rows, width });
+  return {
+    label,
+    kernel: { source: rowProducts, constants },
+    bindings: [reads(label, 'a', a, rows * width), reads(label, 'b', b, rows * width), writes(label, 'out', out, rows)],
+    params: packParams(rows, width),
+    grid: grid1d(Math.ceil(rows / THREADS)),
+    bytes: 8 * rows * width,
+    operations: 2 * rows * width,
+  };
+}

@@ -1,0 +1,36 @@
+import { ArgumentError } from '../../errors.ts';
+
+/** Text, as tokens, that shows a compression what the inputs of matrices are like. */
+export interface Calibration {
+  /** Windows of tokens, all of one length; each starts with empty caches. `cutWindows` cuts a text's tokens into them. */
+  readonly windows: readonly Uint32Array[];
+  /** Whether later blocks see what the compressed earlier ones make, as they will when the model runs. Default true. */
+  readonly propagate?: boolean;
+}
+
+/** Tokens that a model may be calibrated with at most: their values wait on the host. */
+const MAX_TOKENS = 2 ** 24;
+
+/** @throws ArgumentError for windows that can't be run */
+export function checkCalibration({ windows }: Calibration, vocabulary: number, maxPositions: number): void {
+  const length = windows[0]?.length ?? 0;
+  if (length === 0) throw new ArgumentError('The calibration has no tokens. Give text of at least one window.');
+  if (windows.some((window) => window.length !== length)) {
+    throw new ArgumentError('The windows of a calibration have to be of one length.');
+  }
+  if (length > maxPositions) {
+    throw new ArgumentError(`Windows of ${length} tokens are longer than the ${maxPositions} positions of the model.`);
+  }
+  if (windows.length * length > MAX_TOKENS) {
+    throw new ArgumentError(
+      `A calibration of ${windows.length * length} tokens is too long: at most ${MAX_TOKENS}. Take fewer windows.`,
+    );
+  }
+  for (const window of windows) {
+    const bad = window.find((token) => token >= vocabulary);
+    if (bad === undefined) continue;
+    throw new ArgumentError(
+      `The calibration has the token ${bad}, but the model knows ${vocabulary} only: it is of another tokenizer.`,
+    );
+  }
+}

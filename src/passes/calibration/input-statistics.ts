@@ -1,0 +1,81 @@
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { BufferView, Step } from '../../gpu/kernel.ts';
+import { columnStatisticsStep } from '../../kernels/column-statistics.ts';
+import { transposedProductStep } from '../../kernels/transposed-product.ts';
+
+/** What the tokens of a calibration were like in each column of an input, f32 [k] each. */
+export interface ColumnStatistics {
+  /** Mean of |x|. */
+  readonly meanAbs: Float32Array;
+  /** Mean of x²: the diagonal of H. */
+  readonly meanSquare: Float32Array;
+  /** Largest |x|. */
+  readonly absMax: Float32Array;
+}
+
+/**
+ * Statistics of one input of a graph over the tokens of a calibration, gathered on the GPU: H = XᵀX / T, f32 [k, k], and of each column the mean of
+ * |x| and of x² and the largest |x|. Sums run over 32 tokens at a time within a window, then over windows: an element of H is off by at most
+ * (32 + window / 32 + windows + 4) · 2^-24 · mean |x_i x_j|.
+ */
+export class InputStatistics {
+  readonly k: number;
+  /** T: all tokens that will be added. */
+  readonly tokens: number;
+  readonly #gpu: Gpu;
+  readonly #columns: BufferView;
+  #hessian: BufferView | undefined;
+
+  /** Where a device can't bind k² numbers at once there is no H. @throws OutOfMemoryError */
+  constructor(gpu: Gpu, k: number, tokens: number, { hessian = true }: { readonly hessian?: boolean } = {}) {
+    this.#gpu = gpu;
+    this.k = k;
+    this.tokens = tokens;
+    const zeroed = (size: number, label: string): BufferView => {
+      const buffer = gpu.memory.allocate(size, label);
+      gpu.clear(buffer, size);
+      return { buffer, size };
+    };
+    this.#columns = zeroed(12 * k, 'column statistics');
+    if (hessian && 4 * k * k <= gpu.bindingLimit) {
+      try {
+        this.#hessian = zeroed(4 * k * k, 'H');
+      } catch (error) {
+        this.release();
+        throw error;
+      }
+    }
+  }
+
+  /** f32 [k, k]; undefined where it was not wanted, is too large, or has been released. */
+  get hessian(): BufferView | undefined {
+    return this.#hessian;
+  }
+
+  /** Adds the tokens of a window: x is f32 [tokens, k]. */
+  steps(x: BufferView, tokens: number): Step[] {
+    const { k } = this;
+    const factor = 1 / this.tokens;
+    const columns = columnStatisticsStep({ x, statistics: this.#columns, tokens, width: k, factor });
+    if (!this.#hessian) return [columns];
+    const a = { ...x, width: k };
+    const sizes = { rows: k, columns: k, from: 0, to: tokens };
+    return [
+      columns,
+      transposedProductStep({ a, b: a, c: this.#hessian, ...sizes, keep: 1, factor, symmetric: true, label: 'H' }),
+    ];
+  }
+
+  /** @throws DeviceLostError */
+  async columns(): Promise<ColumnStatistics> {
+    const { k } = this;
+    const all = new Float32Array((await this.#gpu.readBack(this.#columns.buffer, 0, 12 * k)).buffer);
+    return { meanAbs: all.slice(0, k), meanSquare: all.slice(k, 2 * k), absMax: all.slice(2 * k) };
+  }
+
+  release(): void {
+    this.#gpu.memory.release(this.#columns.buffer);
+    if (this.#hessian) this.#gpu.memory.release(this.#hessian.buffer);
+    this.#hessian = undefined;
+  }
+}

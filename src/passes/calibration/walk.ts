@@ -1,0 +1,182 @@
+import { checkCancelled } from '../../files/cancel.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { Graph, GraphWeight, ValueName, WeightName } from '../../graph/graph.ts';
+import { SegmentRun } from '../../graph/segment-run.ts';
+import { type Segment, segmentGraph, segmentOf } from '../../graph/segments.ts';
+import type { Weight } from '../../kernels/weight.ts';
+import { batchWindows, indexesIn } from '../embedding-batches.ts';
+import { type InputGroup, inputGroups } from './input-groups.ts';
+import { InputStatistics } from './input-statistics.ts';
+
+/** Where the weights of a walk come from; each result is the walk's to release. */
+export interface WeightSource {
+  load(weight: GraphWeight, signal?: AbortSignal): Promise<Weight>;
+  /** Some rows of an embedding, ascending, as a matrix of those rows. */
+  gather(weight: GraphWeight, rows: Uint32Array, signal?: AbortSignal): Promise<Weight>;
+}
+
+export interface WalkArguments {
+  readonly gpu: Gpu;
+  readonly graph: Graph;
+  readonly source: WeightSource;
+  /** Tokens of each window, all of one length. */
+  readonly windows: readonly Uint32Array[];
+  /** Whether the input of a group is of interest. */
+  readonly wanted: (group: InputGroup) => boolean;
+  /** Leave H out: only statistics of columns. */
+  readonly columnsOnly?: boolean;
+  /**
+   * Called once for each group of interest, in the order of the graph, with what all windows were like there. What it returns takes the place of
+   * those weights in the rest of the walk, which releases it.
+   */
+  readonly visit: (group: InputGroup, statistics: InputStatistics) => Promise<ReadonlyMap<WeightName, Weight>>;
+  readonly signal?: AbortSignal;
+  /** Called as each window has gone through a piece of the graph. */
+  readonly onWindow?: (done: number, total: number) => void;
+}
+
+const WHAT = 'The calibration';
+
+/** Rows of an embedding on the GPU at a time, where a window does not take more. */
+const EMBEDDING_ROWS = 8192;
+
+/**
+ * Takes windows of tokens through a graph, from one input of matrices to the next: one piece of the graph and the statistics of one input are on
+ * the GPU, values wait on the host. Ends at the last group of interest.
+ * @throws FileError, CancelledError, OutOfMemoryError, DeviceLostError
+ */
+export async function walkInputs(args: WalkArguments): Promise<void> {
+  const { graph, windows, wanted, signal } = args;
+  const groups = inputGroups(graph).filter(wanted);
+  const cuts = cutsOf(graph, groups);
+  const total = windows.length * cuts.length;
+  let done = 0;
+  const count = () => args.onWindow?.(++done, total);
+  let values: ReadonlyMap<ValueName, Float32Array>[] = windows.map(() => new Map());
+  let replaced: ReadonlyMap<WeightName, Weight> = new Map();
+  try {
+    for (const { segment, group } of cuts) {
+      checkCancelled(signal, WHAT);
+      const statistics =
+        group &&
+        new InputStatistics(args.gpu, group.k, windows.length * windows[0]!.length, { hessian: !args.columnsOnly });
+      try {
+        const run = segment.kind === 'embedding' ? runEmbedding : runPiece;
+        values = await run(args, segment, values, replaced, statistics && { group, statistics }, count);
+        release(replaced);
+        replaced = new Map();
+        if (group) replaced = await args.visit(group, statistics!);
+      } finally {
+        statistics?.release();
+      }
+    }
+  } finally {
+    release(replaced);
+  }
+}
+
+const release = (weights: ReadonlyMap<WeightName, Weight>): void => {
+  for (const weight of weights.values()) weight.release();
+};
+
+/** Pieces of the graph, each with the group whose input it ends before. */
+function cutsOf(
+  graph: Graph,
+  groups: readonly InputGroup[],
+): { readonly segment: Segment; readonly group?: InputGroup }[] {
+  const cuts: { segment: Segment; group?: InputGroup }[] = [];
+  let from = 0;
+  const cut = (to: number, group?: InputGroup) => {
+    if (to > from) cuts.push({ segment: segmentOf(graph, from, to), ...(group && { group }) });
+    from = to;
+  };
+  const end = groups.at(-1)?.at ?? 0;
+  for (const [index, { op }] of graph.operations.slice(0, end).entries()) {
+    const group = groups.find(({ at }) => at === index);
+    if (group) cut(index, group);
+    // An embedding stands alone: only rows of its tokens are loaded.
+    if (op !== 'embedding') continue;
+    cut(index);
+    cut(index + 1);
+  }
+  if (groups.length > 0) cut(end, groups.at(-1));
+  return cuts;
+}
+
+interface Gathering {
+  readonly group: InputGroup;
+  readonly statistics: InputStatistics;
+}
+
+type Values = ReadonlyMap<ValueName, Float32Array>[];
+
+async function runPiece(
+  { gpu, graph, source, windows, signal }: WalkArguments,
+  segment: Segment,
+  values: Values,
+  replaced: ReadonlyMap<WeightName, Weight>,
+  gathering: Gathering | undefined,
+  count: () => void,
+): Promise<Values> {
+  const piece = segmentGraph(graph, segment);
+  const loaded = new Map<WeightName, Weight>();
+  let run: SegmentRun | undefined;
+  try {
+    for (const weight of piece.weights) {
+      checkCancelled(signal, WHAT);
+      if (!replaced.has(weight.name)) loaded.set(weight.name, await source.load(weight, signal));
+    }
+    const tokens = windows[0]!.length;
+    run = new SegmentRun(gpu, piece, segment, new Map([...loaded, ...replaced]), tokens, {
+      ...(gathering && { behind: (view) => gathering.statistics.steps(view(gathering.group.input), tokens) }),
+    });
+    const results: Values = [];
+    for (const before of values) {
+      checkCancelled(signal, WHAT);
+      results.push(advance(segment, before, await run.run(before)));
+      count();
+    }
+    return results;
+  } finally {
+    run?.release();
+    release(loaded);
+  }
+}
+
+async function runEmbedding(
+  { gpu, graph, source, windows, signal }: WalkArguments,
+  segment: Segment,
+  values: Values,
+  _replaced: ReadonlyMap<WeightName, Weight>,
+  _gathering: Gathering | undefined,
+  count: () => void,
+): Promise<Values> {
+  const piece = segmentGraph(graph, segment);
+  const weight = piece.weights[0]!;
+  const results = [...values];
+  const jobs = windows.map((tokens, window) => ({ tokens, window }));
+  for (const batch of batchWindows(jobs, EMBEDDING_ROWS)) {
+    checkCancelled(signal, WHAT);
+    const rows = await source.gather(weight, batch.rows, signal);
+    let run: SegmentRun | undefined;
+    try {
+      run = new SegmentRun(gpu, piece, segment, new Map([[weight.name, rows]]), windows[0]!.length);
+      for (const { tokens, window } of batch.windows) {
+        const made = await run.run(values[window]!, indexesIn(batch.rows, tokens));
+        results[window] = advance(segment, values[window]!, made);
+        count();
+      }
+    } finally {
+      run?.release();
+      rows.release();
+    }
+  }
+  return results;
+}
+
+/** What a window has behind a piece, without what nobody reads any more. */
+const advance = (
+  { live }: Segment,
+  before: ReadonlyMap<ValueName, Float32Array>,
+  made: ReadonlyMap<ValueName, Float32Array>,
+): ReadonlyMap<ValueName, Float32Array> => new Map([...before, ...made].filter(([name]) => live.includes(name)));

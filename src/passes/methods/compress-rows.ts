@@ -1,0 +1,82 @@
+import type { Format, HostArrays } from '../../formats/format.ts';
+import { formatByName } from '../../formats/registry.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { BufferView } from '../../gpu/kernel.ts';
+import { quantizeStep } from '../../kernels/quantize.ts';
+import { allocateRows, type DeviceRows } from '../device-arrays.ts';
+import type { FactoredHessian } from './factored-hessian.ts';
+import { gptq } from './gptq.ts';
+import { type DenseRows, matrixError } from './matrix-error.ts';
+import { type Method, startOf } from './method.ts';
+
+/** What is known of the inputs of a matrix. */
+export interface Inputs {
+  /** f32 [k, k] */
+  readonly hessian?: BufferView;
+  /** For methods that need it. */
+  readonly factored?: FactoredHessian;
+  /** f32 [k]: how much each column counts. */
+  readonly importance: BufferView;
+}
+
+/** Squared errors of some rows, as their inputs weigh them. */
+export interface RowErrors {
+  /** Of rounding to nearest. */
+  readonly rtn: number;
+  readonly chosen: number;
+  /** Of leaving the rows out. */
+  readonly all: number;
+}
+
+export interface CompressedRows {
+  readonly arrays: HostArrays;
+  readonly errors: RowErrors;
+  /** Rounding to nearest lost less, and was taken. */
+  readonly fellBack: boolean;
+  /** Of a weight that is NaN or infinite: the complement of its index; else 0. What the rest holds is then undefined. */
+  readonly bad: number;
+}
+
+/**
+ * Quantizes some rows by a method that knows their inputs, and measures what that costs beside rounding to nearest, which is taken where it costs less.
+ * @throws FormatError, OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function compressRows(
+  gpu: Gpu,
+  dense: DenseRows,
+  format: Format,
+  method: Method,
+  { hessian, factored, importance }: Inputs,
+  signal?: AbortSignal,
+): Promise<CompressedRows> {
+  const { view, rows, k } = dense;
+  const made: DeviceRows[] = [];
+  const quantized = async (how: 'rtn' | 'search', weighted: boolean): Promise<DeviceRows> => {
+    const result = allocateRows(gpu, format, rows, k, format.name);
+    made.push(result);
+    const step = quantizeStep({
+      ...{ source: formatByName('f32'), from: view, format, to: result.arrays, rows, k, bad: result.bad, method: how },
+      ...(weighted && { importance }),
+    });
+    await gpu.scheduler.run([step], signal && { signal });
+    return result;
+  };
+  const errorOf = ({ arrays }: DeviceRows) => matrixError(gpu, dense, { format, arrays }, hessian);
+  try {
+    const rounded = await quantized('rtn', false);
+    const first = { rtn: await errorOf(rounded), all: await matrixError(gpu, dense, undefined, hessian) };
+    let result = rounded;
+    let chosen = first.rtn;
+    if (method !== 'rtn') {
+      const start = startOf(method, format);
+      const other = await quantized(start.method, start.weighted);
+      if (method === 'gptq' && factored) await gptq(gpu, dense, format, other.arrays, factored, signal && { signal });
+      const error = await errorOf(other);
+      if (error <= chosen) [result, chosen] = [other, error];
+    }
+    const { arrays, bad } = await result.read();
+    return { arrays, bad, errors: { ...first, chosen }, fellBack: method !== 'rtn' && result === rounded };
+  } finally {
+    for (const rowsOnDevice of made) rowsOnDevice.release();
+  }
+}

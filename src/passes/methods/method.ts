@@ -1,0 +1,41 @@
+import { RecipeError } from '../../errors.ts';
+import type { Format } from '../../formats/format.ts';
+import { searches, weighs } from '../../formats/methods.ts';
+import { suggest } from '../../suggest.ts';
+
+/** How codes and scales of a matrix are chosen. */
+export const METHODS = ['rtn', 'search', 'gptq'] as const;
+/** One of them. */
+export type Method = (typeof METHODS)[number];
+
+/** Methods that need to know the inputs of a matrix. */
+export const needsCalibration = (method: Method): boolean => method === 'gptq';
+
+/** The method of that name. @throws RecipeError that says which there are, and which may be meant */
+export function methodByName(name: string, where = 'The method'): Method {
+  const known = METHODS.find((method) => method === name);
+  if (known) return known;
+  throw new RecipeError(
+    `${where}: there is no method "${name}".${suggest(name, METHODS)} Known: ${METHODS.join(', ')}.`,
+  );
+}
+
+/** What is done where no method is named: scales are searched for where that is possible. */
+export const defaultMethod = (format: Format): Method => (searches(format) ? 'search' : 'rtn');
+
+/** Why a method can't be used with a format; undefined where it can. */
+export function methodProblem(method: Method, format: Format): string | undefined {
+  if (format.kind === 'dense') return undefined;
+  if (method === 'search' && !searches(format)) return `scales of ${format.name} are not searched for: use rtn`;
+  if (method === 'gptq' && !format.grid) return `gptq can't choose codes of ${format.name}: use rtn`;
+  return undefined;
+}
+
+/** What `quantizeStep` is to do before anything else: the scales that a method starts from. */
+export function startOf(
+  method: Method,
+  format: Format,
+): { readonly method: 'rtn' | 'search'; readonly weighted: boolean } {
+  const search = method !== 'rtn' && searches(format);
+  return { method: search ? 'search' : 'rtn', weighted: search && weighs(format) };
+}

@@ -1,0 +1,204 @@
+import { ArgumentError } from '../errors.ts';
+import { checkCancelled } from '../files/cancel.ts';
+import { sourceRow } from '../files/gguf/row-order.ts';
+import { quote } from '../files/text.ts';
+import { nonFinite } from '../formats/checks.ts';
+import type { Format, HostArrays } from '../formats/format.ts';
+import { allocateArrays, arrayBytes, contentBytes } from '../formats/layout.ts';
+import { formatByName } from '../formats/registry.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { Scratch } from '../gpu/scratch.ts';
+import type { Graph, WeightName } from '../graph/graph.ts';
+import { dequantizeStep } from '../kernels/quantize.ts';
+import { padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
+import type { Calibration } from './calibration/calibration.ts';
+import type { InputGroup } from './calibration/input-groups.ts';
+import type { InputStatistics } from './calibration/input-statistics.ts';
+import { walkInputs } from './calibration/walk.ts';
+import { gatherRows, loadWeight } from './load-weights.ts';
+import { compressRows, type Inputs } from './methods/compress-rows.ts';
+import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
+import { needsCalibration } from './methods/method.ts';
+import type { PlannedTensor } from './plan.ts';
+import { denseFormatOf } from './stored-weight.ts';
+import type { Work } from './write-tensors.ts';
+
+/** What quantizing a matrix cost, relative to leaving it out: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ). */
+export interface MatrixErrors {
+  readonly rtn: number;
+  readonly chosen: number;
+}
+
+/** Bytes of rows in f32 that are quantized together; methods hold some eight times as much. */
+const SLICE_BYTES = 64 * 1024 * 1024;
+const SLICE_ROWS = 8;
+
+/**
+ * Compresses and writes the matrices of a plan that are calibrated, in the order of the graph: each is quantized when all windows have shown what its
+ * inputs are like, and takes part in its compressed form from then on.
+ * @returns what each matrix lost
+ * @throws NonFiniteError, FileError, CancelledError, OutOfMemoryError, DeviceLostError
+ */
+export async function writeCalibrated(
+  work: Omit<Work, 'plan' | 'written' | 'saturated' | 'strict'> & {
+    readonly graph: Graph;
+    readonly calibration: Calibration;
+    readonly tensors: readonly PlannedTensor[];
+    /** Bytes of the input that are done, and in all. */
+    readonly done: number;
+    readonly total: number;
+    readonly notice: (text: string) => void;
+  },
+): Promise<Map<string, MatrixErrors>> {
+  const { gpu, checkpoint, graph, calibration, tensors, writer, signal, onProgress } = work;
+  const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const errors = new Map<string, MatrixErrors>();
+  let { done } = work;
+  const source = {
+    load: (weight: Graph['weights'][number]) => loadWeight(gpu, checkpoint, weight, {}, signal),
+    gather: (weight: Graph['weights'][number], rows: Uint32Array) => gatherRows(gpu, checkpoint, weight, rows, signal),
+  };
+  const visit = async (group: InputGroup, statistics: InputStatistics): Promise<Map<WeightName, Weight>> => {
+    const targets = group.weights.flatMap((name) => planned.get(name) ?? []);
+    const weights = new Map<WeightName, Weight>();
+    const { inputs, release } = await inputsOf(work, group, targets, statistics);
+    try {
+      for (const tensor of targets) {
+        checkCancelled(signal, 'The compression');
+        const { arrays, lost } = await compressMatrix(work, tensor, inputs);
+        errors.set(tensor.name, lost);
+        await writer.write(tensor, inOutputOrder(tensor, arrays), tensor.weight.shape[0]!, true);
+        done += tensor.report.bytesBefore;
+        onProgress?.({ done, total: work.total, tensor: tensor.name });
+        if (calibration.propagate === false) continue;
+        const [rows, k] = tensor.weight.shape as [number, number];
+        weights.set(tensor.name, uploadWeight(gpu, tensor.target!, rows, k, arrays, tensor.name));
+      }
+      return weights;
+    } catch (error) {
+      for (const weight of weights.values()) weight.release();
+      throw error;
+    } finally {
+      release();
+    }
+  };
+  await walkInputs({
+    ...{ gpu, graph, source, windows: calibration.windows, visit },
+    wanted: (group) => group.weights.some((name) => planned.has(name)),
+    ...(signal && { signal }),
+  });
+  return errors;
+}
+
+/** What the methods of a group need of its statistics. */
+async function inputsOf(
+  {
+    gpu,
+    signal,
+    notice,
+  }: { readonly gpu: Gpu; readonly signal?: AbortSignal; readonly notice: (text: string) => void },
+  group: InputGroup,
+  targets: readonly PlannedTensor[],
+  statistics: InputStatistics,
+): Promise<{ readonly inputs: Inputs; readonly release: () => void }> {
+  const { hessian } = statistics;
+  const { meanSquare } = await statistics.columns();
+  const names = targets.map(({ name }) => quote(name)).join(', ');
+  const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    throw new ArgumentError(
+      `The inputs of ${names} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
+    );
+  }
+  let factored: FactoredHessian | undefined;
+  if (targets.some(({ method }) => method && needsCalibration(method))) {
+    const found = hessian
+      ? await factorHessian(gpu, hessian, meanSquare, signal)
+      : `H of ${group.k} columns is larger than what this device binds at once (${gpu.bindingLimit} bytes)`;
+    if (typeof found === 'string') notice(`${names}: codes are searched for in place of gptq: ${found}.`);
+    else factored = found;
+  }
+  const scratch = new Scratch(gpu);
+  // A column without any input counts a little: its weights are rounded, not lost.
+  const least = 0.01 * (meanSquare.reduce((sum, value) => sum + value, 0) / meanSquare.length);
+  const importance = scratch.upload(
+    meanSquare.map((value) => value + least),
+    'importance',
+  );
+  const release = () => {
+    scratch.release();
+    factored?.release();
+  };
+  return { inputs: { importance, ...(hessian && { hessian }), ...(factored && { factored }) }, release };
+}
+
+/** A whole matrix, in the order of the checkpoint, some rows at a time. */
+async function compressMatrix(
+  {
+    gpu,
+    checkpoint,
+    signal,
+    notice,
+  }: Pick<Work, 'gpu' | 'checkpoint' | 'signal'> & { readonly notice: (text: string) => void },
+  { name, weight, target, method }: PlannedTensor,
+  inputs: Inputs,
+): Promise<{ readonly arrays: HostArrays; readonly lost: MatrixErrors }> {
+  if (weight.kind !== 'dense') throw new Error(`${name} is not dense.`);
+  const format = target!;
+  const [rows, k] = weight.shape as [number, number];
+  const source = denseFormatOf(weight.info.type)!;
+  const whole = allocateArrays(format.arrays, rows, k);
+  const most = Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * SLICE_ROWS))) * SLICE_ROWS;
+  const sums = { rtn: 0, chosen: 0, all: 0 };
+  let fellBack = 0;
+  for (let rowStart = 0; rowStart < rows; rowStart += most) {
+    const count = Math.min(most, rows - rowStart);
+    const scratch = new Scratch(gpu);
+    try {
+      const bytes = padToWord(await checkpoint.read(weight.info, rowStart, count, signal));
+      const from = scratch.room(bytes.byteLength, name);
+      gpu.upload(from.buffer, bytes);
+      const view = scratch.room(4 * count * k, `${name} in f32`);
+      const report = scratch.upload(Uint32Array.of(0), 'bad');
+      const target32 = formatByName('f32');
+      await gpu.scheduler.run([
+        dequantizeStep({ format: source, from: [from], target: target32, to: view, rows: count, k, bad: report, name }),
+      ]);
+      const result = await compressRows(gpu, { view, rows: count, k }, format, method ?? 'rtn', inputs, signal);
+      if (result.bad !== 0) throw nonFinite(rowStart * k + (~result.bad >>> 0), k, undefined, name);
+      for (const array of format.arrays) {
+        const part = result.arrays[array.name]!.subarray(0, contentBytes(array, count, k));
+        whole[array.name]!.set(part, contentBytes(array, rowStart, k));
+      }
+      sums.rtn += result.errors.rtn;
+      sums.chosen += result.errors.chosen;
+      sums.all += result.errors.all;
+      if (result.fellBack) fellBack += count;
+    } finally {
+      scratch.release();
+    }
+  }
+  if (fellBack > 0) {
+    const which = fellBack === rows ? 'its rows are' : `${fellBack} of its ${rows} rows are`;
+    notice(`${quote(name)}: ${which} rounded to nearest, which loses less than ${method}.`);
+  }
+  const share = (error: number) => (sums.all > 0 ? error / sums.all : 0);
+  return { arrays: whole, lost: { rtn: share(sums.rtn), chosen: share(sums.chosen) } };
+}
+
+/** The arrays without padding, rows in the order of the output. */
+function inOutputOrder({ weight, target, gguf }: PlannedTensor, arrays: HostArrays): Uint8Array[] {
+  const [rows, k] = weight.shape as [number, number];
+  return (target as Format).arrays.map((array) => {
+    const bytes = arrays[array.name]!.subarray(0, contentBytes(array, rows, k));
+    const order = gguf?.order;
+    if (!order) return bytes;
+    const rowBytes = arrayBytes(array, rows, k) / rows;
+    const out = new Uint8Array(bytes.length);
+    for (let row = 0; row < rows; row++) {
+      const at = sourceRow(order, row) * rowBytes;
+      out.set(bytes.subarray(at, at + rowBytes), row * rowBytes);
+    }
+    return out;
+  });
+}

@@ -1,0 +1,266 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ArgumentError, RecipeError } from '../../../src/errors.ts';
+import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../../src/files/model-files.ts';
+import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
+import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySource } from '../../../src/files/source.ts';
+import { formatByName } from '../../../src/formats/registry.ts';
+import type { Gpu } from '../../../src/gpu/gpu.ts';
+import type { Graph, GraphWeight } from '../../../src/graph/graph.ts';
+import { ReferenceRun } from '../../../src/graph/reference.ts';
+import { transposedProduct } from '../../../src/kernels/reference/transposed-product.ts';
+import { uploadWeight, type Weight } from '../../../src/kernels/weight.ts';
+import { graphOf } from '../../../src/models/families.ts';
+import { inputGroups } from '../../../src/passes/calibration/input-groups.ts';
+import { walkInputs } from '../../../src/passes/calibration/walk.ts';
+import { compress } from '../../../src/passes/compress.ts';
+import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
+import { openTestGpu } from '../open-test-gpu.ts';
+import { randomSource } from '../random.ts';
+import { randomWeights } from '../random-weights.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu?.close());
+
+const config = (family = 'Llama', more: object = {}) => ({
+  architectures: [`${family}ForCausalLM`],
+  hidden_size: 64,
+  intermediate_size: 96,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 16,
+  vocab_size: 101,
+  max_position_embeddings: 64,
+  query_pre_attn_scalar: 16,
+  ...more,
+});
+
+const WINDOWS = 5;
+const TOKENS = 24;
+
+function windowsOf(vocabulary: number, seed = 3): Uint32Array[] {
+  const random = randomSource(seed);
+  return Array.from({ length: WINDOWS }, () =>
+    Uint32Array.from({ length: TOKENS }, () => Math.floor(vocabulary * random())),
+  );
+}
+
+/** Inputs of every group over all windows, from the f64 reference: [tokens, k] by name. */
+function inputsOf(graph: Graph, values: (name: string) => Float32Array, windows: readonly Uint32Array[]) {
+  const inputs = new Map<string, number[]>(inputGroups(graph).map(({ input }) => [input, []]));
+  for (const window of windows) {
+    new ReferenceRun(graph, values).forward([...window], {
+      onValue: (_, name, value) => inputs.get(name)?.push(...value),
+    });
+  }
+  return inputs;
+}
+
+const f32 = formatByName('f32');
+
+/** Uploads weights of the checkpoint's graph whenever they are asked for. */
+function sourceOf(values: (name: string) => Float32Array) {
+  const upload = ({ name }: GraphWeight, numbers: Float32Array, k: number): Weight =>
+    uploadWeight(gpu, f32, numbers.length / k, k, f32.reference.quantize(numbers, numbers.length / k, k), name);
+  return {
+    load: async (weight: GraphWeight) => upload(weight, values(weight.name), weight.shape.at(-1)!),
+    gather: async (weight: GraphWeight, rows: Uint32Array) => {
+      const k = weight.shape[1]!;
+      const all = values(weight.name);
+      return upload(
+        weight,
+        Float32Array.from([...rows].flatMap((row) => [...all.subarray(row * k, (row + 1) * k)])),
+        k,
+      );
+    },
+  };
+}
+
+describe.each(['Llama', 'Qwen3', 'Gemma2'])('%s', (family) => {
+  test('the statistics of every input equal those of the f64 reference', async () => {
+    const graph = graphOf(config(family, { tie_word_embeddings: family !== 'Qwen3' }), 'config.json');
+    const { values, release } = randomWeights(gpu, graph, 5);
+    release();
+    const windows = windowsOf(graph.vocabulary);
+    const wanted = inputsOf(graph, values, windows);
+    const before = gpu.memory.bytesInUse;
+    const seen: string[] = [];
+    const total = WINDOWS * TOKENS;
+    const problems: string[] = [];
+    await walkInputs({
+      ...{ gpu, graph, windows, source: sourceOf(values), wanted: () => true },
+      visit: async ({ input, k }, statistics) => {
+        seen.push(input);
+        const x = wanted.get(input)!;
+        const h = new Float32Array((await gpu.readBack(statistics.hessian!.buffer, 0, 4 * k * k)).buffer);
+        const columns = await statistics.columns();
+        const sums = transposedProduct(x, x, k, k).map((sum) => sum / total);
+        // Inputs come through up to two layers in f32; the sums themselves are good to 1e-5.
+        const close = (what: string, got: number, want: number, scale: number) => {
+          if (!(Math.abs(got - want) <= 1e-4 * scale)) problems.push(`${input} ${what}: ${got}, not ${want}`);
+        };
+        for (let i = 0; i < k; i++) {
+          const column = Array.from({ length: total }, (_, t) => Math.abs(x[t * k + i]!));
+          const mean = column.reduce((sum, value) => sum + value, 0) / total;
+          const largest = Math.max(...column);
+          close(`mean |x| ${i}`, columns.meanAbs[i]!, mean, largest);
+          close(`max |x| ${i}`, columns.absMax[i]!, largest, largest);
+          close(`mean x² ${i}`, columns.meanSquare[i]!, sums[i * k + i]!, sums[i * k + i]!);
+          for (let j = 0; j < k; j++) {
+            close(`H ${i} ${j}`, h[i * k + j]!, sums[i * k + j]!, Math.sqrt(sums[i * k + i]! * sums[j * k + j]!));
+          }
+        }
+        return new Map();
+      },
+    });
+    expect(problems.slice(0, 5)).toEqual([]);
+    expect(seen).toEqual(inputGroups(graph).map(({ input }) => input));
+    expect(gpu.memory.bytesInUse).toBe(before);
+  });
+});
+
+async function folder(settings: object, change: (name: string, values: Float32Array) => void = () => {}) {
+  const graph = graphOf(settings, 'config.json');
+  const random = randomWeights(gpu, graph, 7);
+  random.release();
+  const sink = memorySink();
+  const specs = graph.weights.map(({ name, shape }) => ({ name, shape, type: 'F32' as const }));
+  const writer = await writeSafetensors(sink, specs);
+  for (const { name } of specs) {
+    change(name, random.values(name));
+    await writer.write(name, new Uint8Array(random.values(name).buffer));
+  }
+  await writer.finish();
+  const files = { 'config.json': JSON.stringify(settings), 'model.safetensors': sink.bytes() };
+  return { graph, values: random.values, open: () => memoryFolder('random', files) };
+}
+
+const calibrationOf = (graph: Graph) => ({ windows: windowsOf(graph.vocabulary) });
+
+test('gptq loses less than rounding to nearest, says how much, and writes the same bytes twice', async () => {
+  const { graph, values, open } = await folder(config());
+  const calibration = calibrationOf(graph);
+  const run = async (options: object = {}) => {
+    const output = memoryOutput('out');
+    const report = await compress(open(), output, { gpu, format: 'q4_0', method: 'gptq', calibration, ...options });
+    return { report, output, bytes: Buffer.from(output.files.get('model.safetensors')!) };
+  };
+  const before = gpu.memory.bytesInUse;
+  const first = await run();
+  expect(gpu.memory.bytesInUse).toBe(before);
+  const linear = first.report.tensors.filter(({ role }) => role === 'linear');
+  expect(linear).toHaveLength(14);
+  for (const { error, method } of linear) {
+    expect(method).toBe('gptq');
+    expect(error!.chosen).toBeLessThanOrEqual(error!.rtn);
+  }
+  const sum = (of: 'rtn' | 'chosen') => linear.reduce((total, { error }) => total + error![of], 0);
+  expect(sum('chosen')).toBeLessThan(0.6 * sum('rtn'));
+
+  // Of the first input nothing has been compressed yet, so its H is known: what was reported is what the file has.
+  const { input, k, weights } = inputGroups(graph)[0]!;
+  const x = inputsOf(graph, values, calibration.windows).get(input)!;
+  const h = transposedProduct(x, x, k, k);
+  const cost = (rows: ArrayLike<number>) => {
+    let total = 0;
+    for (let row = 0; row < rows.length / k; row++) {
+      for (let i = 0; i < k; i++) {
+        for (let j = 0; j < k; j++) total += rows[row * k + i]! * h[i * k + j]! * rows[row * k + j]!;
+      }
+    }
+    return total;
+  };
+  const files = memoryFolder('out', Object.fromEntries(first.output.files));
+  const checkpoint = await openCheckpoint(files, { checkWeight });
+  for (const name of weights) {
+    const kept = await readValues(checkpoint, findWeight(checkpoint, name));
+    const share = cost(values(name).map((w, i) => w - kept[i]!)) / cost(values(name));
+    expect(linear.find((tensor) => tensor.name === name)!.error!.chosen / share).toBeCloseTo(1, 3);
+  }
+  await checkpoint.close();
+
+  expect((await run()).bytes.equals(first.bytes)).toBe(true);
+  const apart = await run({ calibration: { ...calibration, propagate: false } });
+  expect(apart.bytes.equals(first.bytes)).toBe(false);
+  const searched = await run({ method: 'rtn' });
+  expect(searched.bytes.equals(first.bytes)).toBe(false);
+});
+
+test('a GGUF file holds the same codes, its rows in the order of GGUF', async () => {
+  const { graph, open } = await folder(config());
+  const options = { gpu, format: 'q4_0', method: 'gptq', calibration: calibrationOf(graph) } as const;
+  const output = memoryOutput('out');
+  await compress(open(), output, options);
+  const sink = memorySink('out.gguf');
+  await compress(open(), sink, options);
+  const one = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
+  const other = await openCheckpoint(memorySource('out.gguf', sink.bytes()), { checkWeight });
+  for (const { name, role } of graph.weights) {
+    if (role !== 'linear') continue;
+    const [a, b] = await Promise.all([one, other].map((from) => readValues(from, findWeight(from, name))));
+    expect(Buffer.from(a!.buffer).equals(Buffer.from(b!.buffer)), name).toBe(true);
+  }
+  await one.close();
+  await other.close();
+});
+
+test('inputs that are always zero, or in part, end in a stated fall-back', async () => {
+  const settings = config();
+  const { graph, open } = await folder(settings, (name, values) => {
+    // Nothing reaches the queries of the first layer; of the second, half of the columns.
+    if (name === 'model.layers.0.input_layernorm.weight') values.fill(0);
+    if (name === 'model.layers.1.input_layernorm.weight') values.fill(0, 0, 32);
+  });
+  const output = memoryOutput('out');
+  const report = await compress(open(), output, {
+    ...{ gpu, format: 'q4_0', method: 'gptq', calibration: calibrationOf(graph) },
+  });
+  expect(report.notices.join('\n')).toMatch(
+    /"model\.layers\.0\.self_attn\.q_proj\.weight".*codes are searched for in place of gptq: its inputs are all zero/,
+  );
+  expect(report.notices.join('\n')).not.toMatch(/layers\.1\.self_attn\.q_proj/);
+  const checkpoint = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
+  for (const { name } of graph.weights) {
+    const values = await readValues(checkpoint, findWeight(checkpoint, name));
+    expect(values.every(Number.isFinite), name).toBe(true);
+  }
+  // Columns that are never active are still rounded to something near.
+  const name = 'model.layers.1.self_attn.q_proj.weight';
+  const kept = await readValues(checkpoint, findWeight(checkpoint, name));
+  const original = randomWeights(gpu, graph, 7);
+  const lost = original.values(name).map((w, i) => (w - kept[i]!) ** 2);
+  original.release();
+  const size = (values: Float32Array) => values.reduce((sum, value) => sum + value, 0);
+  expect(size(lost)).toBeLessThan(0.05 * size(original.values(name).map((w) => w * w)));
+  await checkpoint.close();
+});
+
+test('what a calibration can’t do is said before anything is written', async () => {
+  const { graph, open } = await folder(config());
+  const windows = windowsOf(graph.vocabulary);
+  const run = (options: object) => compress(open(), memoryOutput('out'), { gpu, format: 'q4_0', ...options });
+  await expect(run({ method: 'gptq' })).rejects.toThrow(RecipeError);
+  await expect(run({ method: 'gptq' })).rejects.toThrow(/needs a calibration text/);
+  await expect(run({ method: 'gptq', format: 'f16', calibration: { windows } })).resolves.toBeDefined();
+  const bad: [object, RegExp][] = [
+    [{ windows: [] }, /no tokens/],
+    [{ windows: [...windows, windows[0]!.slice(1)] }, /of one length/],
+    [{ windows: [new Uint32Array(65)] }, /longer than the 64 positions/],
+    [{ windows: [Uint32Array.of(101)] }, /token 101/],
+  ];
+  for (const [calibration, message] of bad) {
+    await expect(run({ method: 'gptq', calibration })).rejects.toThrow(ArgumentError);
+    await expect(run({ method: 'gptq', calibration })).rejects.toThrow(message);
+  }
+  // Of an embedding nobody knows inputs.
+  const recipe = { version: 1 as const, rules: [{ match: '*embed*', format: 'q4_0', method: 'gptq' as const }] };
+  const { notices } = await compress(open(), memoryOutput('out'), { gpu, recipe, calibration: { windows } });
+  expect(notices.join()).toMatch(
+    /"model\.embed_tokens\.weight" is quantized by \w+: a calibration does not show its inputs/,
+  );
+});
