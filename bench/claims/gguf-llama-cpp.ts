@@ -1,12 +1,14 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compress, cutWindows, nodeFileSink, nodeFolder, openModel, openPath } from 'compressa';
+import { compress, cutWindows, formats, nodeFileSink, nodeFolder, openModel, openPath } from 'compressa';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { furthest, nextClaim, ourOpinion, perplexityClaim, theirOpinion, theirTokens } from '../gguf-opinions.ts';
 
 const DENSE = 'f16';
 const QUANTIZED = ['q8_0', 'q4_0', 'q5_1'];
+/** Of all other types of the registry the perplexity is compared. */
+const OTHERS = formats.filter(({ codecs, kind, name }) => codecs.ggml && kind === 'block' && !QUANTIZED.includes(name));
 const PROMPT = 'My fellow citizens';
 
 /**
@@ -23,7 +25,7 @@ export const claim: Claim = {
     const windows = cutWindows(tokens, { windows: 4 });
     const measurements: Measurement[] = [];
     try {
-      for (const format of [DENSE, ...QUANTIZED]) {
+      for (const format of [DENSE, ...QUANTIZED, ...OTHERS.map(({ name }) => name)]) {
         const path = join(folder, `${format}.gguf`);
         await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, format });
         const prompt = await tokensOf(path);
@@ -33,6 +35,7 @@ export const claim: Claim = {
           return [{ claim: format, threshold: 'llama.cpp is there', measured: theirs, pass: false }];
         }
         measurements.push(perplexityClaim(format, ours, theirs));
+        if (format !== DENSE && !QUANTIZED.includes(format)) continue;
         if (format === DENSE) {
           measurements.push(nextClaim(format, ours, theirs));
           const cut = await theirTokens(path, PROMPT);
