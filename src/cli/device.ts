@@ -44,6 +44,7 @@ function facts(device: DeviceFacts): string {
             ['pack2x16float', selfTest.packsToNearest ? 'rounds to nearest' : 'does not round to nearest'],
             ['denormals', selfTest.flushesDenormals ? 'flushed to zero' : 'kept'],
             ['NaN != NaN', String(selfTest.comparesNaN)],
+            ['packed int8 products', selfTest.multipliesPacked ? 'there' : 'not there'],
           ] as [string, string][])
         : []),
     ],

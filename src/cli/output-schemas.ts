@@ -85,7 +85,7 @@ export const DeviceOutputSchema = v.strictObject({
       copyGigabytesPerSecond: rate,
       f32GigaOperationsPerSecond: rate,
       f16GigaOperationsPerSecond: v.nullable(rate),
-      i8GigaOperationsPerSecond: rate,
+      i8GigaOperationsPerSecond: v.nullable(rate),
       dispatchMicroseconds: rate,
       submitMicroseconds: rate,
       readBackMicroseconds: rate,

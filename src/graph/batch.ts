@@ -5,6 +5,7 @@ import { addStep } from '../kernels/add.ts';
 import { appendStep, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
 import { embeddingSteps } from '../kernels/embedding.ts';
 import { gatedStep } from '../kernels/gated.ts';
+import { integerLinearSteps } from '../kernels/integer-linear.ts';
 import { linearSteps } from '../kernels/linear.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
 import { rotaryStep } from '../kernels/rotary.ts';
@@ -12,6 +13,7 @@ import { softCapStep } from '../kernels/soft-cap.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Graph, Operation, ValueName } from './graph.ts';
 import { inputsOf, lastReads } from './inputs.ts';
+import { IntegerInputs } from './integer-inputs.ts';
 
 /** Keys and values of one layer, f32 [maxPositions, kvHeads · headDim] each. */
 export interface LayerCache {
@@ -34,6 +36,8 @@ export interface DecoderBuffers {
    * work wins; elsewhere threads share rows.
    */
   readonly software: boolean;
+  /** Products of integers take four int8 in one instruction; else they are of floats. */
+  readonly packed: boolean;
 }
 
 /** The steps that take `tokens` tokens through the graph, and where each value lies. */
@@ -79,7 +83,10 @@ export function planBatch(
   const owned: GPUBuffer[] = [];
   const free = new Map<number, GPUBuffer[]>();
   const last = lastReads(graph);
+  const threads = buffers.software ? FEW_THREADS : MANY_THREADS;
+  const integers = new IntegerInputs(gpu, graph, buffers.weights, tokens, threads);
   const release = () => {
+    integers.release();
     for (const buffer of owned) gpu.memory.release(buffer);
   };
   const allocate = (name: ValueName, rows: number): BufferView => {
@@ -108,12 +115,14 @@ export function planBatch(
           operation,
           index,
           buffers,
+          integers,
           (name) => (name === operation.x ? x : values.get(name)!),
           allocate(operation.out, 1),
           1,
         );
       } else {
-        made = stepsOf(operation, index, buffers, (name) => values.get(name)!, allocate(operation.out, tokens), tokens);
+        const out = allocate(operation.out, tokens);
+        made = stepsOf(operation, index, buffers, integers, (name) => values.get(name)!, out, tokens);
       }
       const prefix = labelOf(graph, index);
       for (const step of made) {
@@ -131,12 +140,13 @@ export function planBatch(
     release();
     throw error;
   }
-  const bytes = owned.reduce((sum, buffer) => sum + buffer.size, 0);
+  const bytes = owned.reduce((sum, buffer) => sum + buffer.size, integers.bytes);
   return { steps, operationOf, logits: values.get(graph.logits)!, logitRows, values, bytes, release };
 }
 
 /** Threads for a row where a barrier costs more than the additions that it saves. */
 const FEW_THREADS = 8;
+const MANY_THREADS = 64;
 
 function isAligned(gpu: Gpu, graph: Graph, operation: Operation & { op: 'linear' }, tokens: number): boolean {
   return ((tokens - 1) * graph.values[operation.x]! * 4) % gpu.limits.minStorageBufferOffsetAlignment === 0;
@@ -151,6 +161,7 @@ function stepsOf(
   operation: Operation,
   index: number,
   buffers: DecoderBuffers,
+  integers: IntegerInputs,
   value: (name: ValueName) => BufferView,
   out: BufferView,
   tokens: number,
@@ -187,21 +198,33 @@ function stepsOf(
         }),
       ];
     }
-    case 'linear':
+    case 'linear': {
+      const matrix = weight(operation.weight);
+      const rest = {
+        weight: matrix,
+        y: out,
+        tokens,
+        label: operation.weight,
+        ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
+      };
+      const product = (): Step[] => {
+        if (!matrix.format.activations) {
+          const variant = buffers.software ? ({ lanes: 1, tile: 8 } as const) : ({ lanes: 32, tile: 4 } as const);
+          return linearSteps({ x: value(operation.x), ...variant, ...rest });
+        }
+        const { x, steps } = integers.of(operation.x, value(operation.x), matrix, tokens);
+        return [
+          ...steps,
+          ...integerLinearSteps({ x, packed: buffers.packed, lanes: buffers.software ? 1 : 32, ...rest }),
+        ];
+      };
       return [
-        ...linearSteps({
-          x: value(operation.x),
-          weight: weight(operation.weight),
-          y: out,
-          tokens,
-          ...(buffers.software ? { lanes: 1, tile: 8 } : { lanes: 32, tile: 4 }),
-          label: operation.weight,
-          ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
-        }),
+        ...product(),
         ...(operation.softCap === undefined
           ? []
           : [softCapStep({ y: out, count: out.size! / 4, cap: operation.softCap })]),
       ];
+    }
     case 'rotary': {
       const { headDim } = operation.rotary;
       const heads = out.size! / 4 / tokens / headDim;

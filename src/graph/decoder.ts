@@ -87,6 +87,8 @@ export class Decoder {
         ids,
         maxPositions: this.maxPositions,
         software: gpu.description.software,
+        // What computes on a CPU multiplies floats faster.
+        packed: !gpu.description.software && gpu.selfTest?.multipliesPacked === true,
       };
       gpu.upload(state.buffer, new Uint8Array(stateWords().buffer));
     } catch (error) {

@@ -10,6 +10,7 @@ import type { Numbers } from './reference/array.ts';
 import { attention } from './reference/attention.ts';
 import { embedding } from './reference/embedding.ts';
 import { geluMul } from './reference/gelu-mul.ts';
+import { type ActivationRange, quantizedActivations } from './reference/integer-linear.ts';
 import { linear } from './reference/linear.ts';
 import { rmsNorm } from './reference/rms-norm.ts';
 import { rotary } from './reference/rotary.ts';
@@ -24,6 +25,8 @@ export interface ReferenceOptions {
   readonly startPosition?: number;
   /** Values that the graph reads and none of its operations makes: rows × width. */
   readonly inputs?: ReadonlyMap<ValueName, Float64Array>;
+  /** Values that another run made of the same tokens: products of integers round with them where it is a tie (`quantizedActivations`). */
+  readonly seen?: ReadonlyMap<ValueName, Numbers>;
   /** Called after each operation with what it wrote: rows × width. The array must not be changed. */
   readonly onValue?: (operationIndex: number, name: ValueName, value: Float64Array) => void;
 }
@@ -37,14 +40,20 @@ interface Cache {
 export class ReferenceRun {
   readonly #graph: Graph;
   readonly #weights: (name: WeightName) => Numbers;
+  readonly #ranges: (name: WeightName) => ActivationRange | undefined;
   readonly #lastReads: Map<ValueName, number>;
   readonly #caches = new Map<number, Cache>();
   #position = 0;
 
-  /** `weights` gives a weight's numbers, row-major; it is asked anew at each use, so it may load lazily. */
-  constructor(graph: Graph, weights: (name: WeightName) => Numbers) {
+  /** `weights` gives a weight's numbers, row-major; it is asked anew at each use, so it may load lazily. `ranges` says which matrices are multiplied in int8. */
+  constructor(
+    graph: Graph,
+    weights: (name: WeightName) => Numbers,
+    ranges: (name: WeightName) => ActivationRange | undefined = () => undefined,
+  ) {
     this.#graph = graph;
     this.#weights = weights;
+    this.#ranges = ranges;
     this.#lastReads = lastReads(graph);
   }
 
@@ -65,7 +74,7 @@ export class ReferenceRun {
   /** The same, an operation at a time, so that a caller can let others have the thread in between. */
   *forwardSteps(
     tokens: readonly number[],
-    { startPosition, onValue, inputs }: ReferenceOptions = {},
+    { startPosition, onValue, inputs, seen }: ReferenceOptions = {},
   ): Generator<void, Float64Array, undefined> {
     const start = startPosition ?? this.#position;
     if (!Number.isSafeInteger(start) || start < 0 || start > this.#position) {
@@ -73,7 +82,7 @@ export class ReferenceRun {
     }
     const values = new Map<ValueName, Float64Array>(inputs);
     for (const [index, operation] of this.#graph.operations.entries()) {
-      const value = this.#run(operation, values, tokens, start);
+      const value = this.#run(operation, values, tokens, start, seen);
       values.set(operation.out, value);
       onValue?.(index, operation.out, value);
       for (const name of values.keys()) {
@@ -85,7 +94,13 @@ export class ReferenceRun {
     return values.get(this.#graph.logits)!;
   }
 
-  #run(operation: Operation, values: Map<ValueName, Float64Array>, tokens: readonly number[], start: number) {
+  #run(
+    operation: Operation,
+    values: Map<ValueName, Float64Array>,
+    tokens: readonly number[],
+    start: number,
+    seen?: ReadonlyMap<ValueName, Numbers>,
+  ) {
     const value = (name: ValueName) => values.get(name)!;
     const width = (name: ValueName) => this.#graph.values[name]!;
     switch (operation.op) {
@@ -95,7 +110,11 @@ export class ReferenceRun {
         return rmsNorm(value(operation.x), this.#weights(operation.weight), operation.epsilon, operation.offset);
       case 'linear': {
         const bias = operation.bias === undefined ? undefined : this.#weights(operation.bias);
-        const y = linear(value(operation.x), this.#weights(operation.weight), width(operation.x), bias);
+        const k = width(operation.x);
+        const range = this.#ranges(operation.weight);
+        const given = value(operation.x);
+        const x = range ? quantizedActivations(given, k, range, seen?.get(operation.x)) : given;
+        const y = linear(x, this.#weights(operation.weight), k, bias);
         return operation.softCap === undefined ? y : softCap(y, operation.softCap);
       }
       case 'rotary':

@@ -7,6 +7,7 @@ import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, groupOf } from '../formats/layout.ts';
 import { formatByName, formats } from '../formats/registry.ts';
+import type { ActivationRange } from '../graph/reference/integer-linear.ts';
 
 /** Bytes of a tensor that are read at a time: bounds what the host holds, whatever the size of the checkpoint. */
 export const CHUNK_BYTES = 64 * 1024 * 1024;
@@ -187,4 +188,16 @@ export async function readValues(
   }
   const arrays = await readArrays(checkpoint, weight, rowStart, rows, signal);
   return weight.format.reference.dequantize(arrays, rows, weight.shape[1]);
+}
+
+/** How products with a weight quantize what they multiply it with; undefined where they don't. */
+export async function readActivationRange(
+  checkpoint: Checkpoint,
+  weight: StoredWeight,
+  signal?: AbortSignal,
+): Promise<ActivationRange | undefined> {
+  if (weight.kind !== 'quantized' || !weight.format.activations) return undefined;
+  if (weight.format.activations === 'dynamic') return {};
+  const { activations } = await readArrays(checkpoint, weight, 0, 1, signal);
+  return { scale: new DataView(activations!.buffer).getFloat32(0, true) };
 }

@@ -8,7 +8,7 @@ import { READ_BACK_BYTES } from '../kernels/weight.ts';
 import { gpuFormat, type RowRange } from '../passes/load-weights.ts';
 import { findWeight, matrixShape, type StoredWeight } from '../passes/stored-weight.ts';
 import { SCORE_FIELDS } from './compare-logits.ts';
-import { loadedBytes, type RunBytes, runBytes, totalOf, UNIFORM_BYTES } from './run-bytes.ts';
+import { integerWeights, loadedBytes, type RunBytes, runBytes, totalOf, UNIFORM_BYTES } from './run-bytes.ts';
 import { passesOf, type Side, type Stream, type Streams } from './streams.ts';
 
 /** What the device allows, in bytes. */
@@ -160,7 +160,8 @@ function peakOf(
     for (const { windows, checked } of streams.filter((stream) => stream.side(layer) === side)) {
       const tokens = windows[0]!.length;
       const keepValues = checked === true;
-      const run = runBytes(own, { tokens, keepValues, inputs, keep: outputs });
+      const integer = integerWeights(checkpointOf(checkpoints, side));
+      const run = runBytes(own, { tokens, keepValues, inputs, keep: outputs, integer });
       const read = keepValues ? own.operations.map(({ out }) => out) : outputs;
       const back = Math.max(0, ...read.map((name) => poolSize(graph.values[name]! * tokens * 4)));
       peaks.push({ bytes: weights + totalOf(run) + back, weights, run, weight });
@@ -180,9 +181,11 @@ function headPeak(checkpoints: Checkpoints, streams: Streams, rows: number, { bi
       loaded.set(`${from} ${name}`, { name, bytes: loadedBytes(stored, { role, rows, binding }) });
     }
   }
-  const run = ({ graph, windows }: Stream): RunBytes => {
+  const run = ({ graph, windows, side }: Stream): RunBytes => {
     const own = headGraph(graph, rows);
-    return runBytes(own, { tokens: windows[0]!.length, inputs: inputsOf(own.operations[0]!), keep: [own.logits] });
+    const integer = integerWeights(checkpointOf(checkpoints, side(null)));
+    const inputs = inputsOf(own.operations[0]!);
+    return runBytes(own, { tokens: windows[0]!.length, inputs, keep: [own.logits], integer });
   };
   const { original, compressed, kernels } = streams;
   const runs = [original, ...(compressed ? [compressed] : [])].map(run);

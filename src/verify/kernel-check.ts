@@ -30,7 +30,7 @@ export class KernelCheck {
   /** Takes all values of a segment, in the order of its operations. @throws FileError, CancelledError */
   async block(segment: Segment, got: HostValues): Promise<void> {
     for (const [name, values] of got) if (!values.every(Number.isFinite)) this.#nonFinite.push(name);
-    if (this.#nonFinite.length === 0) await this.#reference.run(segment);
+    if (this.#nonFinite.length === 0) await this.#reference.run(segment, got);
   }
 
   /** Takes the logits of a slice of the vocabulary: f32 [tokens, its size]. @throws FileError, CancelledError */

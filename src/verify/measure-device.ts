@@ -34,8 +34,8 @@ export interface DeviceMeasures {
   readonly f32GigaOperationsPerSecond: number;
   /** Null where the device has no `shader-f16`. */
   readonly f16GigaOperationsPerSecond: number | null;
-  /** `dot4I8Packed` and the accumulation. */
-  readonly i8GigaOperationsPerSecond: number;
+  /** `dot4I8Packed` and the accumulation. Null where the device lacks it. */
+  readonly i8GigaOperationsPerSecond: number | null;
   /** One small dispatch among many in a pass. */
   readonly dispatchMicroseconds: number;
   /** From submitting one small dispatch until the host knows that it is done. */
@@ -99,7 +99,11 @@ export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Pro
         ? arithmeticRate(gpu, f16Source, FLOATS, FLOAT_OPERATIONS, ['f16'], repeats)
         : null,
     ),
-    i8GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, i8Source, BYTES, I8_OPERATIONS, [], repeats)),
+    i8GigaOperationsPerSecond: await next(async () =>
+      gpu.selfTest?.multipliesPacked === false
+        ? null
+        : arithmeticRate(gpu, i8Source, BYTES, I8_OPERATIONS, [], repeats),
+    ),
     dispatchMicroseconds: await next(() => dispatchTime(gpu, repeats)),
     submitMicroseconds: await next(() => submitTime(gpu, repeats)),
     readBackMicroseconds: await next(() => readBackTime(gpu, repeats)),

@@ -6,7 +6,15 @@ import { CHUNK_BYTES, findWeight } from '../passes/stored-weight.ts';
 import type { BlockPlan, GpuLimits } from './block-plan.ts';
 import type { Graphs } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
-import { type LoadedShape, loadedBytes, runBytes, totalOf, UNIFORM_BYTES } from './run-bytes.ts';
+import {
+  integerWeights,
+  type LoadedShape,
+  loadedBytes,
+  type RunShape,
+  runBytes,
+  totalOf,
+  UNIFORM_BYTES,
+} from './run-bytes.ts';
 import type { WeightPair } from './sizes.ts';
 
 /** Tokens that the speed measurement takes in and writes. */
@@ -15,16 +23,20 @@ export interface SpeedShape {
   readonly decodeTokens: number;
 }
 
-/** Three decoders that are timed in turn, each with its prompt and its one-token batch; one at a time writes. */
-export function speedRunBytes({ original, compressed }: Graphs, { prefillTokens, decodeTokens }: SpeedShape): number {
+/** Three decoders that are timed in turn, the third with some weights whose products are of `integer`s, each with its prompt and its one-token batch; one at a time writes. */
+export function speedRunBytes(
+  { original, compressed }: Graphs,
+  { prefillTokens, decodeTokens }: SpeedShape,
+  integer: NonNullable<RunShape['integer']>,
+): number {
   const positions = prefillTokens + decodeTokens;
-  const one = (graph: Graph) => {
-    const prefill = runBytes(graph, { tokens: prefillTokens, positions, lastOnly: true });
-    const decode = runBytes(graph, { tokens: 1, positions, lastOnly: true });
+  const one = (graph: Graph, only: Pick<RunShape, 'integer'> = {}) => {
+    const prefill = runBytes(graph, { tokens: prefillTokens, positions, lastOnly: true, ...only });
+    const decode = runBytes(graph, { tokens: 1, positions, lastOnly: true, ...only });
     return totalOf(prefill) + decode.activations;
   };
   const writing = Math.max(original.operations.length, compressed.operations.length) * UNIFORM_BYTES;
-  return 2 * one(original) + one(compressed) + poolSize(writing);
+  return 2 * one(original) + one(compressed, { integer }) + poolSize(writing);
 }
 
 /** Pooled bytes of all weights of a graph. `shape` says how those of each role are loaded; undefined: not at all. */
@@ -70,7 +82,12 @@ export function estimateMemory(shape: VerificationShape): MemoryEstimate {
       modelBytes(checkpoints.original, graphs.original, (role) =>
         (role === 'linear') === linear ? { binding, ...(dense && { dense }) } : undefined,
       );
-    speedBytes = only(false) + only(true, 'f32') + only(true, 'f16') + compressed + speedRunBytes(graphs, speed);
+    speedBytes =
+      only(false) +
+      only(true, 'f32') +
+      only(true, 'f16') +
+      compressed +
+      speedRunBytes(graphs, speed, integerWeights(checkpoints.compressed));
   }
   const { peak, runs } = blocks;
   return {

@@ -3,12 +3,13 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Graph, Operation, ValueName } from '../graph/graph.ts';
 import { inputsOf } from '../graph/inputs.ts';
 import { embedding } from '../graph/reference/embedding.ts';
+import { quantizedActivations } from '../graph/reference/integer-linear.ts';
 import { linear } from '../graph/reference/linear.ts';
 import { softCap } from '../graph/reference/soft-cap.ts';
 import { ReferenceRun } from '../graph/reference.ts';
 import { type Segment, segmentGraph, weightsOfOperation } from '../graph/segments.ts';
 import type { RowRange } from '../passes/load-weights.ts';
-import { chunkRows, findWeight, readValues } from '../passes/stored-weight.ts';
+import { chunkRows, findWeight, readActivationRange, readValues } from '../passes/stored-weight.ts';
 
 /** Others get the thread at least this often, where a row of a chunk takes no longer: Ctrl-C, a page's events. */
 const YIELD_MILLISECONDS = 30;
@@ -33,6 +34,7 @@ export class ReferenceBlocks {
   readonly #chunkBytes: number;
   readonly #signal: AbortSignal | undefined;
   #values = new Map<ValueName, Float64Array>();
+  #seen = new Map<ValueName, Float32Array>();
   #rested = performance.now();
 
   constructor(checkpoint: Checkpoint, graph: Graph, tokens: readonly number[], options: ReferenceOptions = {}) {
@@ -43,14 +45,19 @@ export class ReferenceBlocks {
     this.#signal = options.signal;
   }
 
-  /** Computes a segment that is not the head. @throws FileError, CancelledError */
-  async run(segment: Segment): Promise<void> {
+  /**
+   * Computes a segment that is not the head. `seen` are the values that the GPU made of it: products of integers round with them where it is a tie.
+   * @throws FileError, CancelledError
+   */
+  async run(segment: Segment, seen: ReadonlyMap<ValueName, Float32Array> = new Map()): Promise<void> {
+    this.#seen = new Map([...this.#seen, ...seen]);
     for (let index = segment.from; index < segment.to; index++) {
       const operation = this.#graph.operations[index]!;
       this.#values.set(operation.out, await this.#compute(operation, index));
     }
     const { live } = segment;
     this.#values = new Map([...this.#values].filter(([name]) => live.includes(name)));
+    this.#seen = new Map([...this.#seen].filter(([name]) => live.includes(name)));
   }
 
   /** The logits of a slice of the vocabulary: tokens × its size. @throws FileError, CancelledError */
@@ -90,6 +97,7 @@ export class ReferenceBlocks {
   async #linear(operation: Operation & { op: 'linear' }, { start, count }: RowRange): Promise<Float64Array> {
     const k = this.#graph.values[operation.x]!;
     const out = new Float64Array(this.#tokens.length * count);
+    const x = await this.#inputOf(operation);
     const step = chunkRows(4 * k, this.#chunkBytes);
     for (let at = 0; at < count; at += step) {
       const rows = { start: start + at, count: Math.min(step, count - at) };
@@ -97,10 +105,18 @@ export class ReferenceBlocks {
       const bias = operation.bias === undefined ? undefined : await this.#read(operation.bias, rows);
       for (let row = 0; row < this.#tokens.length; row++) {
         await this.#rest();
-        out.set(linear(this.#row(operation.x, row), weight, k, bias), row * count + at);
+        out.set(linear(x.subarray(row * k, (row + 1) * k), weight, k, bias), row * count + at);
       }
     }
     return operation.softCap === undefined ? out : softCap(out, operation.softCap);
+  }
+
+  /** What a matrix is multiplied with: in int8 where its format says so. */
+  async #inputOf({ x, weight }: Operation & { op: 'linear' }): Promise<Float64Array> {
+    const values = this.#values.get(x)!;
+    const stored = findWeight(this.#checkpoint, weight);
+    const range = await readActivationRange(this.#checkpoint, stored, this.#signal);
+    return range ? quantizedActivations(values, this.#graph.values[x]!, range, this.#seen.get(x)) : values;
   }
 
   #row(name: ValueName, row: number): Float64Array {

@@ -1,13 +1,15 @@
+import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Format } from '../formats/format.ts';
 import { arrayBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import { poolSize } from '../gpu/buffer-pool.ts';
-import type { Graph, GraphWeight, ValueName } from '../graph/graph.ts';
+import type { Graph, GraphWeight, ValueName, WeightName } from '../graph/graph.ts';
 import { inputsOf, lastReads } from '../graph/inputs.ts';
+import { integerInputBytes } from '../graph/integer-inputs.ts';
 import { STATE_BYTES } from '../kernels/state.ts';
 import { rowsPerPart } from '../kernels/weight.ts';
 import { gpuFormat, type LoadOptions } from '../passes/load-weights.ts';
-import { matrixShape, type StoredWeight } from '../passes/stored-weight.ts';
+import { findWeight, matrixShape, type StoredWeight } from '../passes/stored-weight.ts';
 
 /** Uniforms of one recorded operation: WebGPU's largest alignment, twice where an operation takes two steps. */
 export const UNIFORM_BYTES = 512;
@@ -31,7 +33,17 @@ export interface RunShape {
   readonly inputs?: readonly ValueName[];
   /** Values whose memory is not reused. */
   readonly keep?: readonly ValueName[];
+  /** Weights whose products are of integers: room for the widest input in int8. */
+  readonly integer?: (weight: WeightName) => boolean;
 }
+
+/** Which weights of a checkpoint those are. */
+export const integerWeights =
+  (checkpoint: Checkpoint) =>
+  (name: WeightName): boolean => {
+    const stored = findWeight(checkpoint, name);
+    return stored.kind === 'quantized' && stored.format.activations !== undefined;
+  };
 
 export const totalOf = ({ caches, activations }: RunBytes): number => caches + activations;
 
@@ -45,6 +57,8 @@ export function runBytes(graph: Graph, shape: RunShape): RunBytes {
   let activations = poolSize(graph.operations.length * UNIFORM_BYTES) + poolSize(STATE_BYTES);
   let largest = 0;
   const sizeOf = (name: string) => graph.values[name]! * (lastOnly && name === graph.logits ? 1 : tokens) * 4;
+  const codes = shape.integer ? integerInputBytes(graph, tokens, shape.integer) : 0;
+  if (codes > 0) activations += poolSize(codes) + poolSize(4 * tokens);
   for (const name of inputs) {
     activations += poolSize(sizeOf(name));
     largest = Math.max(largest, sizeOf(name));

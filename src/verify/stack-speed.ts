@@ -51,7 +51,8 @@ export function stackBytes(stack: Stack, format: Format): number {
     }
   }
   const random = [...blocks.values()].reduce((sum, bytes) => sum + bytes, 4 * RANDOM_WEIGHTS);
-  return weights + random + speedRunBytes({ original: graph, compressed: graph }, SPEED);
+  const run = speedRunBytes({ original: graph, compressed: graph }, SPEED, () => format.activations !== undefined);
+  return weights + random + run;
 }
 
 /** Rows of a block of random weights, so that copies of it start on whole words. */
