@@ -62,6 +62,13 @@ export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/refer
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
 export { type GridArguments, gridStep } from './kernels/grid.ts';
+export {
+  type IntegerActivations,
+  type IntegerLinearArguments,
+  integerLinearSteps,
+  type QuantizeActivationsArguments,
+  quantizeActivationsStep,
+} from './kernels/integer-linear.ts';
 export { type LinearArguments, linearSteps } from './kernels/linear.ts';
 export { type PackArguments, packStep } from './kernels/pack.ts';
 export {

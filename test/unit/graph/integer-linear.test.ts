@@ -19,7 +19,7 @@ test('sums of the longest rows fit i32', () => {
 });
 
 test('another run decides where it is a tie, and nowhere else', () => {
-  // Steps of 1: 0.501 and 0.499 round to different codes, half a step apart from neither.
+  // Steps of 1: 0.501 and 0.499 have different codes, though they hardly differ.
   const x = Float64Array.of(127, 0.501, 10.4, 20.499);
   const seen = Float32Array.of(127, 0.499, 10.6, 25);
   expect([...quantizedActivations(x, 4)]).toEqual([127, 1, 10, 20]);
