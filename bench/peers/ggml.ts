@@ -27,8 +27,8 @@ const TYPES = {
 export type GgmlType = keyof typeof TYPES;
 
 export interface Ggml {
-  /** The blocks of `rows` rows of `k` weights, as `ggml_quantize_chunk` writes them. */
-  quantize(type: GgmlType, weights: Float32Array, rows: number, k: number): Uint8Array;
+  /** The blocks of `rows` rows of `k` weights, as `ggml_quantize_chunk` writes them; with an importance of `k` columns, or without. */
+  quantize(type: GgmlType, weights: Float32Array, rows: number, k: number, importance?: Float32Array): Uint8Array;
   /** The weights that blocks stand for, as `dequantize_row_*` reads them. */
   dequantize(type: GgmlType, blocks: Uint8Array, count: number): Float32Array;
   /** Bytes of a row of `k` weights. */
@@ -58,9 +58,9 @@ export function openGgml(): Ggml | string {
   const rowBytes = (type: GgmlType, k: number) => Number(rowSize(TYPES[type], k));
   return {
     rowBytes,
-    quantize(type, weights, rows, k) {
+    quantize(type, weights, rows, k, importance) {
       const bytes = new Uint8Array(rows * rowBytes(type, k));
-      const written = Number(quantize(TYPES[type], weights, bytes, 0, rows, k, null));
+      const written = Number(quantize(TYPES[type], weights, bytes, 0, rows, k, importance ?? null));
       if (written !== bytes.length) throw new Error(`ggml wrote ${written} bytes of ${bytes.length}.`);
       return bytes;
     },

@@ -2,11 +2,18 @@
 const SUB = 32u;
 // #include "k_block.wgsl"
 
-// Steps of 3 by which an end is moved either way.
-const TRIALS = 7;
-const STEP = 3.0;
+const THOROUGH = false;
+// Each end with seven steps of 3 by which it is moved either way.
+const TRIALS = 30u;
 const LOW_END = -127.0;
 const HIGH_END = 113.0;
+
+fn trial_end(t: u32) -> f32 {
+  let is_high = t >= 15u;
+  return 3.0 * f32(i32(select(t, t - 15u, is_high)) - 7) + select(LOW_END, HIGH_END, is_high);
+}
+
+// #include "search_signed.wgsl"
 
 fn choose(is_high: vec4<bool>, low: f32, high: f32) -> vec4<f32> {
   return select(vec4<f32>(low), vec4<f32>(high), is_high);
@@ -36,49 +43,4 @@ fn nearest_code4(x: vec4<f32>) -> vec4<f32> {
   let high = select(choose(a, -74.0, 31.5), choose(a, -16.0, 101.0), b);
   let d = x > select(low, high, c);
   return choose(a, 0.0, 8.0) + choose(b, 0.0, 4.0) + choose(c, 0.0, 2.0) + choose(d, 0.0, 1.0);
-}
-
-// The first weight of largest magnitude in the 32 at hand.
-fn extreme() -> f32 {
-  var magnitude = 0.0;
-  var found_one = 0.0;
-  for (var i = 0u; i < VECTORS; i++) {
-    for (var lane = 0u; lane < 4u; lane++) {
-      let w = part[i][lane];
-      if (abs(w) > magnitude) {
-        magnitude = abs(w);
-        found_one = w;
-      }
-    }
-  }
-  return found_one;
-}
-
-fn search_scale() -> f32 {
-  let largest = extreme();
-  if (abs(largest) < SMALLEST) { return 0.0; }
-  let inverse = divide(1.0, largest);
-  var best = 0.0;
-  var scale = 0.0;
-  let trials = 2 * TRIALS + 1;
-  let end = i32(end_of(0u, u32(2 * trials)));
-  for (var t = 0; t < end; t++) {
-    let moved = STEP * f32(select(t, t - trials, t >= trials) - TRIALS);
-    let factor = (select(LOW_END, HIGH_END, t >= trials) + moved) * inverse;
-    var sums_xq = vec4<f32>(0.0);
-    var sums_q2 = vec4<f32>(0.0);
-    for (var i = 0u; i < VECTORS; i++) {
-      let q = nearest4(part[i] * factor);
-      sums_xq += part[i] * q;
-      sums_q2 += q * q;
-    }
-    let sum_xq = sum4(sums_xq);
-    let candidate = divide(sum_xq, sum4(sums_q2));
-    let explained = candidate * sum_xq;
-    if (explained * CLEARLY > best) {
-      best = explained;
-      scale = candidate;
-    }
-  }
-  return scale;
 }

@@ -5,7 +5,8 @@
 @group(0) @binding(2) var<storage, read_write> multiples: array<u32>;
 @group(0) @binding(3) var<storage, read_write> high: array<u32>;
 @group(0) @binding(4) var<storage, read_write> bad: atomic<u32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> importance: array<vec4<f32>>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const GROUP = 256u;
 const REACH = 32.0;
@@ -24,7 +25,7 @@ fn quantize_block(index: u32) -> u32 {
   var largest = 0.0;
   for (var j = 0u; j < parts; j++) {
     load_part(first + SUB * j);
-    found[j] = search_scale();
+    found[j] = search_signed();
     largest = select(largest, found[j], abs(found[j]) > abs(largest));
   }
   let bits = step_bits(divide(largest, -REACH));
@@ -44,7 +45,7 @@ fn quantize_block(index: u32) -> u32 {
       var errors = vec4<f32>(0.0);
       for (var i = 0u; i < VECTORS; i++) {
         let difference = scale * nearest4(part[i] * inverse) - part[i];
-        errors += difference * difference;
+        errors += weigh(difference * difference, i);
       }
       let error = sum4(errors);
       if (error < least * CLEARLY) {

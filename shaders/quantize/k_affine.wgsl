@@ -8,67 +8,12 @@ const GROUP = 256u;
 // #include "k_block.wgsl"
 override WORKGROUP: u32 = 64;
 
-// Trial scales, and the part of a code by which their ranges differ.
-const TRIALS = 21u;
-const STEP = 0.1;
+const ANY_MINIMUM = false;
+const THOROUGH = false;
+// #include "search_affine.wgsl"
 
 // Scale and minimum of each sub-block.
 var<private> found: array<vec2<f32>, 16>;
-
-fn search_affine() -> vec2<f32> {
-  var lows = vec4<f32>(0.0);
-  var highs = part[0];
-  var totals = vec4<f32>(0.0);
-  for (var i = 0u; i < VECTORS; i++) {
-    lows = min(lows, part[i]);
-    highs = max(highs, part[i]);
-    totals += part[i];
-  }
-  let low = least4(lows);
-  let high = max(most4(highs), low);
-  let range = high - low;
-  if (range < SMALLEST) { return vec2<f32>(0.0); }
-  let inverse = divide(1.0, range);
-  let total = sum4(totals);
-  let n = f32(SUB);
-  var best = vec2<f32>(divide(range, LEVELS), -low);
-  var least = 0x1p+120;
-  for (var t = 0u; t < end_of(0u, TRIALS); t++) {
-    let factor = (LEVELS - 1.0 + STEP * f32(t)) * inverse;
-    var sums_l = vec4<f32>(0.0);
-    var sums_l2 = vec4<f32>(0.0);
-    var sums_xl = vec4<f32>(0.0);
-    for (var i = 0u; i < VECTORS; i++) {
-      let l = clamp(round((part[i] - low) * factor), vec4<f32>(0.0), vec4<f32>(LEVELS));
-      trial[i] = l;
-      sums_l += l;
-      sums_l2 += l * l;
-      sums_xl += part[i] * l;
-    }
-    let sum_l = sum4(sums_l);
-    let sum_l2 = sum4(sums_l2);
-    let sum_xl = sum4(sums_xl);
-    let determinant = n * sum_l2 - sum_l * sum_l;
-    if (determinant <= 0.0) { continue; }
-    var scale = divide(n * sum_xl - total * sum_l, determinant);
-    var offset = divide(sum_l2 * total - sum_l * sum_xl, determinant);
-    if (offset > 0.0) {
-      offset = 0.0;
-      scale = divide(sum_xl, sum_l2);
-    }
-    var errors = vec4<f32>(0.0);
-    for (var i = 0u; i < VECTORS; i++) {
-      let difference = scale * trial[i] + offset - part[i];
-      errors += difference * difference;
-    }
-    let error = sum4(errors);
-    if (error < least * CLEARLY) {
-      least = error;
-      best = vec2<f32>(scale, -offset);
-    }
-  }
-  return best;
-}
 
 fn round_part(scale: f32, offset: f32) {
   let inverse = inverse_of(scale);
@@ -116,7 +61,7 @@ fn main(
       var errors = vec4<f32>(0.0);
       for (var i = 0u; i < VECTORS; i++) {
         let difference = unit_scale * trial[i] - offset - part[i];
-        errors += difference * difference;
+        errors += weigh(difference * difference, i);
       }
       let error = sum4(errors);
       if (error < least * CLEARLY) {

@@ -3,6 +3,7 @@
 // #include "../common/divide.wgsl"
 // #include "../common/float16.wgsl"
 // #include "source.wgsl"
+// #include "gains.wgsl"
 const VECTORS = SUB / 4u;
 // Weights, ranges and scales below 2^-100 and 2^-126 count as zero.
 const SMALLEST = 0x1p-100;
@@ -13,6 +14,11 @@ const CLEARLY = 1.0 - 0x1p-14;
 // The sub-block at hand, and the codes of a trial. Only loops over them are unrolled, so that both stay in registers.
 var<private> part: array<vec4<f32>, VECTORS>;
 var<private> trial: array<vec4<f32>, VECTORS>;
+// Rounds of codes from the best scale so far, of a thorough search, which compares trials by their errors.
+const ROUNDS = 2u;
+// Errors of thorough searches that differ by less than this, in units of the largest weight squared, are alike.
+const ALIKE = 0x1p-38;
+
 // 1 / unit, where weights are unit · part.
 var<private> inverse_unit: f32;
 var<private> unit: f32;
@@ -44,6 +50,7 @@ fn open_block(first: u32) {
 
 fn load_part(first: u32) {
   for (var i = 0u; i < VECTORS; i++) { part[i] = load4_aligned(0u, first + 4u * i) * inverse_unit; }
+  load_gains(first);
 }
 
 // f16 bits of a step given in units.

@@ -9,57 +9,15 @@ const GROUP = 256u;
 const SUB = 16u;
 // #include "k_block.wgsl"
 
-// Tenths of a code by which the code of the largest weight is tried beside −HALF.
-const TRIALS = 9;
-const STEP = 0.1;
+const THOROUGH = false;
+const END = -HALF;
+// #include "tenths.wgsl"
+// #include "search_signed.wgsl"
 
 var<private> found: array<f32, 16>;
 
 fn nearest4(v: vec4<f32>) -> vec4<f32> {
   return clamp(round(v), vec4<f32>(-HALF), vec4<f32>(HALF - 1.0));
-}
-
-// The first weight of largest magnitude in the sub-block at hand.
-fn extreme() -> f32 {
-  var magnitude = 0.0;
-  var found_one = 0.0;
-  for (var i = 0u; i < VECTORS; i++) {
-    for (var lane = 0u; lane < 4u; lane++) {
-      let w = part[i][lane];
-      if (abs(w) > magnitude) {
-        magnitude = abs(w);
-        found_one = w;
-      }
-    }
-  }
-  return found_one;
-}
-
-fn search_signed() -> f32 {
-  let largest = extreme();
-  if (abs(largest) < SMALLEST) { return 0.0; }
-  let inverse = divide(1.0, largest);
-  var best = 0.0;
-  var scale = 0.0;
-  let trials = i32(end_of(0u, u32(TRIALS)));
-  for (var t = -trials; t <= trials; t++) {
-    let factor = (STEP * f32(t) - HALF) * inverse;
-    var sums_xq = vec4<f32>(0.0);
-    var sums_q2 = vec4<f32>(0.0);
-    for (var i = 0u; i < VECTORS; i++) {
-      let q = nearest4(part[i] * factor);
-      sums_xq += part[i] * q;
-      sums_q2 += q * q;
-    }
-    let sum_xq = sum4(sums_xq);
-    let candidate = divide(sum_xq, sum4(sums_q2));
-    let explained = candidate * sum_xq;
-    if (explained * CLEARLY > best) {
-      best = explained;
-      scale = candidate;
-    }
-  }
-  return scale;
 }
 
 fn round_part(scale: f32) {
@@ -94,7 +52,7 @@ fn quantize_block(index: u32) -> u32 {
       var errors = vec4<f32>(0.0);
       for (var i = 0u; i < VECTORS; i++) {
         let difference = unit_scale * trial[i] - part[i];
-        errors += difference * difference;
+        errors += weigh(difference * difference, i);
       }
       let error = sum4(errors);
       if (error < least * CLEARLY) {

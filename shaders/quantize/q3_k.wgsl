@@ -4,7 +4,8 @@
 @group(0) @binding(2) var<storage, read_write> multiples: array<u32>;
 @group(0) @binding(3) var<storage, read_write> high: array<u32>;
 @group(0) @binding(4) var<storage, read_write> bad: atomic<u32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> importance: array<vec4<f32>>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const HALF = 4.0;
 const REACH = 32.0;

@@ -3,7 +3,8 @@
 @group(0) @binding(1) var<storage, read_write> steps: array<u32>;
 @group(0) @binding(2) var<storage, read_write> scales: array<u32>;
 @group(0) @binding(3) var<storage, read_write> bad: atomic<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> importance: array<vec4<f32>>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 const SUB = 32u;
 const LEVELS = 15.0;

@@ -6,6 +6,9 @@ import { levelsFrom, readNibble, writeNibble } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
 import { allocateArrays, takeArray } from './layout.ts';
 import { checkOptions } from './methods.ts';
+import { CLEARLY, type Gains, gainsOf, normalize, squaredError } from './scale-search.ts';
+
+const f = Math.fround;
 
 /** Twice the magnitudes of E2M1 (OCP Microscaling Formats 1.0, section 5.3.3), so that all are integers; bit 3 of a code is the sign. */
 const MAGNITUDES = [0, 1, 2, 3, 4, 6, 8, 12];
@@ -31,12 +34,33 @@ interface Float4Type {
   scale(largest: number): number;
   /** Half the scale that a byte stands for, since magnitudes are doubled. */
   half(byte: number): number;
+  /** What the search adds to the rule's scale in turn, and the scales that it may give. */
+  readonly trials: readonly number[];
+  readonly lowest: number;
+  readonly highest: number;
 }
 
-function float4({ name, shader, block, group, scale, half }: Float4Type): Format {
+function float4({ name, shader, block, group, scale, half, trials, lowest, highest }: Float4Type): Format {
   const codes: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => k / 2 };
   const scales: FormatArray = { name: 'scales', type: 'U8', elementsPerRow: (k) => k / group };
   const arrays = [codes, scales];
+
+  /** Of the scales around the one that the rule gives, and of this itself, the one whose nearest codes leave clearly the least error. */
+  function leastError(weights: Float32Array, rule: number, gains: Gains | undefined): number {
+    if (rule === 0) return 0;
+    const { values, unit } = normalize(weights);
+    let [least, best] = [Number.POSITIVE_INFINITY, rule];
+    for (const moved of [0, ...trials]) {
+      const byte = rule + moved;
+      if (byte < lowest || byte > highest) continue;
+      const d = f(half(byte) / unit);
+      const error = squaredError(values, (i) => d * codeValue(nearestCode(values[i]!, d)), gains);
+      if (error >= f(least * CLEARLY)) continue;
+      [least, best] = [error, byte];
+    }
+    return best;
+  }
+
   return {
     name,
     kind: 'block',
@@ -44,15 +68,19 @@ function float4({ name, shader, block, group, scale, half }: Float4Type): Format
     arrays,
     shader,
     constants: {},
+    searches: true,
+    weighs: true,
     grid: { group, levels: levelsFrom(0, 16).map(codeValue) },
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
-        checkOptions({ name }, k, options);
+        const { search, importance } = checkOptions({ name, searches: true, weighs: true }, k, options);
         const host = allocateArrays(arrays, rows, k);
         for (let at = 0; at < weights.length; at += group) {
           const values = weights.subarray(at, at + group);
-          const byte = scale(values.reduce((max, w) => Math.max(max, Math.abs(w)), 0));
+          const rule = scale(values.reduce((max, w) => Math.max(max, Math.abs(w)), 0));
+          const gains = gainsOf(importance?.subarray(at % k, (at % k) + group));
+          const byte = search ? leastError(values, rule, gains) : rule;
           host.scales![at / group] = byte;
           // Of a mxfp4 block too, whose smallest exponent is not zero.
           const d = byte === 0 ? 0 : half(byte);
@@ -96,6 +124,10 @@ export const mxfp4 = float4({
     return exponent < SMALLEST_EXPONENT ? 0 : exponent - 2;
   },
   half: (byte) => 2 ** (byte - 128),
+  trials: [1, -1],
+  lowest: SMALLEST_EXPONENT - 3,
+  // Of the next, the largest value would be infinite.
+  highest: 252,
 });
 
 /** Half the value of an unsigned E4M3 code. ggml reads the one that is NaN in E4M3 as zero. */
@@ -126,4 +158,7 @@ export const nvfp4 = float4({
   group: 16,
   scale: (largest) => toE4M3(Math.fround(largest / 6)),
   half: halfE4M3,
+  trials: [-3, -2, -1, 1, 2, 3, 4, 5],
+  lowest: 1,
+  highest: 0x7e,
 });

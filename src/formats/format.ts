@@ -62,7 +62,7 @@ export type QuantizeMethod = 'rtn' | 'search';
 export interface QuantizeOptions {
   /** By default `rtn`. Formats that are `searched` search whatever it says. */
   readonly method?: QuantizeMethod;
-  /** For `search`: the weight of each column's squared error, [k], none negative. All zero is the same as none. */
+  /** For `search`: the weight of each column's squared error, [k], none negative. What is below 2^-126 counts as zero; all zero is the same as none. */
   readonly importance?: Float32Array;
 }
 

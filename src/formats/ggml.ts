@@ -11,7 +11,19 @@ import type { Codec, Format, FormatArray, HostArrays } from './format.ts';
 import { SMALLEST_STEP, SMALLEST_STEP_ABOVE_MINIMUM, saturateStep } from './ggml-step.ts';
 import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
 import { checkOptions } from './methods.ts';
-import { clamp, roundHalfAway } from './rounding.ts';
+import { clamp, roundHalfAway, roundHalfEven } from './rounding.ts';
+import {
+  CLEARLY,
+  type Gains,
+  gainsOf,
+  inverseOf,
+  normalize,
+  searchAffine,
+  searchSigned,
+  squaredError,
+} from './scale-search.ts';
+
+const f = Math.fround;
 
 /** Weights that share a scale in ggml's legacy types. */
 const BLOCK = 32;
@@ -36,6 +48,11 @@ interface BlockType {
   /** d and the minimum m (0 for types without one) before rounding to f16, from one block. */
   step(block: Float32Array): { readonly d: number; readonly m: number };
   readonly smallestStep: number;
+  /** The level that is nearest to a real number, and what is added to a level to make its code. */
+  nearest(x: number): number;
+  readonly zero: number;
+  /** d and m in the units of a block scaled to at most 4 in magnitude, with the least squared error that the search finds. */
+  search(block: Float32Array, gains: Gains | undefined): { readonly d: number; readonly m: number };
   /** Code of `scaled` = (w − m) · (1/d), each operation rounded to f32. */
   code(scaled: number): number;
   write(arrays: HostArrays, i: number, code: number): void;
@@ -62,15 +79,22 @@ function ggmlFormat(type: BlockType): Format {
     arrays: layout,
     shader: type.shader,
     constants: type.constants,
+    searches: true,
+    weighs: true,
     grid: { group: BLOCK, levels: type.levels },
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
-        checkOptions(type, k, options);
+        const { search, importance } = checkOptions({ name: type.name, searches: true, weighs: true }, k, options);
         const host = allocateArrays(layout, rows, k);
         for (let block = 0; block < weights.length / BLOCK; block++) {
           const first = block * BLOCK;
           const values = weights.subarray(first, first + BLOCK);
+          if (search) {
+            const column = first % k;
+            searchBlock(type, values, gainsOf(importance?.subarray(column, column + BLOCK)), host, first);
+            continue;
+          }
           const exact = type.step(values);
           const d = saturateStep(exact.d);
           const m = saturateStep(exact.m);
@@ -96,6 +120,55 @@ function ggmlFormat(type: BlockType): Format {
     codecs: { ggml: codec(type) },
   };
 }
+
+/**
+ * Writes the block whose first weight is `first`, with the method `search`: of the steps of the rule and those of the search, each as
+ * stored, the ones whose nearest codes leave clearly the least error. So none is worse than what rounding to nearest gives.
+ */
+function searchBlock(
+  type: BlockType,
+  weights: Float32Array,
+  gains: Gains | undefined,
+  host: HostArrays,
+  first: number,
+): void {
+  const block = first / BLOCK;
+  const { values, unit } = normalize(weights);
+  let least = Number.POSITIVE_INFINITY;
+  let codes = new Float32Array(BLOCK);
+  for (const { d, m } of [type.step(values), type.search(values, gains)]) {
+    const [step, minimum] = [f32ToF16Bits(saturateStep(f(d * unit))), f32ToF16Bits(saturateStep(f(m * unit)))];
+    const scale = f(f16BitsToF32(step) / unit);
+    const offset = f(f16BitsToF32(minimum) / unit);
+    const inverse = inverseOf(scale);
+    const nearest = values.map((w) => type.nearest(f(f(w - offset) * inverse)));
+    const error = squaredError(values, (i) => f(f(scale * nearest[i]!) + offset), gains);
+    if (error >= f(least * CLEARLY)) continue;
+    least = error;
+    codes = nearest;
+    writeU16(host.scales!, block, step);
+    if (host.minima) writeU16(host.minima, block, minimum);
+  }
+  for (const [i, level] of codes.entries()) type.write(host, first + i, level + type.zero);
+}
+
+const between = (low: number, high: number) => (x: number) => clamp(roundHalfEven(x), low, high);
+
+/** Tenths of a level by which the level of the largest weight is moved either way. */
+const TRIALS = 9;
+
+/** The search of types without a minimum, which puts the largest weight at level `end` first. */
+const searchStep =
+  (nearest: (x: number) => number, end: number): BlockType['search'] =>
+  (block, gains) => ({ d: searchSigned(block, nearest, [end], TRIALS, f(0.1), { gains, thorough: true }), m: 0 });
+
+/** The search of types with a minimum. */
+const searchRange =
+  (levels: number): BlockType['search'] =>
+  (block, gains) => {
+    const { scale, minimum } = searchAffine(block, levels, { gains, thorough: true, anyMinimum: true });
+    return { d: scale, m: -minimum };
+  };
 
 /** d = m / −divisor, where m is the first weight of largest magnitude, with its sign. */
 const signedStep = (divisor: number) => (block: Float32Array) => ({
@@ -139,6 +212,9 @@ export const q8_0 = ggmlFormat({
   levels: levelsFrom(-128, 256),
   step: (block) => ({ d: Math.fround(block.reduce((max, w) => Math.max(max, Math.abs(w)), 0) / 127), m: 0 }),
   smallestStep: SMALLEST_STEP,
+  nearest: between(-127, 127),
+  zero: 0,
+  search: (block, gains) => ({ d: Math.abs(searchStep(between(-127, 127), 127)(block, gains).d), m: 0 }),
   code: (scaled) => clamp(roundHalfAway(scaled), -127, 127),
   write: (host, i, code) => {
     host.codes![i] = code;
@@ -159,6 +235,9 @@ export const q4_0 = ggmlFormat({
   levels: levelsFrom(-8, 16),
   step: signedStep(8),
   smallestStep: SMALLEST_STEP,
+  nearest: between(-8, 7),
+  zero: 8,
+  search: searchStep(between(-8, 7), -8),
   code: cutOff(8.5, 15),
   write: fourBits.write,
   read: (host, i) => fourBits.read(host, i) - 8,
@@ -173,6 +252,9 @@ export const q5_0 = ggmlFormat({
   levels: levelsFrom(-16, 32),
   step: signedStep(16),
   smallestStep: SMALLEST_STEP,
+  nearest: between(-16, 15),
+  zero: 16,
+  search: searchStep(between(-16, 15), -16),
   code: cutOff(16.5, 31),
   write: fiveBits.write,
   read: (host, i) => fiveBits.read(host, i) - 16,
@@ -190,6 +272,9 @@ export const q4_1 = ggmlFormat({
   levels: levelsFrom(0, 16),
   step: rangeStep(15),
   smallestStep: SMALLEST_STEP_ABOVE_MINIMUM,
+  nearest: between(0, 15),
+  zero: 0,
+  search: searchRange(15),
   code: cutOff(0.5, 15),
   ...fourBits,
 });
@@ -203,6 +288,9 @@ export const q5_1 = ggmlFormat({
   levels: levelsFrom(0, 32),
   step: rangeStep(31),
   smallestStep: SMALLEST_STEP_ABOVE_MINIMUM,
+  nearest: between(0, 31),
+  zero: 0,
+  search: searchRange(31),
   code: cutOff(0.5, 31),
   ...fiveBits,
 });

@@ -6,7 +6,7 @@ import type { FormatArray } from './format.ts';
 import { readStep, writeStep } from './ggml-step.ts';
 import { readU16, writeU16 } from './layout.ts';
 import { clamp, roundHalfEven } from './rounding.ts';
-import { CLEARLY, divide, normalize, searchSigned, squaredError } from './scale-search.ts';
+import { CLEARLY, divide, type Gains, gainsOf, normalize, searchSigned, squaredError } from './scale-search.ts';
 import { inBlock, superBlockFormat } from './super-blocks.ts';
 
 /**
@@ -33,7 +33,8 @@ const nearestCode = (x: number): number => MIDDLES.filter((middle) => x > middle
 const nearestLevel = (x: number): number => LEVELS[nearestCode(x)]!;
 
 /** The scale of the least squared error that the search finds. */
-const searchScale = (weights: Float32Array): number => searchSigned(weights, nearestLevel, ENDS, TRIALS, STEP);
+const searchScale = (weights: Float32Array, gains?: Gains): number =>
+  searchSigned(weights, nearestLevel, ENDS, TRIALS, STEP, { gains });
 
 /** Codes under a scale. */
 function codesUnder(weights: Float32Array, scale: number): number[] {
@@ -55,9 +56,10 @@ export const iq4_nl = superBlockFormat({
   order: ['scales', 'codes'],
   reorders: { codes: ggmlNibbles(GROUP) },
   grid,
-  quantize(weights, block) {
+  quantize(weights, block, importance) {
     const { values, unit } = normalize(weights);
-    const scale = f(writeStep(block.scales!, 0, f(searchScale(values) * unit)) / unit);
+    const found = searchScale(values, gainsOf(importance));
+    const scale = f(writeStep(block.scales!, 0, f(found * unit)) / unit);
     for (const [i, code] of codesUnder(values, scale).entries()) writeNibble(block.codes!, i, code);
   },
   value: (block, i) => readStep(block.scales!, 0) * LEVELS[readNibble(block.codes!, i)]!,
@@ -89,10 +91,11 @@ export const iq4_xs = superBlockFormat({
   order: ['steps', 'high', 'scales', 'codes'],
   reorders: { codes: ggmlNibbles(GROUP) },
   grid,
-  quantize(weights, block) {
+  quantize(weights, block, importance) {
     const { values, unit } = normalize(weights);
     const parts = Array.from({ length: 8 }, (_, j) => values.subarray(j * GROUP, (j + 1) * GROUP));
-    const found = parts.map(searchScale);
+    const gains = parts.map((_, j) => gainsOf(importance?.subarray(j * GROUP, (j + 1) * GROUP)));
+    const found = parts.map((part, j) => searchScale(part, gains[j]));
     const largest = found.reduce((m, s) => (Math.abs(s) > Math.abs(m) ? s : m), 0);
     const d = f(writeStep(block.steps!, 0, f(divide(largest, -REACH) * unit)) / unit);
     for (const [j, part] of parts.entries()) {
@@ -103,7 +106,7 @@ export const iq4_xs = superBlockFormat({
         const multiple = clamp(middle + moved, -REACH, REACH - 1);
         const scale = f(d * multiple);
         const codes = codesUnder(part, scale);
-        const error = squaredError(part, (i) => f(scale * LEVELS[codes[i]!]!));
+        const error = squaredError(part, (i) => f(scale * LEVELS[codes[i]!]!), gains[j]);
         if (error < f(best.error * CLEARLY)) best = { multiple, codes, error };
       }
       writeMultiple(block, j, best.multiple);

@@ -7,7 +7,7 @@ import { levelsFrom } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
 import { readStep, writeStep } from './ggml-step.ts';
 import { clamp, roundHalfEven } from './rounding.ts';
-import { CLEARLY, divide, normalize, searchAffine, searchSigned, squaredError } from './scale-search.ts';
+import { CLEARLY, divide, gainsOf, normalize, searchAffine, searchSigned, squaredError } from './scale-search.ts';
 import { inBlock, SUPER_BLOCK, type SuperBlock, superBlockFormat } from './super-blocks.ts';
 
 /**
@@ -72,10 +72,11 @@ function affine({ name, shader, arrays, order, levels, sub, most, ...type }: Aff
     arrays,
     order,
     grid: { group: sub, levels: levelsFrom(0, levels + 1) },
-    quantize(weights, block) {
+    quantize(weights, block, importance) {
       const { values, unit } = normalize(weights);
       const parts = Array.from({ length: SUPER_BLOCK / sub }, (_, j) => values.subarray(j * sub, (j + 1) * sub));
-      const found = parts.map((part) => searchAffine(part, levels));
+      const gains = parts.map((_, j) => gainsOf(importance?.subarray(j * sub, (j + 1) * sub)));
+      const found = parts.map((part, j) => searchAffine(part, levels, { gains: gains[j] }));
       const step = (i: number, largest: number) => writeStep(block.steps!, i, f(divide(largest, most) * unit)) / unit;
       const d = f(step(0, Math.max(...found.map(({ scale }) => scale))));
       const dmin = f(step(1, Math.max(...found.map(({ minimum }) => minimum))));
@@ -91,7 +92,7 @@ function affine({ name, shader, arrays, order, levels, sub, most, ...type }: Aff
           const offset = f(dmin * m);
           const inverse = unitScale < 2 ** -126 ? 0 : f(1 / unitScale);
           const trial = part.map((w) => clamp(roundHalfEven(f(f(w + offset) * inverse)), 0, levels));
-          const error = squaredError(part, (i) => f(f(unitScale * trial[i]!) - offset));
+          const error = squaredError(part, (i) => f(f(unitScale * trial[i]!) - offset), gains[j]);
           if (error < f(best.error * CLEARLY)) best = { scale: s, minimum: m, codes: trial, error };
         }
         type.writeScale(block.scales!, j, best.scale, best.minimum);
@@ -200,10 +201,13 @@ function signed({ name, shader, arrays, order, half, reach, ...type }: SignedTyp
     arrays,
     order,
     grid: { group: SIGNED_SUB, levels: levelsFrom(-half, 2 * half) },
-    quantize(weights, block) {
+    quantize(weights, block, importance) {
       const { values, unit } = normalize(weights);
       const parts = Array.from({ length: 16 }, (_, j) => values.subarray(j * SIGNED_SUB, (j + 1) * SIGNED_SUB));
-      const found = parts.map((part) => searchSigned(part, nearest, [-half], SIGNED_TRIALS, f(0.1)));
+      const gains = parts.map((_, j) => gainsOf(importance?.subarray(j * SIGNED_SUB, (j + 1) * SIGNED_SUB)));
+      const found = parts.map((part, j) =>
+        searchSigned(part, nearest, [-half], SIGNED_TRIALS, f(0.1), { gains: gains[j] }),
+      );
       const largest = found.reduce((m, s) => (Math.abs(s) > Math.abs(m) ? s : m), 0);
       const d = f(writeStep(block.steps!, 0, f(divide(largest, -reach) * unit)) / unit);
       for (const [j, part] of parts.entries()) {
@@ -214,7 +218,7 @@ function signed({ name, shader, arrays, order, half, reach, ...type }: SignedTyp
           const unitScale = f(d * s);
           const inverse = Math.abs(unitScale) < 2 ** -126 ? 0 : f(1 / unitScale);
           const trial = part.map((w) => nearest(f(w * inverse)));
-          const error = squaredError(part, (i) => f(unitScale * trial[i]!));
+          const error = squaredError(part, (i) => f(unitScale * trial[i]!), gains[j]);
           if (error < f(best.error * CLEARLY)) best = { scale: s, codes: trial, error };
         }
         type.writeScale(block.scales!, j, best.scale);

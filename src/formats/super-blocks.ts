@@ -30,7 +30,7 @@ interface SuperBlockType {
   readonly reorders?: Readonly<Record<string, BlockField['order']>>;
   readonly grid: Grid;
   /** Fills a zeroed block. */
-  quantize(weights: Float32Array, block: SuperBlock): void;
+  quantize(weights: Float32Array, block: SuperBlock, importance?: Float32Array): void;
   value(block: SuperBlock, i: number): number;
 }
 
@@ -59,14 +59,20 @@ export function superBlockFormat({
     shader,
     constants: {},
     searched: true,
+    weighs: true,
     grid,
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
-        checkOptions({ name, searched: true }, k, options);
+        const { importance } = checkOptions({ name, searched: true, weighs: true }, k, options);
         const host = allocateArrays(arrays, rows, k);
         for (let i = 0; i < weights.length / size; i++) {
-          quantize(weights.subarray(i * size, (i + 1) * size), blockOf(host, i));
+          const column = (i * size) % k;
+          quantize(
+            weights.subarray(i * size, (i + 1) * size),
+            blockOf(host, i),
+            importance?.subarray(column, column + size),
+          );
         }
         return host;
       },

@@ -7,13 +7,18 @@ import toNvfp4 from '../../shaders/quantize/nvfp4.wgsl';
 import toQ2K from '../../shaders/quantize/q2_k.wgsl';
 import toQ3K from '../../shaders/quantize/q3_k.wgsl';
 import toQ40 from '../../shaders/quantize/q4_0.wgsl';
+import searchQ40 from '../../shaders/quantize/q4_0_search.wgsl';
 import toQ41 from '../../shaders/quantize/q4_1.wgsl';
+import searchQ41 from '../../shaders/quantize/q4_1_search.wgsl';
 import toQ4K from '../../shaders/quantize/q4_k.wgsl';
 import toQ50 from '../../shaders/quantize/q5_0.wgsl';
+import searchQ50 from '../../shaders/quantize/q5_0_search.wgsl';
 import toQ51 from '../../shaders/quantize/q5_1.wgsl';
+import searchQ51 from '../../shaders/quantize/q5_1_search.wgsl';
 import toQ5K from '../../shaders/quantize/q5_k.wgsl';
 import toQ6K from '../../shaders/quantize/q6_k.wgsl';
 import toQ80 from '../../shaders/quantize/q8_0.wgsl';
+import searchQ80 from '../../shaders/quantize/q8_0_search.wgsl';
 import toBf16 from '../../shaders/quantize/to_bf16.wgsl';
 import toF16 from '../../shaders/quantize/to_f16.wgsl';
 import toF32 from '../../shaders/quantize/to_f32.wgsl';
@@ -69,15 +74,32 @@ const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
   nvfp4: [toNvfp4, 1],
 };
 
-/** Quantizers with the method `search` of formats that offer it beside `rtn`; weights of a thread as above. */
-const SEARCHES: Readonly<Record<string, Quantizer>> = {};
+/** The kernels of the method `search` where they are others than those of `rtn`. */
+const SEARCHES: Readonly<Record<string, ShaderSource>> = {
+  q4_0: searchQ40,
+  q4_1: searchQ41,
+  q5_0: searchQ50,
+  q5_1: searchQ51,
+  q8_0: searchQ80,
+};
+
+/** Formats whose one kernel searches where its override SEARCH says so. */
+const FLOAT4 = ['mxfp4', 'nvfp4'];
+
+function ggmlQuantizer(format: Format, source: ShaderSource, weightsPerThread: number, search: boolean): Quantizer {
+  if (FLOAT4.includes(format.name)) {
+    return { source, constants: { SEARCH: Number(search) }, weightsPerThread, weighs: true };
+  }
+  if (format.searched) return { source, constants: {}, weightsPerThread, weighs: true };
+  if (search) return { source: SEARCHES[format.name]!, constants: {}, weightsPerThread, weighs: true };
+  return { source, constants: {}, weightsPerThread };
+}
 
 function quantizerOf(format: Format, search = false): Quantizer {
-  if (search && !format.searched) return SEARCHES[format.name]!;
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const ggml = GGML[format.name];
-  if (ggml) return { source: ggml[0], constants: {}, weightsPerThread: ggml[1] * format.block };
+  if (ggml) return ggmlQuantizer(format, ggml[0], ggml[1] * format.block, search);
   if (format.activations) {
     const source = format.activations === 'static' ? toW8A8Static : toW8A8;
     return { source, constants: {}, weightsPerThread: 1, wholeRows: true };

@@ -1,0 +1,64 @@
+// The search for the scale of the sub-block at hand (searchSigned in src/formats/scale-search.ts). The kernel defines
+//   fn nearest4(x: vec4<f32>) -> vec4<f32>                     levels nearest to four numbers
+//   TRIALS, fn trial_end(t: u32) -> f32                        what the largest weight is tried as
+//   THOROUGH                                                   as with gains, where there are none
+
+// The first weight of largest magnitude.
+fn extreme() -> f32 {
+  var magnitude = 0.0;
+  var found_one = 0.0;
+  for (var i = 0u; i < VECTORS; i++) {
+    for (var lane = 0u; lane < 4u; lane++) {
+      let w = part[i][lane];
+      if (abs(w) > magnitude) {
+        magnitude = abs(w);
+        found_one = w;
+      }
+    }
+  }
+  return found_one;
+}
+
+fn search_signed() -> f32 {
+  let largest = extreme();
+  if (abs(largest) < SMALLEST) { return 0.0; }
+  let inverse = divide(1.0, largest);
+  let thorough = THOROUGH || weighted();
+  let alike = ALIKE * (largest * largest);
+  var best = 0.0;
+  var least = 0x1p+120;
+  var scale = 0.0;
+  for (var t = 0u; t < end_of(0u, select(TRIALS, TRIALS + ROUNDS, thorough)); t++) {
+    var factor = trial_end(t) * inverse;
+    if (thorough && t >= TRIALS) { factor = inverse_of(scale); }
+    var sums_xq = vec4<f32>(0.0);
+    var sums_q2 = vec4<f32>(0.0);
+    for (var i = 0u; i < VECTORS; i++) {
+      let q = nearest4(part[i] * factor);
+      trial[i] = q;
+      sums_xq += weigh(part[i] * q, i);
+      sums_q2 += weigh(q * q, i);
+    }
+    let sum_xq = sum4(sums_xq);
+    let candidate = divide(sum_xq, sum4(sums_q2));
+    if (thorough) {
+      var errors = vec4<f32>(0.0);
+      for (var i = 0u; i < VECTORS; i++) {
+        let difference = candidate * trial[i] - part[i];
+        errors += weigh(difference * difference, i);
+      }
+      let error = sum4(errors);
+      if (error < least * CLEARLY - alike) {
+        least = error;
+        scale = candidate;
+      }
+    } else {
+      let explained = candidate * sum_xq;
+      if (explained * CLEARLY > best) {
+        best = explained;
+        scale = candidate;
+      }
+    }
+  }
+  return scale;
+}
