@@ -8,6 +8,7 @@ import { refuseReplacing } from '../files/node-same-files.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
+import { readStatistics } from '../passes/calibration/read-statistics.ts';
 import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
 import { METHODS, methodByName } from '../passes/methods/method.ts';
@@ -27,6 +28,7 @@ export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly format?: string;
   readonly recipe?: string;
   readonly method?: string;
+  readonly statistics?: string;
   readonly overwrite?: boolean;
   readonly resume?: boolean;
   /** Bytes. */
@@ -80,6 +82,7 @@ export function registerCompress(program: Command): void {
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like; gptq needs it')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
+    .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
     .option('--overwrite', 'replace what is at <path>')
@@ -116,11 +119,36 @@ export async function runCompress(
   }
   const kind = outputKind(options.out);
   await refuseReplacing(model, options.out, kind === 'folder');
+  if (options.statistics !== undefined && options.calibration !== undefined) {
+    throw new ArgumentError('Give either --calibration or --statistics, not both.');
+  }
   const calibration = await readCalibration(model, options, signal);
+  const statistics =
+    options.statistics === undefined ? undefined : await readStatistics(await openPath(options.statistics), signal);
+  try {
+    await compressModel(
+      model,
+      kind,
+      options,
+      { ...(calibration && { calibration }), ...(statistics && { statistics }) },
+      signal,
+    );
+  } finally {
+    await statistics?.close();
+  }
+}
+
+async function compressModel(
+  model: string,
+  kind: OutputKind,
+  options: CompressCommandOptions,
+  inputs: Pick<RecipeOptions, 'calibration' | 'statistics'>,
+  signal: AbortSignal,
+): Promise<void> {
   const how: RecipeOptions = {
     signal,
     output: kind,
-    ...(calibration && { calibration }),
+    ...inputs,
     ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
     ...(options.format !== undefined && { format: options.format }),
     ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
@@ -155,7 +183,10 @@ export async function runCompress(
   // What only the values showed.
   for (const notice of report.notices.slice(plan.notices.length)) console.error(`note: ${notice}`);
   if (options.json) await printJson({ ...report, output: options.out });
-  else await print([tensorTable(report.tensors), done(report, options.out)].join('\n\n'));
+  else {
+    const parts = [tensorTable(report.tensors), errorSummary(report.tensors), done(report, options.out)];
+    await print(parts.filter((part) => part !== undefined).join('\n\n'));
+  }
 }
 
 /**
@@ -208,6 +239,21 @@ async function readRecipe(path: string, signal: AbortSignal) {
   } finally {
     await source.close();
   }
+}
+
+/** What calibrated matrices lost, in the mean; nothing where there are none. */
+function errorSummary(tensors: readonly TensorReport[]): string | undefined {
+  const errors = tensors.flatMap(({ error }) => (error ? [error] : []));
+  if (errors.length === 0) return undefined;
+  const mean = (of: 'rtn' | 'chosen') => errors.reduce((sum, error) => sum + error[of], 0) / errors.length;
+  const percent = (share: number) => `${(100 * share).toPrecision(3)}%`;
+  return table(
+    [
+      ['rounded to nearest', percent(mean('rtn'))],
+      ['as written', percent(mean('chosen'))],
+    ],
+    `Error of the outputs of ${errors.length} matrices on the calibration (mean of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))`,
+  );
 }
 
 /** Tensors of a role and format count as one line, or each has its own where they are few. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { registerCalibrate } from './calibrate.ts';
 import { registerCompress } from './compress.ts';
 import { registerDevice } from './device.ts';
 import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
@@ -34,6 +35,7 @@ const program = new Command('compressa')
   .showSuggestionAfterError()
   .addHelpText('after', EXIT_HELP);
 registerCompress(program);
+registerCalibrate(program);
 registerInspect(program);
 registerVerify(program);
 registerDevice(program);

@@ -2,6 +2,7 @@ import { ArgumentError } from '../errors.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Calibration } from './calibration/calibration.ts';
+import type { StatisticsSource } from './calibration/statistics.ts';
 import type { Method } from './methods/method.ts';
 import type { CompressionPlan } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
@@ -34,6 +35,8 @@ export interface RecipeOptions {
   readonly method?: Method;
   /** Text that shows what the inputs of the matrices are like: `gptq` needs it, `search` weighs by it. */
   readonly calibration?: Calibration;
+  /** The same, gathered before: in place of `calibration`. Blocks are then not shown what compressed earlier ones make. */
+  readonly statistics?: StatisticsSource;
   /** What is written. Default: a folder where there is one; a file by the ending of its name, `.gguf` or else safetensors. */
   readonly output?: OutputKind;
   /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */

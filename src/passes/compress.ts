@@ -108,14 +108,15 @@ export async function compress(
 async function calibrated(
   { checkpoint, plan, graph }: Prepared,
   writer: TensorOutput,
-  { gpu, calibration, signal, onProgress }: CompressOptions,
+  { gpu, calibration, statistics, signal, onProgress }: CompressOptions,
   notice: (text: string) => void,
 ): Promise<ReadonlyMap<string, MatrixErrors>> {
-  if (!graph || !calibration || plan.calibrated.length === 0) return new Map();
+  const inputs = calibration ?? statistics;
+  if (!graph || !inputs || plan.calibrated.length === 0) return new Map();
   const total = plan.summary.bytesBefore;
   const left = plan.calibrated.reduce((sum, { report }) => sum + report.bytesBefore, 0);
   return writeCalibrated({
-    ...{ gpu, checkpoint, graph, calibration, writer, notice, tensors: plan.calibrated, done: total - left, total },
+    ...{ gpu, checkpoint, graph, inputs, writer, notice, tensors: plan.calibrated, done: total - left, total },
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),
   });

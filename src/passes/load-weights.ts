@@ -10,6 +10,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
 import { allocateWeight, padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
 import { checkTensors } from '../models/check-tensors.ts';
+import type { WeightSource } from './calibration/walk.ts';
 import {
   chunkRows,
   denseFormatOf,
@@ -146,6 +147,12 @@ function targetOf(info: TensorInfo, role: GraphWeight['role'], options: LoadOpti
   const choice = role === 'linear' ? options.dense : (options.embeddings ?? options.dense);
   return choice === undefined ? (denseFormatOf(info.type) ?? formatByName('f32')) : formatByName(choice);
 }
+
+/** The weights of a checkpoint, for a walk through its graph. */
+export const checkpointSource = (gpu: Gpu, checkpoint: Checkpoint, signal?: AbortSignal): WeightSource => ({
+  load: (weight) => loadWeight(gpu, checkpoint, weight, {}, signal),
+  gather: (weight, rows) => gatherRows(gpu, checkpoint, weight, rows, signal),
+});
 
 /** Consecutive rows of a matrix, or elements of a vector. */
 export interface RowRange {

@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, FileError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { architectureOf } from '../files/gguf/architectures.ts';
@@ -7,8 +7,9 @@ import { tokenizerProblem } from '../files/gguf/tokenizer-read.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
+import { quote } from '../files/text.ts';
 import type { Graph } from '../graph/graph.ts';
-import { type Calibration, checkCalibration } from './calibration/calibration.ts';
+import { checkCalibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
@@ -70,7 +71,7 @@ export async function prepare(
       withMethod(expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)), options.method);
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
     const notices = await lostWith(checkpoint, kind);
-    const calibrated = calibratedWeights(checkpoint, graph, options.calibration);
+    const calibrated = calibratedWeights(checkpoint, graph, options);
     const plan = planTensors(checkpoint, graph, recipe, {
       notices,
       calibrated,
@@ -102,19 +103,33 @@ export async function prepare(
   }
 }
 
-/** Matrices that a calibration shows the inputs of, in its order. @throws ArgumentError where there is no model to run, or its text does not fit */
+/**
+ * Matrices of which a calibration shows the inputs, in its order.
+ * @throws ArgumentError where there is no model to run, or its text does not fit; FileError for statistics of another model
+ */
 function calibratedWeights(
   { name }: Checkpoint,
   graph: Graph | undefined,
-  calibration: Calibration | undefined,
+  { calibration, statistics }: RecipeOptions,
 ): string[] {
-  if (!calibration) return [];
+  if (!calibration && !statistics) return [];
+  if (calibration && statistics) throw new ArgumentError('Give either a calibration text or statistics, not both.');
   if (!graph)
     throw new ArgumentError(`${name}: bare tensors can't be calibrated, since nothing says how they are used.`);
-  checkCalibration(calibration, graph.vocabulary, graph.maxPositions);
+  if (calibration) checkCalibration(calibration, graph.vocabulary, graph.maxPositions);
   const roles = new Map(graph.weights.map((weight) => [weight.name, weight.role]));
-  // A tied head is an embedding, too, which comes first.
-  return inputGroups(graph).flatMap(({ weights }) => weights.filter((weight) => roles.get(weight) !== 'embedding'));
+  return inputGroups(graph).flatMap(({ weights, k }) => {
+    for (const weight of statistics ? weights : []) {
+      const columns = statistics!.columnsOf(weight);
+      if (columns === k) continue;
+      const what = columns === undefined ? 'nothing of' : `${columns} columns, not ${k}, of`;
+      throw new FileError(
+        `${statistics!.name}: these are statistics of another model than ${name}: they have ${what} ${quote(weight)}.`,
+      );
+    }
+    // A tied head is an embedding, too, which comes first.
+    return weights.filter((weight) => roles.get(weight) !== 'embedding');
+  });
 }
 
 /** The recipe with a method for every rule that names none. @throws RecipeError where a format does not go with it */

@@ -12,10 +12,10 @@ import type { Graph, WeightName } from '../graph/graph.ts';
 import { dequantizeStep } from '../kernels/quantize.ts';
 import { padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
-import type { InputGroup } from './calibration/input-groups.ts';
-import type { InputStatistics } from './calibration/input-statistics.ts';
+import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
+import type { Statistics, StatisticsSource } from './calibration/statistics.ts';
 import { walkInputs } from './calibration/walk.ts';
-import { gatherRows, loadWeight } from './load-weights.ts';
+import { checkpointSource } from './load-weights.ts';
 import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
 import { needsCalibration } from './methods/method.ts';
@@ -42,7 +42,8 @@ const SLICE_ROWS = 8;
 export async function writeCalibrated(
   work: Omit<Work, 'plan' | 'written' | 'saturated' | 'strict'> & {
     readonly graph: Graph;
-    readonly calibration: Calibration;
+    /** Text to run, or what was seen before. */
+    readonly inputs: Calibration | StatisticsSource;
     readonly tensors: readonly PlannedTensor[];
     /** Bytes of the input that are done, and in all. */
     readonly done: number;
@@ -50,15 +51,11 @@ export async function writeCalibrated(
     readonly notice: (text: string) => void;
   },
 ): Promise<Map<string, MatrixErrors>> {
-  const { gpu, checkpoint, graph, calibration, tensors, writer, signal, onProgress } = work;
+  const { gpu, checkpoint, graph, tensors, writer, signal, onProgress } = work;
   const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const errors = new Map<string, MatrixErrors>();
   let { done } = work;
-  const source = {
-    load: (weight: Graph['weights'][number]) => loadWeight(gpu, checkpoint, weight, {}, signal),
-    gather: (weight: Graph['weights'][number], rows: Uint32Array) => gatherRows(gpu, checkpoint, weight, rows, signal),
-  };
-  const visit = async (group: InputGroup, statistics: InputStatistics): Promise<Map<WeightName, Weight>> => {
+  const visit = async (group: InputGroup, statistics: Statistics): Promise<Map<WeightName, Weight>> => {
     const targets = group.weights.flatMap((name) => planned.get(name) ?? []);
     const weights = new Map<WeightName, Weight>();
     const { inputs, release } = await inputsOf(work, group, targets, statistics);
@@ -70,7 +67,7 @@ export async function writeCalibrated(
         await writer.write(tensor, inOutputOrder(tensor, arrays), tensor.weight.shape[0]!, true);
         done += tensor.report.bytesBefore;
         onProgress?.({ done, total: work.total, tensor: tensor.name });
-        if (calibration.propagate === false) continue;
+        if ('load' in work.inputs || work.inputs.propagate === false) continue;
         const [rows, k] = tensor.weight.shape as [number, number];
         weights.set(tensor.name, uploadWeight(gpu, tensor.target!, rows, k, arrays, tensor.name));
       }
@@ -82,11 +79,20 @@ export async function writeCalibrated(
       release();
     }
   };
-  await walkInputs({
-    ...{ gpu, graph, source, windows: calibration.windows, visit },
-    wanted: (group) => group.weights.some((name) => planned.has(name)),
-    ...(signal && { signal }),
-  });
+  const wanted = (group: InputGroup) => group.weights.some((name) => planned.has(name));
+  if ('load' in work.inputs) {
+    for (const group of inputGroups(graph).filter(wanted)) {
+      const statistics = await work.inputs.load(gpu, group, signal);
+      try {
+        await visit(group, statistics);
+      } finally {
+        statistics.release();
+      }
+    }
+    return errors;
+  }
+  const source = checkpointSource(gpu, checkpoint, signal);
+  await walkInputs({ gpu, graph, source, windows: work.inputs.windows, visit, wanted, ...(signal && { signal }) });
   return errors;
 }
 
@@ -99,7 +105,7 @@ async function inputsOf(
   }: { readonly gpu: Gpu; readonly signal?: AbortSignal; readonly notice: (text: string) => void },
   group: InputGroup,
   targets: readonly PlannedTensor[],
-  statistics: InputStatistics,
+  statistics: Statistics,
 ): Promise<{ readonly inputs: Inputs; readonly release: () => void }> {
   const { hessian } = statistics;
   const { meanSquare } = await statistics.columns();

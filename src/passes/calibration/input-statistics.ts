@@ -2,23 +2,14 @@ import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView, Step } from '../../gpu/kernel.ts';
 import { columnStatisticsStep } from '../../kernels/column-statistics.ts';
 import { transposedProductStep } from '../../kernels/transposed-product.ts';
-
-/** What the tokens of a calibration were like in each column of an input, f32 [k] each. */
-export interface ColumnStatistics {
-  /** Mean of |x|. */
-  readonly meanAbs: Float32Array;
-  /** Mean of x²: the diagonal of H. */
-  readonly meanSquare: Float32Array;
-  /** Largest |x|. */
-  readonly absMax: Float32Array;
-}
+import type { ColumnStatistics, Statistics } from './statistics.ts';
 
 /**
  * Statistics of one input of a graph over the tokens of a calibration, gathered on the GPU: H = XᵀX / T, f32 [k, k], and of each column the mean of
  * |x| and of x² and the largest |x|. Sums run over 32 tokens at a time within a window, then over windows: an element of H is off by at most
  * (32 + window / 32 + windows + 4) · 2^-24 · mean |x_i x_j|.
  */
-export class InputStatistics {
+export class InputStatistics implements Statistics {
   readonly k: number;
   /** T: all tokens that will be added. */
   readonly tokens: number;

@@ -1,3 +1,4 @@
+import { ModelError } from '../../errors.ts';
 import { checkCancelled } from '../../files/cancel.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Graph, GraphWeight, ValueName, WeightName } from '../../graph/graph.ts';
@@ -10,9 +11,9 @@ import { InputStatistics } from './input-statistics.ts';
 
 /** Where the weights of a walk come from; each result is the walk's to release. */
 export interface WeightSource {
-  load(weight: GraphWeight, signal?: AbortSignal): Promise<Weight>;
+  load(weight: GraphWeight): Promise<Weight>;
   /** Some rows of an embedding, ascending, as a matrix of those rows. */
-  gather(weight: GraphWeight, rows: Uint32Array, signal?: AbortSignal): Promise<Weight>;
+  gather(weight: GraphWeight, rows: Uint32Array): Promise<Weight>;
 }
 
 export interface WalkArguments {
@@ -43,7 +44,7 @@ const EMBEDDING_ROWS = 8192;
 /**
  * Takes windows of tokens through a graph, from one input of matrices to the next: one piece of the graph and the statistics of one input are on
  * the GPU, values wait on the host. Ends at the last group of interest.
- * @throws FileError, CancelledError, OutOfMemoryError, DeviceLostError
+ * @throws ModelError for a graph whose matrices take an embedding as it is; FileError, CancelledError, OutOfMemoryError, DeviceLostError
  */
 export async function walkInputs(args: WalkArguments): Promise<void> {
   const { graph, windows, wanted, signal } = args;
@@ -88,6 +89,7 @@ function cutsOf(
   let from = 0;
   const cut = (to: number, group?: InputGroup) => {
     if (to > from) cuts.push({ segment: segmentOf(graph, from, to), ...(group && { group }) });
+    else if (group) throw new ModelError(`Nothing computes ${group.input} before the matrices that multiply it.`);
     from = to;
   };
   const end = groups.at(-1)?.at ?? 0;
@@ -124,7 +126,7 @@ async function runPiece(
   try {
     for (const weight of piece.weights) {
       checkCancelled(signal, WHAT);
-      if (!replaced.has(weight.name)) loaded.set(weight.name, await source.load(weight, signal));
+      if (!replaced.has(weight.name)) loaded.set(weight.name, await source.load(weight));
     }
     const tokens = windows[0]!.length;
     run = new SegmentRun(gpu, piece, segment, new Map([...loaded, ...replaced]), tokens, {
@@ -157,7 +159,7 @@ async function runEmbedding(
   const jobs = windows.map((tokens, window) => ({ tokens, window }));
   for (const batch of batchWindows(jobs, EMBEDDING_ROWS)) {
     checkCancelled(signal, WHAT);
-    const rows = await source.gather(weight, batch.rows, signal);
+    const rows = await source.gather(weight, batch.rows);
     let run: SegmentRun | undefined;
     try {
       run = new SegmentRun(gpu, piece, segment, new Map([[weight.name, rows]]), windows[0]!.length);

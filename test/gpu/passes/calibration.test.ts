@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ArgumentError, RecipeError } from '../../../src/errors.ts';
+import { ArgumentError, FileError, RecipeError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
@@ -12,7 +12,9 @@ import { ReferenceRun } from '../../../src/graph/reference.ts';
 import { transposedProduct } from '../../../src/kernels/reference/transposed-product.ts';
 import { uploadWeight, type Weight } from '../../../src/kernels/weight.ts';
 import { graphOf } from '../../../src/models/families.ts';
+import { calibrate } from '../../../src/passes/calibration/calibrate.ts';
 import { inputGroups } from '../../../src/passes/calibration/input-groups.ts';
+import { readStatistics } from '../../../src/passes/calibration/read-statistics.ts';
 import { walkInputs } from '../../../src/passes/calibration/walk.ts';
 import { compress } from '../../../src/passes/compress.ts';
 import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
@@ -189,6 +191,66 @@ test('gptq loses less than rounding to nearest, says how much, and writes the sa
   expect(apart.bytes.equals(first.bytes)).toBe(false);
   const searched = await run({ method: 'rtn' });
   expect(searched.bytes.equals(first.bytes)).toBe(false);
+});
+
+test('statistics of a file give the bytes that the text gives where blocks are shown the original model', async () => {
+  const { graph, open } = await folder(config());
+  const calibration = calibrationOf(graph);
+  const statistics = memorySink('statistics.safetensors');
+  const steps: number[] = [];
+  const header = await calibrate(open(), statistics, { gpu, calibration, onProgress: (done) => steps.push(done) });
+  expect(header).toMatchObject({ version: 1, tokens: WINDOWS * TOKENS });
+  expect(header.inputs.map(({ input }) => input)).toEqual(inputGroups(graph).map(({ input }) => input));
+  expect(steps).toEqual(Array.from({ length: steps.length }, (_, i) => i + 1));
+  const how = { gpu, format: 'q4_0', method: 'gptq' } as const;
+  const direct = memoryOutput('out');
+  await compress(open(), direct, { ...how, calibration: { ...calibration, propagate: false } });
+  const file = await readStatistics(memorySource('statistics.safetensors', statistics.bytes()));
+  const before = gpu.memory.bytesInUse;
+  const stored = memoryOutput('out');
+  const report = await compress(open(), stored, { ...how, statistics: file });
+  expect(gpu.memory.bytesInUse).toBe(before);
+  expect(report.tensors.filter(({ error }) => error)).toHaveLength(14);
+  const bytes = ({ files }: typeof direct) => Buffer.from(files.get('model.safetensors')!);
+  expect(bytes(stored).equals(bytes(direct))).toBe(true);
+
+  const other = await folder(config('Llama', { intermediate_size: 128 }));
+  const wrong = compress(other.open(), memoryOutput('out'), { ...how, statistics: file });
+  await expect(wrong).rejects.toThrow(FileError);
+  await expect(wrong).rejects.toThrow(
+    /statistics of another model.*96 columns, not 128, of "model\.layers\.0\.mlp\.down_proj/,
+  );
+  await file.close();
+});
+
+test('files that hold no statistics, or damaged ones, are refused', async () => {
+  const { graph, open } = await folder(config());
+  const sink = memorySink('statistics.safetensors');
+  await calibrate(open(), sink, { gpu, calibration: calibrationOf(graph) });
+  const bytes = sink.bytes();
+  const opened = (changed: Uint8Array<ArrayBuffer>) => readStatistics(memorySource('statistics.safetensors', changed));
+  const text = (from: string, to: string) => {
+    const latin = Buffer.from(bytes).toString('latin1');
+    expect(latin).toContain(from);
+    return new Uint8Array(Buffer.from(latin.replace(from, to), 'latin1'));
+  };
+  const model = await open().open('model.safetensors');
+  await expect(readStatistics(model)).rejects.toThrow(/holds no statistics of a calibration/);
+  await expect(opened(bytes.slice(0, 4000))).rejects.toThrow(FileError);
+  await expect(opened(text('compressa.statistics', 'compressa_statistics'))).rejects.toThrow(/holds no statistics/);
+  await expect(opened(text('"version\\":1', '"version\\":2'))).rejects.toThrow(/not as this version knows it: version/);
+  await expect(opened(text('layers.0.activated.mean_abs', 'layers.0.activated.mean_sbs'))).rejects.toThrow(
+    /no tensor "layers\.0\.activated\.mean_abs"/,
+  );
+  // A number that is none, in the first tensor.
+  const infinite = bytes.slice();
+  const header = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
+  new DataView(infinite.buffer).setFloat32(8 + Number(header), Number.NaN, true);
+  const file = await opened(infinite);
+  await expect(
+    compress(open(), memoryOutput('out'), { gpu, format: 'q4_0', method: 'gptq', statistics: file }),
+  ).rejects.toThrow(/holds a value that is negative or not finite/);
+  await file.close();
 });
 
 test('a GGUF file holds the same codes, its rows in the order of GGUF', async () => {
