@@ -60,6 +60,8 @@ export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } fro
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
+export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
+export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
 export { type GridArguments, gridStep } from './kernels/grid.ts';
 export {
@@ -78,7 +80,9 @@ export {
   quantizeStep,
   throwIfNonFinite,
 } from './kernels/quantize.ts';
+export { type RefitArguments, refitSteps } from './kernels/refit.ts';
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
+export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
 export {
   allocateWeight,
   readWeight,
@@ -105,6 +109,10 @@ export { type SentencePieceVocabulary, sentencePieceTokenizer } from './models/s
 export type { StackShapes } from './models/stack.ts';
 export type { StreamDecoder } from './models/stream-decoder.ts';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
+export { type CalibrateOptions, calibrate } from './passes/calibration/calibrate.ts';
+export type { Calibration } from './passes/calibration/calibration.ts';
+export { readStatistics, type StatisticsFile } from './passes/calibration/read-statistics.ts';
+export type { ColumnStatistics, Statistics, StatisticsSource } from './passes/calibration/statistics.ts';
 export { type CompressReport, compress, planCompression } from './passes/compress.ts';
 export {
   type CompressOptions,
@@ -113,7 +121,9 @@ export {
   type OutputKind,
   type RecipeOptions,
 } from './passes/compress-options.ts';
+export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+export { METHODS, type Method } from './passes/methods/method.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
 export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
