@@ -154,6 +154,7 @@ export function planTensors(
     if (weight.kind !== 'dense' && decision?.format) throw compressedAlready(checkpoint, name, weight);
     const target =
       weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, { notices, kept }) : undefined;
+    if (target?.activations === 'static' && !inWalk.includes(name)) throw noActivations(name, target);
     const asked = target && decision?.method;
     const blind = asked !== undefined && needsCalibration(asked) && !inWalk.includes(name);
     if (blind && inWalk.length === 0) throw uncalibrated(name, asked);
@@ -207,6 +208,12 @@ const compressedAlready = (checkpoint: Checkpoint, name: string, weight: AnyWeig
       'would add up. To write it into another kind of file, keep its formats (--format keep).',
   );
 };
+
+const noActivations = (name: string, { name: format }: Format): FormatError =>
+  new FormatError(
+    `Tensor ${quote(name)} cannot be stored as ${format}: nothing shows how large the activations are that it is multiplied with. Give a calibration ` +
+      '(--calibration, or --statistics), or take w8a8, which measures them for each token.',
+  );
 
 /** The format that the tensor gets, where it can have it. */
 function allowed(

@@ -6,6 +6,7 @@ import { nonFinite } from '../formats/checks.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
 import { allocateArrays, arrayBytes, contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
+import { activationScales } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
 import type { Graph, WeightName } from '../graph/graph.ts';
@@ -13,7 +14,7 @@ import { dequantizeStep } from '../kernels/quantize.ts';
 import { padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
 import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
-import type { Statistics, StatisticsSource } from './calibration/statistics.ts';
+import type { ColumnStatistics, Statistics, StatisticsSource } from './calibration/statistics.ts';
 import { walkInputs } from './calibration/walk.ts';
 import { checkpointSource } from './load-weights.ts';
 import { compressRows, type Inputs } from './methods/compress-rows.ts';
@@ -58,11 +59,15 @@ export async function writeCalibrated(
   const visit = async (group: InputGroup, statistics: Statistics): Promise<Map<WeightName, Weight>> => {
     const targets = group.weights.flatMap((name) => planned.get(name) ?? []);
     const weights = new Map<WeightName, Weight>();
-    const { inputs, release } = await inputsOf(work, group, targets, statistics);
+    const columns = await statistics.columns();
+    const { inputs, release } = await inputsOf(work, group, targets, statistics, columns);
     try {
       for (const tensor of targets) {
         checkCancelled(signal, 'The compression');
         const { arrays, lost } = await compressMatrix(work, tensor, inputs);
+        if (tensor.target!.activations === 'static') {
+          arrays.activations = activationScales(Math.max(...columns.absMax), tensor.weight.shape[0]!);
+        }
         errors.set(tensor.name, lost);
         await writer.write(tensor, inOutputOrder(tensor, arrays), tensor.weight.shape[0]!, true);
         done += tensor.report.bytesBefore;
@@ -105,10 +110,9 @@ async function inputsOf(
   }: { readonly gpu: Gpu; readonly signal?: AbortSignal; readonly notice: (text: string) => void },
   group: InputGroup,
   targets: readonly PlannedTensor[],
-  statistics: Statistics,
+  { hessian }: Statistics,
+  { meanSquare }: ColumnStatistics,
 ): Promise<{ readonly inputs: Inputs; readonly release: () => void }> {
-  const { hessian } = statistics;
-  const { meanSquare } = await statistics.columns();
   const names = targets.map(({ name }) => quote(name)).join(', ');
   const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {

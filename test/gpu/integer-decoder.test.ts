@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FormatError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
 import { writeSafetensors } from '../../src/files/safetensors-write.ts';
@@ -89,7 +90,8 @@ test.each(['w8a8', 'w8a8-static'])('%s: every value agrees with the f64 referenc
   for (const weight of linear) weights.get(weight)!.release();
 });
 
-test('a model is compressed to w8a8 and verified within the memory that was estimated', async () => {
+/** The random model as files. */
+async function modelFiles() {
   const random = randomWeights(gpu, graph, 3);
   random.release();
   const sink = memorySink();
@@ -97,18 +99,37 @@ test('a model is compressed to w8a8 and verified within the memory that was esti
   const writer = await writeSafetensors(sink, specs);
   for (const { name } of specs) await writer.write(name, new Uint8Array(random.values(name).buffer));
   await writer.finish();
-  const model = memoryFolder('random', { 'config.json': JSON.stringify(config), 'model.safetensors': sink.bytes() });
-  const output = memoryOutput();
-  const { tensors } = await compress(model, output, { gpu, format: 'w8a8' });
-  expect(tensors.filter(({ format }) => format === 'w8a8')).toHaveLength(3 * 7);
-  const original = await openCheckpoint(model);
-  const compressed = await openCheckpoint(memoryFolder('w8a8', Object.fromEntries(output.files)));
-  const before = gpu.memory.bytesInUse;
-  gpu.memory.resetPeak();
-  const text = Array.from({ length: 40 }, (_, i) => (i * 53 + 11) % VOCABULARY);
-  const report = await verify(original, compressed, { gpu, tokens: text, window: 20, windows: 2, speed: false });
-  expect(gpu.memory.bytesInUse).toBe(before);
-  expect(gpu.memory.peakBytes - before).toBeLessThanOrEqual(report.memory.gpu.peak);
-  expect(report.kernels!.maxRelativeError).toBeLessThan(1e-4);
-  expect(report.accuracy!.kl!.mean).toBeLessThan(0.01);
+  return memoryFolder('random', { 'config.json': JSON.stringify(config), 'model.safetensors': sink.bytes() });
+}
+
+const text = Array.from({ length: 40 }, (_, i) => (i * 53 + 11) % VOCABULARY);
+const calibration = { windows: [Uint32Array.from(text.slice(0, 20)), Uint32Array.from(text.slice(20))] };
+
+test.each(['w8a8', 'w8a8-static'])(
+  'a model is compressed to %s and verified within the memory that was estimated',
+  async (format) => {
+    const model = await modelFiles();
+    const output = memoryOutput();
+    const { tensors } = await compress(model, output, {
+      gpu,
+      format,
+      ...(format === 'w8a8-static' && { calibration }),
+    });
+    expect(tensors.filter((tensor) => tensor.format === format)).toHaveLength(3 * 7);
+    const original = await openCheckpoint(model);
+    const compressed = await openCheckpoint(memoryFolder(format, Object.fromEntries(output.files)));
+    const before = gpu.memory.bytesInUse;
+    gpu.memory.resetPeak();
+    const report = await verify(original, compressed, { gpu, tokens: text, window: 20, windows: 2, speed: false });
+    expect(gpu.memory.bytesInUse).toBe(before);
+    expect(gpu.memory.peakBytes - before).toBeLessThanOrEqual(report.memory.gpu.peak);
+    expect(report.kernels!.maxRelativeError).toBeLessThan(1e-4);
+    expect(report.accuracy!.kl!.mean).toBeLessThan(0.01);
+  },
+);
+
+test('a scale of activations is stored only where a calibration shows them', async () => {
+  const compressing = compress(await modelFiles(), memoryOutput(), { gpu, format: 'w8a8-static' });
+  await expect(compressing).rejects.toThrow(FormatError);
+  await expect(compressing).rejects.toThrow(/Give a calibration .*or take w8a8/);
 });
