@@ -59,6 +59,7 @@ export { type GenerateOptions, generate, type StopReason } from './graph/generat
 export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } from './graph/graph.ts';
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
+export { findScaleFolding, findScaleFoldings, foldScales, type ScaleFolding } from './graph/scale-folding.ts';
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
 export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
 export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
@@ -124,6 +125,7 @@ export {
 export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export { METHODS, type Method } from './passes/methods/method.ts';
+export { columnMaxima, type SmoothOptions, smooth, smoothingFactors } from './passes/methods/smooth-quant.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
 export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
