@@ -5,6 +5,7 @@ import {
   type Format,
   formatByName,
   type Gpu,
+  type QuantizeOptions,
   quantizeStep,
   readWeight,
   uploadWeight,
@@ -24,9 +25,11 @@ export async function quantizedBlocks(
   weights: Float32Array,
   rows: number,
   k: number,
+  { method = 'rtn', importance }: QuantizeOptions = {},
 ): Promise<Uint8Array> {
   const from = storage(gpu, weights.byteLength, weights);
   const bad = storage(gpu, 4);
+  const columns = importance && storage(gpu, importance.byteLength, importance);
   const weight = allocateWeight(gpu, format, rows, k, 'claim');
   try {
     const steps = weight.parts.map((part) =>
@@ -38,12 +41,15 @@ export async function quantizedBlocks(
         rows: part.rows,
         k,
         bad: { buffer: bad },
+        method,
+        ...(columns && { importance: { buffer: columns } }),
       }),
     );
     await gpu.scheduler.run(steps);
     return format.codecs.ggml!.encode(await readWeight(gpu, weight), rows, k);
   } finally {
     weight.release();
+    columns?.destroy();
     from.destroy();
     bad.destroy();
   }

@@ -2,9 +2,10 @@ import { clamp, roundHalfEven } from './rounding.ts';
 
 /**
  * Searches for the scale, and the minimum, of a few weights with the least squared error, each weight's multiplied with its gain where there
- * are gains: trial scales give codes, codes give the best scale by least squares. With gains, the best of all gives codes again, twice: what
- * is best for weights that count does not lie where the range of all of them suggests. Every operation rounds to f32 in the order in which the kernels compute (shaders/quantize/search_*.wgsl), so
- * that both choose alike. Weights are scaled to at most 4 in magnitude, so that nothing overflows.
+ * are gains: trial scales give codes, codes give the best scale by least squares. A thorough search, as with gains, compares trials by their
+ * errors, and from the best of all come codes again, twice: where few weights count, the best scale is not near what the range of all suggests.
+ * Every operation rounds to f32 in the order in which the kernels compute (shaders/quantize/search_*.wgsl), so that both choose alike. Weights
+ * are scaled to at most 4 in magnitude, so that nothing overflows.
  */
 
 const f = Math.fround;

@@ -136,7 +136,7 @@ export interface QuantizeArguments {
   readonly method?: QuantizeMethod;
   /**
    * For `search`: the weight of each column's squared error, f32 [k], finite and not negative (`checkImportance` holds numbers on the
-   * host to it). All zero is the same as none. Where the format offers it (`weighs`).
+   * host to it). What is below 2^-126 counts as zero; all zero is the same as none. Where the format offers it (`weighs`).
    */
   readonly importance?: BufferView;
 }
