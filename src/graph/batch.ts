@@ -5,6 +5,7 @@ import { addStep } from '../kernels/add.ts';
 import { appendStep, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
 import { embeddingSteps } from '../kernels/embedding.ts';
 import { gatedStep } from '../kernels/gated.ts';
+import { hadamardStep } from '../kernels/hadamard.ts';
 import { integerLinearSteps } from '../kernels/integer-linear.ts';
 import { linearSteps } from '../kernels/linear.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
@@ -281,6 +282,16 @@ function stepsOf(
           up: value(operation.up),
           out,
           count: out.size! / 4,
+        }),
+      ];
+    case 'hadamard':
+      return [
+        hadamardStep({
+          x: value(operation.x),
+          out,
+          count: out.size! / 4,
+          block: operation.block,
+          ...(buffers.software && { threads: FEW_THREADS }),
         }),
       ];
     case 'add':

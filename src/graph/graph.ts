@@ -60,6 +60,14 @@ export type Operation =
     }
   | { readonly op: 'gelu-mul'; readonly gate: ValueName; readonly up: ValueName; readonly out: ValueName }
   | { readonly op: 'silu-mul'; readonly gate: ValueName; readonly up: ValueName; readonly out: ValueName }
+  | {
+      /** Each run of `block` numbers of a row times the orthonormal Hadamard matrix in Sylvester's order. */
+      readonly op: 'hadamard';
+      readonly x: ValueName;
+      /** A power of two that divides the width. */
+      readonly block: number;
+      readonly out: ValueName;
+    }
   | { readonly op: 'add'; readonly a: ValueName; readonly b: ValueName; readonly out: ValueName };
 
 /** A weight that a graph reads. */

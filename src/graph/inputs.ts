@@ -8,6 +8,7 @@ export function inputsOf(operation: Operation): ValueName[] {
     case 'rms-norm':
     case 'linear':
     case 'rotary':
+    case 'hadamard':
       return [operation.x];
     case 'attention':
       return [operation.q, operation.k, operation.v];

@@ -10,6 +10,7 @@ import type { Numbers } from './reference/array.ts';
 import { attention } from './reference/attention.ts';
 import { embedding } from './reference/embedding.ts';
 import { geluMul } from './reference/gelu-mul.ts';
+import { hadamard } from './reference/hadamard.ts';
 import { type ActivationRange, quantizedActivations } from './reference/integer-linear.ts';
 import { linear } from './reference/linear.ts';
 import { rmsNorm } from './reference/rms-norm.ts';
@@ -127,6 +128,8 @@ export class ReferenceRun {
         return geluMul(value(operation.gate), value(operation.up));
       case 'silu-mul':
         return siluMul(value(operation.gate), value(operation.up));
+      case 'hadamard':
+        return hadamard(value(operation.x), operation.block);
       case 'add':
         return add(value(operation.a), value(operation.b));
     }
