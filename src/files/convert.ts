@@ -1,5 +1,5 @@
 import { FormatError, NonFiniteError } from '../errors.ts';
-import { f16BitsToF32, f32ToF16Bits } from '../formats/float16.ts';
+import { f16BitsToF32, f32ToBf16Bits, f32ToF16Bits } from '../formats/float16.ts';
 import type { ElementType } from '../formats/format.ts';
 import { ELEMENT_BYTES } from './element-type.ts';
 import { type Float8, float8Values, isFloat8 } from './float8.ts';
@@ -65,6 +65,24 @@ export function encodeF16(values: Float32Array, name = 'The tensor'): Uint8Array
       throw new NonFiniteError(
         `${name}: ${x} at index ${i} is too large for F16 (at most 65504). Keep this tensor in F32 or BF16.`,
       );
+    }
+    bits[i] = code;
+  }
+  return new Uint8Array(bits.buffer);
+}
+
+/**
+ * BF16 bytes of `values`, rounded to nearest, ties to even; NaN and infinities stay what they are.
+ * @param name of the tensor, for messages
+ * @throws NonFiniteError where a finite value would become infinite.
+ */
+export function encodeBf16(values: Float32Array, name = 'The tensor'): Uint8Array<ArrayBuffer> {
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const x = values[i]!;
+    const code = f32ToBf16Bits(x);
+    if ((code & 0x7fff) === 0x7f80 && Number.isFinite(x)) {
+      throw new NonFiniteError(`${name}: ${x} at index ${i} is too large for BF16. Keep this tensor in F32.`);
     }
     bits[i] = code;
   }

@@ -54,8 +54,15 @@ export interface WeightTree {
   readonly version: 1;
   /** By the name that the weight had in the original checkpoint. */
   readonly weights: ReadonlyMap<string, WeightNode>;
-  /** What the family's config can't say. */
-  readonly graph?: Readonly<Record<string, unknown>>;
+  readonly graph?: GraphChanges;
+}
+
+/** What the family's config can't say of a model. */
+export interface GraphChanges {
+  /** The basis of the residual stream, where it is not the one that the model was trained in: which signs, and blocks of how many columns. */
+  readonly rotation?: { readonly seed: number; readonly block: number } | undefined;
+  /** The inner activations of each FFN go through a Hadamard transform of this block before the matrix that reads them. */
+  readonly hadamard?: { readonly ffn: number } | undefined;
 }
 
 const positive = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
@@ -98,9 +105,26 @@ export const WeightNodeSchema: v.GenericSchema<WeightNode> = v.variant('kind', [
   }),
 ]);
 
+/** Powers of two up to what no hidden size reaches. */
+const block = v.picklist(
+  Array.from({ length: 20 }, (_, i) => 2 ** (i + 1)),
+  'must be a power of two',
+);
+
+/** Schema of `graph`. */
+export const GraphChangesSchema = v.strictObject({
+  rotation: v.optional(
+    v.strictObject({
+      seed: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 32 - 1)),
+      block,
+    }),
+  ),
+  hadamard: v.optional(v.strictObject({ ffn: block })),
+}) satisfies v.GenericSchema<unknown, GraphChanges>;
+
 /** The whole of `__metadata__.compressa`, for the published JSON schema. */
 export const WeightTreeSchema = v.strictObject({
   version: v.literal(1),
   weights: v.record(tensorName, WeightNodeSchema),
-  graph: v.optional(v.record(v.string(), v.unknown())),
+  graph: v.optional(GraphChangesSchema),
 });

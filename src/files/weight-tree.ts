@@ -4,10 +4,16 @@ import { MAX_NAME_LENGTH, MAX_TENSORS } from './safetensors-limits.ts';
 import { type JsonObject, parseJsonObjectText } from './strict-json.ts';
 import { quote } from './text.ts';
 import { type CheckWeight, checkNode, type TensorFile } from './weight-tree-check.ts';
-import { type WeightNode, WeightNodeSchema, type WeightTree } from './weight-tree-schema.ts';
+import {
+  type GraphChanges,
+  GraphChangesSchema,
+  type WeightNode,
+  WeightNodeSchema,
+  type WeightTree,
+} from './weight-tree-schema.ts';
 
 export type { CheckWeight, TensorFile } from './weight-tree-check.ts';
-export type { WeightNode, WeightTree } from './weight-tree-schema.ts';
+export type { GraphChanges, WeightNode, WeightTree } from './weight-tree-schema.ts';
 
 /** Key of `__metadata__` that holds the tree. */
 export const WEIGHT_TREE_KEY = 'compressa';
@@ -32,9 +38,7 @@ export function parseWeightTree(json: string, file: TensorFile, check?: CheckWei
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined) throw new FileError(`${where} has the unknown key ${quote(unknown)}. Update Compressa.`);
   if (!isObject(weights)) throw new FileError(`${where} has no object "weights". Compress the model again.`);
-  if (graph !== undefined && !isObject(graph)) {
-    throw new FileError(`${where} has a "graph" that is no object. Compress the model again.`);
-  }
+  const changes = graph === undefined ? undefined : parseGraphChanges(graph, where);
   const entries = Object.entries(weights);
   if (entries.length > MAX_TENSORS)
     throw new FileError(`${where} has more than ${MAX_TENSORS} weights. Split the model into shards.`);
@@ -55,7 +59,18 @@ export function parseWeightTree(json: string, file: TensorFile, check?: CheckWei
     }
     nodes.set(name, node);
   }
-  return { version: WEIGHT_TREE_VERSION, weights: nodes, ...(graph === undefined ? {} : { graph }) };
+  return { version: WEIGHT_TREE_VERSION, weights: nodes, ...(changes && { graph: changes }) };
+}
+
+/** Checks what a file says of a graph besides the config. `where` names the place in messages. @throws FileError */
+export function parseGraphChanges(graph: unknown, where: string): GraphChanges {
+  if (!isObject(graph)) throw new FileError(`${where} has a "graph" that is no object. Compress the model again.`);
+  const parsed = v.safeParse(GraphChangesSchema, graph, { abortEarly: true });
+  if (parsed.success) return parsed.output;
+  const issue = parsed.issues[0];
+  throw new FileError(
+    `${where}: "graph", at ${quote(v.getDotPath(issue) ?? 'graph')}: ${quote(issue.message)}. Compress the model again, or update Compressa.`,
+  );
 }
 
 /** The JSON for `__metadata__.compressa`. @throws ArgumentError for a tree that would not be read again. */
@@ -67,6 +82,7 @@ export function serializeWeightTree(tree: WeightTree): string {
   try {
     const parsed = parseJsonObjectText(json, 'The weight tree', { refusePrototypeKeys: true });
     for (const [name, value] of Object.entries(parsed.weights as JsonObject)) parseNode(value, name, 'The weight tree');
+    if (parsed.graph !== undefined) parseGraphChanges(parsed.graph, 'The weight tree');
   } catch (error) {
     throw new ArgumentError(error instanceof Error ? error.message : String(error), { cause: error });
   }

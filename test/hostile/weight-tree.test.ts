@@ -62,6 +62,17 @@ const HOSTILE: [string, string, RegExp][] = [
   ['a part called __proto__', one(int4()).replace('"scales":', '"__proto__":'), /reserved key "__proto__"/],
   ['a hidden kind', '{"version":1,"weights":{"w":{"__proto__":{"kind":"dense","data":"dense"}}}}', /reserved key/],
   ['a graph with a prototype', '{"version":1,"weights":{},"graph":{"a":{"prototype":1}}}', /reserved key "prototype"/],
+  ['a graph of a later version', '{"version":1,"weights":{},"graph":{"widths":[1]}}', /"graph", at "widths".*update/],
+  [
+    'a rotation without signs',
+    '{"version":1,"weights":{},"graph":{"rotation":{"block":8}}}',
+    /"graph", at "rotation\.seed"/,
+  ],
+  [
+    'a transform of an odd block',
+    '{"version":1,"weights":{},"graph":{"hadamard":{"ffn":12}}}',
+    /at "hadamard\.ffn": "must be a power of two"/,
+  ],
   ['a weight twice', one(int4()).replace('"w":', '"w":{"kind":"dense","data":"dense"},"\\u0077":'), /key "w" twice/],
   // Circles: a tree names tensors, never weights, so that a circle can only be one of names.
   [
