@@ -10,6 +10,8 @@ const SMALLEST = 0x1p-100;
 const SMALLEST_NORMAL = 0x1p-126;
 // A trial has to be better by this factor: less is rounding, in which devices differ.
 const CLEARLY = 1.0 - 0x1p-14;
+// The same for what a trial explains, of which the error is a small part.
+const CLEARLY_MORE = 1.0 - 0x1p-20;
 
 // The sub-block at hand, and the codes of a trial. Only loops over them are unrolled, so that both stay in registers.
 var<private> part: array<vec4<f32>, VECTORS>;
