@@ -8,8 +8,22 @@ fn rounded_quotient4(w: vec4<f32>, scale: f32, inverse: f32, bits: u32) -> vec4<
   var nearest = round(quotient);
   let tied = abs(quotient - nearest) > vec4<f32>(0.5 - f32(1u << bits) * 0x1p-20);
   if (any(tied)) {
-    for (var i = 0u; i < 4u; i++) {
+    for (var i = 0u; i < end_of(0u, 4u); i++) {
       if (tied[i]) { nearest[i] = round(divide(w[i], scale)); }
+    }
+  }
+  return nearest;
+}
+
+// round(w / scale + zero) with a zero point between 0 and 2^bits: quotient and sum rounded to f32, then ties to even. The sum's own rounding
+// leaves room in the margin above.
+fn rounded_sum4(w: vec4<f32>, scale: f32, inverse: f32, zero: f32, bits: u32) -> vec4<f32> {
+  let sum = w * inverse + vec4<f32>(zero);
+  var nearest = round(sum);
+  let tied = abs(sum - nearest) > vec4<f32>(0.5 - f32(1u << bits) * 0x1p-20);
+  if (any(tied)) {
+    for (var i = 0u; i < end_of(0u, 4u); i++) {
+      if (tied[i]) { nearest[i] = round(divide(w[i], scale) + zero); }
     }
   }
   return nearest;

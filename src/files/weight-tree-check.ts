@@ -22,7 +22,7 @@ export type CheckWeight = (
 ) => string | undefined;
 
 const REAL: readonly ElementType[] = ['F32', 'F16', 'BF16', 'F64'];
-const PACKED: readonly ElementType[] = ['U8', 'U32', 'F16', 'F32'];
+const PACKED: readonly ElementType[] = ['U8', 'U32', 'F16', 'BF16', 'F32'];
 const INDEX: readonly ElementType[] = ['U8', 'U16', 'U32'];
 
 /** Checks one weight of a tree: depth, tensors, types, shapes. Contents of index arrays are checked where they are read. */

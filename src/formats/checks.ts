@@ -1,11 +1,16 @@
 import { ArgumentError, FormatError, NonFiniteError } from '../errors.ts';
 import type { Format } from './format.ts';
+import { INTEGER_GROUPS, type IntegerParameters, integerName } from './integer-names.ts';
 
 /** Block sizes worth naming when the one wanted does not fit. */
-const BLOCK_SIZES = [32, 64, 128];
+const BLOCK_SIZES = INTEGER_GROUPS.filter((group) => group !== 'row');
 
 /** Throws `FormatError` unless rows of `k` weights consist of whole blocks of `format`, and are none too long for it. */
-export function checkRow(format: Pick<Format, 'name' | 'block' | 'maxRow'>, k: number, tensorName: string): void {
+export function checkRow(
+  format: Pick<Format, 'name' | 'block' | 'maxRow' | 'integer'>,
+  k: number,
+  tensorName: string,
+): void {
   if (format.maxRow !== undefined && k > format.maxRow) {
     throw new FormatError(
       `Tensor "${tensorName}" cannot be stored as ${format.name}: its rows have ${k} weights, and sums of integers are exact up to ${format.maxRow}. Choose another format (q8_0, say).`,
@@ -15,11 +20,16 @@ export function checkRow(format: Pick<Format, 'name' | 'block' | 'maxRow'>, k: n
   const fitting = BLOCK_SIZES.filter((size) => k % size === 0);
   const advice =
     fitting.length > 0
-      ? `Block sizes that divide it: ${fitting.join(', ')}. Choose such a format (int4-g${fitting.at(-1)}, say), or keep this tensor dense (f16).`
+      ? `Block sizes that divide it: ${fitting.join(', ')}. Choose such a format (${withGroup(format, fitting.at(-1)!)}, say), or keep this tensor dense (f16).`
       : `No block size (${BLOCK_SIZES.join(', ')}) divides it: keep this tensor dense (f16).`;
   throw new FormatError(
     `Tensor "${tensorName}" cannot be stored as ${format.name}: its rows have ${k} weights, which is no multiple of the block size ${format.block}. ${advice}`,
   );
+}
+
+/** The name of a format with groups of this size: one like `format`, where that has groups. */
+function withGroup({ integer }: Pick<Format, 'integer'>, group: IntegerParameters['group']): string {
+  return integerName({ bits: 4, zero: 'middle', scale: 'f16', ...integer, group });
 }
 
 /** Throws unless `weights` holds `rows` rows of `k` finite values. */

@@ -1,4 +1,5 @@
 import type { ShaderSource } from '../gpu/shader-source.ts';
+import type { IntegerParameters } from './integer-names.ts';
 
 /** Every element type of safetensors, by the name that it has there. */
 export type ElementType =
@@ -71,13 +72,15 @@ export interface Format {
   /** As users write it: `q4_0`, `int4-g64-asym`, `f16`. */
   readonly name: string;
   readonly kind: 'dense' | 'block';
-  /** Weights that share a scale; 1 for dense formats and where a whole row does. A row must be a multiple of it. */
+  /** Weights that share a scale (`groupOf`), unless `wholeRows`; 1 for dense formats. A row must be a multiple of it. */
   readonly block: number;
   readonly arrays: readonly FormatArray[];
   /** Declares bind group 1 in the order of `arrays` and the functions that generic kernels call. */
   readonly shader: ShaderSource;
-  /** Values for the `override`s of `shader`. */
+  /** Values for the `override`s of `shader`, as far as they don't depend on the row (`shaderConstants`). */
   readonly constants: Readonly<Record<string, number>>;
+  /** Those that do, for rows of `k` weights. */
+  readonly constantsOf?: (k: number) => Readonly<Record<string, number>>;
   /** In plain loops: the definition that the GPU is held to, code by code and scale by scale. */
   readonly reference: {
     /** Weights as the arrays of the format. Throws `ArgumentError` where the format does not offer what `options` ask for. */
@@ -94,7 +97,7 @@ export interface Format {
   readonly searches?: true;
   /** The search takes an importance of columns. */
   readonly weighs?: true;
-  /** A whole row shares its scale; `block` is 1. */
+  /** A whole row shares its scale. */
   readonly wholeRows?: true;
   /** Most weights that a row may have. */
   readonly maxRow?: number;
@@ -102,5 +105,7 @@ export interface Format {
   readonly activations?: 'dynamic' | 'static';
   /** Block formats only. */
   readonly grid?: Grid;
+  /** Integer groups only. */
+  readonly integer?: IntegerParameters;
   readonly codecs: { readonly ggml?: Codec };
 }

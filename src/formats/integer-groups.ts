@@ -1,101 +1,140 @@
+import int2Shader from '../../shaders/formats/int2.wgsl';
+import int2ZeroShader from '../../shaders/formats/int2_zero.wgsl';
+import int3Shader from '../../shaders/formats/int3.wgsl';
+import int3ZeroShader from '../../shaders/formats/int3_zero.wgsl';
 import int4Shader from '../../shaders/formats/int4.wgsl';
-import int4AsymShader from '../../shaders/formats/int4_asym.wgsl';
+import int4ZeroShader from '../../shaders/formats/int4_zero.wgsl';
 import int8Shader from '../../shaders/formats/int8.wgsl';
-import int8AsymShader from '../../shaders/formats/int8_asym.wgsl';
+import int8ZeroShader from '../../shaders/formats/int8_zero.wgsl';
 import { checkWeights } from './checks.ts';
-import { readNibble, writeNibble } from './codes.ts';
-import { f16BitsToF32, f32ToF16Bits } from './float16.ts';
+import { levelsFrom, readBits, readNibble, writeBits, writeNibble } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
-import { allocateArrays, readU16, takeArray, writeU16 } from './layout.ts';
+import { type IntegerParameters, integerName } from './integer-names.ts';
+import { integerCode, roundToNearest } from './integer-rounding.ts';
+import { allocateArrays, takeArray } from './layout.ts';
 import { checkOptions } from './methods.ts';
-import { clamp, roundHalfEven } from './rounding.ts';
+import { STORED_FLOATS } from './scale-type.ts';
 
-const F16_MAX = 65504;
+/** Rows are multiples of this, the weights of a kernel's chunk, where a scale is for all of a row. */
+const CHUNK = 16;
 
 const SHADERS = {
-  8: { symmetric: int8Shader, asymmetric: int8AsymShader },
-  4: { symmetric: int4Shader, asymmetric: int4AsymShader },
+  8: { middle: int8Shader, zeros: int8ZeroShader },
+  4: { middle: int4Shader, zeros: int4ZeroShader },
+  3: { middle: int3Shader, zeros: int3ZeroShader },
+  2: { middle: int2Shader, zeros: int2ZeroShader },
 } as const;
 
-/** f16 bits of a scale: saturated at ±65504, and +0 whatever the sign of what rounds to zero. */
-function scaleBits(scale: number): number {
-  const bits = f32ToF16Bits(clamp(scale, -F16_MAX, F16_MAX));
-  return (bits & 0x7fff) === 0 ? 0 : bits;
+/** How codes of one width lie in their array. */
+interface CodeLayout {
+  readonly read: (bytes: Uint8Array, i: number) => number;
+  readonly write: (bytes: Uint8Array, i: number, code: number) => void;
 }
 
-/** w / scale, rounded to f32 and then to an integer, halves to even; 0 where the scale is zero. */
-const quotient = (w: number, scale: number): number => (scale === 0 ? 0 : roundHalfEven(Math.fround(w / scale)));
+function layoutOf(bits: IntegerParameters['bits'], signed: boolean): CodeLayout {
+  if (bits === 4) return { read: readNibble, write: writeNibble };
+  if (!signed) {
+    return {
+      read: (bytes, i) => readBits(bytes, i, bits),
+      write: (bytes, i, code) => writeBits(bytes, i, bits, code),
+    };
+  }
+  return {
+    read: (bytes, i) => bytes[i]! ^ 0x80,
+    write: (bytes, i, code) => {
+      bytes[i] = code ^ 0x80;
+    },
+  };
+}
 
 /**
- * Groups of `group` weights of one row, w = scale · (code − zero) with an f16 scale and `bits`-bit codes.
- *
- * Symmetric: scale = −m / 2^(bits−1), m being the first weight of largest magnitude with its sign (so that m itself has
- * a code: the rule of ONNX's MatMulNBits); zero = 2^(bits−1). Eight-bit symmetric codes are stored as int8, zero taken off.
- *
- * Asymmetric: with low = min(w, 0) and high = max(w, 0), scale = (high − low) / (2^bits − 1); zero = −low / scale.
- *
- * Both: the scale is computed in f32, saturated at ±65504 (weights that no code reaches are clipped, none becomes
- * infinite) and rounded to f16, and codes use it as rounded: code = round(w / scale) + zero, clamped to the codes
- * there are. Division rounds to f32, then `round` takes halves to even. A scale that rounds to zero (max|w| of about
- * 2^-22 for four bits) makes every code the zero point (0 when asymmetric).
+ * Bits of a zero point that is an integer, of `count` in a row: the fewest of 2, 4 and 8 that hold a code and make a row's zero points
+ * whole bytes.
  */
-export function integerGroups(bits: 4 | 8, group: number, asymmetric: boolean): Format {
-  const signed = bits === 8 && !asymmetric;
+export const zeroBits = (bits: number, count: number): number =>
+  [2, 4].find((width) => width >= bits && (count * width) % 8 === 0) ?? 8;
+
+/**
+ * Groups of weights of one row: w = scale · (code − zero), with codes of 2, 3, 4 or 8 bits. Scales are f16, bf16 or f32; zero is the middle
+ * code, a code of the group's own, or a float of the scale's type (the form of HQQ). `roundToNearest` states the rule for both, `integerCode`
+ * that for codes.
+ *
+ * Eight-bit codes with the middle as zero are stored as int8, zero taken off.
+ */
+export function integerGroups(parameters: IntegerParameters): Format {
+  const { bits, group, zero: kind, scale: type } = parameters;
+  const name = integerName(parameters);
+  const stored = STORED_FLOATS[type];
   const half = 2 ** (bits - 1);
-  const levels = 2 ** bits - 1;
+  const codeLayout = layoutOf(bits, bits === 8 && kind === 'middle');
+  const sizeOf = (k: number) => (group === 'row' ? k : group);
+  const zeroWidth = (k: number) => zeroBits(bits, k / sizeOf(k));
+
   const codes: FormatArray = { name: 'codes', type: 'U8', elementsPerRow: (k) => (k * bits) / 8 };
-  const scales: FormatArray = { name: 'scales', type: 'F16', elementsPerRow: (k) => k / group };
-  const zeros: FormatArray = { name: 'zeros', type: 'U8', elementsPerRow: (k) => k / group };
-  const arrays = asymmetric ? [codes, scales, zeros] : [codes, scales];
+  const scales: FormatArray = { name: 'scales', type: stored.element, elementsPerRow: (k) => k / sizeOf(k) };
+  const zeros: FormatArray =
+    kind === 'float'
+      ? { ...scales, name: 'zeros' }
+      : { name: 'zeros', type: 'U8', elementsPerRow: (k) => ((k / sizeOf(k)) * zeroWidth(k)) / 8 };
+  const arrays = kind === 'middle' ? [codes, scales] : [codes, scales, zeros];
 
-  const write = (bytes: Uint8Array, i: number, code: number): void => {
-    if (bits === 4) writeNibble(bytes, i, code);
-    else bytes[i] = signed ? code - half : code;
+  const writeZero = (bytes: Uint8Array, g: number, zero: number, k: number): void => {
+    if (kind === 'float') stored.write(bytes, g, zero);
+    else writeBits(bytes, g, zeroWidth(k), zero);
   };
-  const read = (bytes: Uint8Array, i: number): number => {
-    if (bits === 4) return readNibble(bytes, i);
-    return signed ? ((bytes[i]! << 24) >> 24) + half : bytes[i]!;
-  };
+  const readZero = (bytes: Uint8Array, g: number, k: number): number =>
+    kind === 'float' ? stored.read(bytes, g) : readBits(bytes, g, zeroWidth(k));
 
-  const name = `int${bits}-g${group}${asymmetric ? '-asym' : ''}`;
+  const constants = {
+    SCALE_TYPE: stored.code,
+    ...(group !== 'row' && { GROUP: group }),
+    ...(kind === 'float' && { ZERO_BITS: stored.bits }),
+  };
+  const constantsOf = (k: number): Record<string, number> => ({
+    ...(group === 'row' && { GROUP: k }),
+    ...(kind === 'code' && { ZERO_BITS: zeroWidth(k) }),
+  });
+
   return {
     name,
     kind: 'block',
-    block: group,
+    block: group === 'row' ? CHUNK : group,
+    ...(group === 'row' && { wholeRows: true }),
+    integer: parameters,
     arrays,
-    shader: SHADERS[bits][asymmetric ? 'asymmetric' : 'symmetric'],
-    constants: { GROUP: group },
+    shader: SHADERS[bits][kind === 'middle' ? 'middle' : 'zeros'],
+    constants,
+    ...((group === 'row' || kind === 'code') && { constantsOf }),
+    grid: {
+      group: group === 'row' ? CHUNK : group,
+      levels: levelsFrom(kind === 'middle' ? -half : 0, 2 ** bits),
+    },
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
         checkOptions({ name }, k, options);
         const host = allocateArrays(arrays, rows, k);
-        for (let g = 0; g < weights.length / group; g++) {
-          const first = g * group;
-          const values = weights.subarray(first, first + group);
-          const low = values.reduce((min, w) => Math.min(min, w), 0);
-          const high = values.reduce((max, w) => Math.max(max, w), 0);
-          const extreme = values.reduce((m, w) => (Math.abs(w) > Math.abs(m) ? w : m), 0);
-          const exact = asymmetric ? Math.fround(Math.fround(high - low) / levels) : Math.fround(-extreme / half);
-          const stored = scaleBits(exact);
-          const scale = f16BitsToF32(stored);
-          const zero = asymmetric ? clamp(quotient(-low, scale), 0, levels) : half;
-          writeU16(host.scales!, g, stored);
-          if (asymmetric) host.zeros![g] = zero;
+        const size = sizeOf(k);
+        for (let g = 0; g < weights.length / size; g++) {
+          const first = g * size;
+          const values = weights.subarray(first, first + size);
+          const found = roundToNearest(values, parameters);
+          stored.write(host.scales!, g, found.scale);
+          if (host.zeros) writeZero(host.zeros, g, found.zero, k);
           for (const [i, w] of values.entries()) {
-            write(host.codes!, first + i, clamp(quotient(w, scale) + zero, 0, levels));
+            codeLayout.write(host.codes!, first + i, integerCode(w, found, parameters));
           }
         }
         return host;
       },
       dequantize(host, rows, k) {
-        const codeBytes = takeArray(host, codes, rows, k);
-        const scaleBytes = takeArray(host, scales, rows, k);
-        const zeroBytes = asymmetric ? takeArray(host, zeros, rows, k) : undefined;
+        for (const array of arrays) takeArray(host, array, rows, k);
+        const size = sizeOf(k);
         return Float32Array.from({ length: rows * k }, (_, i) => {
-          const g = Math.floor(i / group);
-          const zero = zeroBytes ? zeroBytes[g]! : half;
-          return f16BitsToF32(readU16(scaleBytes, g)) * (read(codeBytes, i) - zero);
+          const g = Math.floor(i / size);
+          const zero = host.zeros ? readZero(host.zeros, g, k) : half;
+          // With integers both are exact but for the product's rounding.
+          return stored.read(host.scales!, g) * Math.fround(codeLayout.read(host.codes!, i) - zero);
         });
       },
     },

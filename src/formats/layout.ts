@@ -20,6 +20,12 @@ export function formatBytes(format: Format, rows: number, k: number): number {
 /** Weights of a row of `k` that share a scale. */
 export const groupOf = (format: Format, k: number): number => (format.wholeRows ? k : format.block);
 
+/** Values for the `override`s of a format's shader, for rows of `k` weights. */
+export const shaderConstants = (format: Format, k: number): Readonly<Record<string, number>> => ({
+  ...format.constants,
+  ...format.constantsOf?.(k),
+});
+
 /** Zeroed arrays of the right sizes. */
 export function allocateArrays(arrays: readonly FormatArray[], rows: number, k: number): HostArrays {
   return Object.fromEntries(arrays.map((array) => [array.name, new Uint8Array(arrayBytes(array, rows, k))]));

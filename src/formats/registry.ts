@@ -5,6 +5,7 @@ import { mxfp4, nvfp4 } from './float4.ts';
 import type { Format } from './format.ts';
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
 import { integerGroups } from './integer-groups.ts';
+import { INTEGER_GRAMMAR, type IntegerParameters, parseIntegerName } from './integer-names.ts';
 import { iq4_nl, iq4_xs } from './iq4.ts';
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from './k-quants.ts';
 import { tq1_0, tq2_0 } from './ternary.ts';
@@ -12,9 +13,48 @@ import { w8a8, w8a8Static } from './w8a8.ts';
 
 export { checkRow } from './checks.ts';
 
-const GROUPS = [32, 64, 128];
+/** Integer groups that are listed, out of all that there are: each width, group, kind of zero point and type of scale in some. */
+const LISTED = [
+  'int8-g32',
+  'int8-g64',
+  'int8-g128',
+  'int8-row',
+  'int8-g32-asym',
+  'int8-g64-asym',
+  'int8-g128-asym',
+  'int8-g64-fzp-f32',
+  'int4-g32',
+  'int4-g64',
+  'int4-g128',
+  'int4-g32-asym',
+  'int4-g64-asym',
+  'int4-g128-asym',
+  'int4-g64-fzp',
+  'int4-g256-fzp-bf16',
+  'int3-g16-f32',
+  'int3-g64',
+  'int3-g32-asym',
+  'int3-g64-asym',
+  'int3-row-asym-bf16',
+  'int3-g64-fzp',
+  'int2-g64',
+  'int2-g16-asym',
+  'int2-g64-asym',
+  'int2-g64-fzp',
+];
 
-/** Every format there is: tests, benches, the command line's help and the demo walk this list. */
+const integers = new Map<IntegerParameters, Format>();
+/** The format of some parameters, the same object each time. */
+function integerFormat(parameters: IntegerParameters): Format {
+  let format = integers.get(parameters);
+  if (!format) integers.set(parameters, (format = integerGroups(parameters)));
+  return format;
+}
+
+/**
+ * The formats that tests, benches, the command line's help and the demo walk. `formatByName` knows more: integer groups of every width,
+ * group, zero point and type of scale.
+ */
 export const formats: readonly Format[] = [
   f32,
   f16,
@@ -37,28 +77,29 @@ export const formats: readonly Format[] = [
   tq1_0,
   w8a8,
   w8a8Static,
-  ...([8, 4] as const).flatMap((bits) =>
-    [false, true].flatMap((asymmetric) => GROUPS.map((group) => integerGroups(bits, group, asymmetric))),
-  ),
+  ...LISTED.map((name) => integerFormat(parseIntegerName(name)!)),
 ];
 
 /** Short names, with the format that each stands for. */
-export const formatAliases: Readonly<Record<string, string>> = {
-  int8: 'int8-g32',
-  int4: 'int4-g32',
-  'int8-asym': 'int8-g32-asym',
-  'int4-asym': 'int4-g32-asym',
-};
+export const formatAliases: Readonly<Record<string, string>> = Object.fromEntries(
+  ['', '-asym'].flatMap((kind) => [8, 4, 3, 2].map((bits) => [`int${bits}${kind}`, `int${bits}-g32${kind}`])),
+);
 
-const byName = new Map(formats.map((format) => [format.name, format]));
-for (const [alias, name] of Object.entries(formatAliases)) byName.set(alias, byName.get(name)!);
+const listed = new Map(formats.map((format) => [format.name, format]));
+
+/** The format with exactly this name; undefined where there is none. */
+export function formatNamed(name: string): Format | undefined {
+  const parameters = parseIntegerName(name);
+  return parameters ? integerFormat(parameters) : listed.get(name);
+}
 
 /** The format that users call `name`, or one of its aliases. Throws `FormatError`, with the name that may be meant. */
 export function formatByName(name: string): Format {
-  const format = byName.get(name);
+  const format = formatNamed(Object.hasOwn(formatAliases, name) ? formatAliases[name]! : name);
   if (format) return format;
-  const names = [...byName.keys()];
+  const names = [...listed.keys(), ...Object.keys(formatAliases)];
   throw new FormatError(
-    `There is no format "${name}".${suggest(name, names, { digits: true })} Known: ${names.join(', ')}.`,
+    `There is no format "${name}".${suggest(name, names, { digits: true })} Known: ${names.join(', ')}. ` +
+      `Of integer groups all that are ${INTEGER_GRAMMAR}.`,
   );
 }

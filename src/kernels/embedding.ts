@@ -1,5 +1,6 @@
 import source from '../../shaders/layers/embedding.wgsl';
 import { ArgumentError } from '../errors.ts';
+import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { type Weight, weightBindings } from './weight.ts';
@@ -26,7 +27,7 @@ export function embeddingSteps({ ids, weight, out, tokens, scale = 1 }: Embeddin
     checkSizes(label, { rows: part.rows, width });
     return {
       label,
-      kernel: { source, format: format.shader, constants: { ...format.constants, WORKGROUP } },
+      kernel: { source, format: format.shader, constants: { ...shaderConstants(format, width), WORKGROUP } },
       bindings: [reads(label, 'ids', ids, tokens), writes(label, 'out', out, tokens * width)],
       weight: weightBindings(part),
       params: packParams(tokens, width, part.rowStart, part.rows, { f32: scale }),

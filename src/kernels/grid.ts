@@ -1,6 +1,6 @@
 import toGrid from '../../shaders/pack/grid.wgsl';
 import type { Format } from '../formats/format.ts';
-import { formatBytes } from '../formats/layout.ts';
+import { formatBytes, shaderConstants } from '../formats/layout.ts';
 import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
 import { checkGrid } from './pack.ts';
@@ -32,7 +32,11 @@ export function gridStep(args: GridArguments): Step {
   const groups = (rows * k) / group;
   return {
     label,
-    kernel: { source: toGrid, format: format.shader, constants: { ...format.constants, SHARING: group, WORKGROUP } },
+    kernel: {
+      source: toGrid,
+      format: format.shader,
+      constants: { ...shaderConstants(format, k), SHARING: group, WORKGROUP },
+    },
     bindings: [bindArray(label, 'grid', to, 8 * groups, readWrite)],
     weight: bindArrays(label, format, from, rows, k, read),
     params: packParams(groups),

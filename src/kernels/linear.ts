@@ -5,6 +5,7 @@ import matrixWideAny from '../../shaders/linear/matrix_wide_any.wgsl';
 import vector from '../../shaders/linear/vector.wgsl';
 import vectorAny from '../../shaders/linear/vector_any.wgsl';
 import { ArgumentError } from '../errors.ts';
+import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { type Weight, weightBindings } from './weight.ts';
@@ -59,7 +60,8 @@ export function linearSteps(args: LinearArguments): Step[] {
   const small = tokens <= VECTOR_TOKENS;
   const [whole, any] = small ? [vector, vectorAny] : tile === 8 ? [matrixWide, matrixWideAny] : [matrix, matrixAny];
   const source = aligned ? whole : any;
-  const constants = small ? { ...format.constants, LANES: lanes, ONE_TOKEN: Number(tokens === 1) } : format.constants;
+  const given = shaderConstants(format, k);
+  const constants = small ? { ...given, LANES: lanes, ONE_TOKEN: Number(tokens === 1) } : given;
   return weight.parts.map((part) => {
     const [gx, gy] = small
       ? grid1d(Math.ceil((part.rows * lanes) / (THREADS * VECTOR_ROWS)))

@@ -1,11 +1,13 @@
 import toBytes from '../../shaders/pack/bytes.wgsl';
 import toFives from '../../shaders/pack/fives.wgsl';
 import toNibbles from '../../shaders/pack/nibbles.wgsl';
+import toPairs from '../../shaders/pack/pairs.wgsl';
 import toQ2K from '../../shaders/pack/q2_k.wgsl';
 import toQ3K from '../../shaders/pack/q3_k.wgsl';
 import toQ4K from '../../shaders/pack/q4_k.wgsl';
 import toQ5K from '../../shaders/pack/q5_k.wgsl';
 import toQ6K from '../../shaders/pack/q6_k.wgsl';
+import toThrees from '../../shaders/pack/threes.wgsl';
 import toTq10 from '../../shaders/pack/tq1_0.wgsl';
 import toTq20 from '../../shaders/pack/tq2_0.wgsl';
 import { ArgumentError, FormatError } from '../errors.ts';
@@ -36,6 +38,8 @@ const nibbles: Packer = { source: toNibbles, weightsPerThread: 8 };
 const fives: Packer = { source: toFives, weightsPerThread: 32, arrays: BOTH };
 const bytes: Packer = { source: toBytes, weightsPerThread: 4, constants: { SIGNED: 0 } };
 const signedBytes: Packer = { source: toBytes, weightsPerThread: 4, constants: { SIGNED: 1 } };
+const pairs: Packer = { source: toPairs, weightsPerThread: 16 };
+const threes: Packer = { source: toThrees, weightsPerThread: 32 };
 const superBlocks = (source: ShaderSource): Packer => ({ source, weightsPerThread: 256 });
 
 const PACKERS: Readonly<Record<string, Packer>> = {
@@ -61,10 +65,11 @@ const PACKERS: Readonly<Record<string, Packer>> = {
 function packerOf(format: Format): Packer {
   const known = PACKERS[format.name];
   if (known) return known;
-  const bits = format.arrays[0]!.elementsPerRow(8);
-  const zeros = format.arrays.some((array) => array.name === 'zeros');
-  if (bits === 4) return nibbles;
-  if (bits === 8) return zeros ? bytes : signedBytes;
+  const { integer } = format;
+  if (integer?.bits === 2) return pairs;
+  if (integer?.bits === 3) return threes;
+  if (integer?.bits === 4) return nibbles;
+  if (integer) return integer.zero === 'middle' ? signedBytes : bytes;
   throw new FormatError(`Codes of ${format.name} cannot be packed by themselves: no kernel does it.`);
 }
 

@@ -1,5 +1,3 @@
-import intAsymmetric from '../../shaders/quantize/int_asymmetric.wgsl';
-import intSymmetric from '../../shaders/quantize/int_symmetric.wgsl';
 import toIq4Nl from '../../shaders/quantize/iq4_nl.wgsl';
 import toIq4Xs from '../../shaders/quantize/iq4_xs.wgsl';
 import toMxfp4 from '../../shaders/quantize/mxfp4.wgsl';
@@ -29,11 +27,12 @@ import toW8A8Static from '../../shaders/quantize/w8a8_static.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
 import type { Format, QuantizeMethod } from '../formats/format.ts';
-import { formatBytes } from '../formats/layout.ts';
+import { formatBytes, shaderConstants } from '../formats/layout.ts';
 import { methodSearches } from '../formats/methods.ts';
 import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
+import { integerQuantizer } from './integer-quantizer.ts';
 
 const WORKGROUP = 64;
 
@@ -41,7 +40,7 @@ const WORKGROUP = 64;
 const MAX_WEIGHTS = 2 ** 32 - 4;
 
 /** How a format is made from dense weights. */
-interface Quantizer {
+export interface Quantizer {
   readonly source: ShaderSource;
   readonly constants: Readonly<Record<string, number>>;
   /** Weights that one thread owns: enough blocks that it writes whole words. */
@@ -95,7 +94,7 @@ function ggmlQuantizer(format: Format, source: ShaderSource, weightsPerThread: n
   return { source, constants: {}, weightsPerThread };
 }
 
-function quantizerOf(format: Format, search = false): Quantizer {
+function quantizerOf(format: Format, k: number, search = false): Quantizer {
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const ggml = GGML[format.name];
@@ -104,10 +103,7 @@ function quantizerOf(format: Format, search = false): Quantizer {
     const source = format.activations === 'static' ? toW8A8Static : toW8A8;
     return { source, constants: {}, weightsPerThread: 1, wholeRows: true };
   }
-  const constants = { ...format.constants, BITS: format.arrays[0]!.elementsPerRow(8) };
-  return format.arrays.length === 3
-    ? { source: intAsymmetric, constants, weightsPerThread: 4 * format.block }
-    : { source: intSymmetric, constants, weightsPerThread: 2 * format.block };
+  return integerQuantizer(format, k);
 }
 
 /** What quantizing a matrix, or some of its rows, reads and writes. */
@@ -154,7 +150,7 @@ export function quantizeStep(args: QuantizeArguments): Step {
   const search = methodSearches(format, method, importance !== undefined);
   return convertStep({
     label: `quantize ${name} to ${format.name}`,
-    quantizer: quantizerOf(format, search),
+    quantizer: quantizerOf(format, k, search),
     importance,
     source,
     from: [from],
@@ -192,7 +188,7 @@ export function dequantizeStep(args: DequantizeArguments): Step {
   const label = `dequantize ${name} to ${target.name}`;
   return convertStep({
     label,
-    quantizer: quantizerOf(target),
+    quantizer: quantizerOf(target, k),
     source: format,
     from,
     format: target,
@@ -221,7 +217,7 @@ function convertStep(args: {
     throw new ArgumentError(`${label}: ${rows} x ${k} weights; one step takes 1 to ${MAX_WEIGHTS}.`);
   }
   const bindings = [...bindArrays(label, format, to, rows, k, readWrite), readWrite({ ...bad, size: 4 })];
-  const constants: Record<string, number> = { ...source.constants, ...quantizer.constants, WORKGROUP };
+  const constants: Record<string, number> = { ...shaderConstants(source, k), ...quantizer.constants, WORKGROUP };
   if (quantizer.weighs) {
     constants.WEIGHTED = importance ? 1 : 0;
     // Without one its binding is never read: any buffer that is only read will do.

@@ -6,7 +6,7 @@ import { quote } from '../files/text.ts';
 import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, groupOf } from '../formats/layout.ts';
-import { formatByName, formats } from '../formats/registry.ts';
+import { formatByName, formatNamed } from '../formats/registry.ts';
 import type { ActivationRange } from '../graph/reference/integer-linear.ts';
 
 /** Bytes of a tensor that are read at a time: bounds what the host holds, whatever the size of the checkpoint. */
@@ -58,9 +58,10 @@ export const checkWeight: CheckWeight = (node, parts) => {
   // N:M weights are refused where they are used.
   if (node.kind !== 'quantized') return undefined;
   // Aliases are for people: the file holds the one name.
-  const format = formats.find((candidate) => candidate.name === node.format);
+  const format = formatNamed(node.format);
   if (!format) return `has the format ${quote(node.format)}, which this version does not know`;
   const [rows, k] = node.shape;
+  if (k % format.block !== 0) return `has rows of ${k}, which blocks of ${format.block} (${format.name}) do not divide`;
   const group = groupOf(format, k);
   if (group !== node.group) return `has groups of ${node.group}, but ${format.name} has ${group}`;
   if (format.maxRow !== undefined && k > format.maxRow) {

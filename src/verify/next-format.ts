@@ -1,6 +1,7 @@
 import type { Format, FormatArray } from '../formats/format.ts';
+import { INTEGER_BITS, integerName } from '../formats/integer-names.ts';
 import { contentBytes, formatBytes } from '../formats/layout.ts';
-import { formats } from '../formats/registry.ts';
+import { formatByName, formats } from '../formats/registry.ts';
 
 /** A row that every block divides. */
 const ROW = 4096;
@@ -22,7 +23,7 @@ const TERNARY_BITS = 2;
  * original, if that is larger. Its blocks divide the rows wherever those of `format` do.
  */
 export function nextFormat(format: Format, original: Format | undefined): Format | undefined {
-  const larger = formats.filter(
+  const larger = [...formats, ...siblings(format)].filter(
     (other) =>
       other.kind === 'block' &&
       !other.activations &&
@@ -33,12 +34,16 @@ export function nextFormat(format: Format, original: Format | undefined): Format
   const unlike = (other: Format) => [
     containers(other) === containers(format) ? 0 : 1,
     codeBits(other),
-    other.block === format.block ? 0 : 1,
+    other.block === format.block && other.wholeRows === format.wholeRows ? 0 : 1,
     shared(other) === shared(format) ? 0 : 1,
     formatBytes(other, 1, ROW),
   ];
   return larger.sort((a, b) => compare(unlike(a), unlike(b)))[0];
 }
+
+/** Integer groups like these, of every width. */
+const siblings = ({ integer }: Format): Format[] =>
+  integer ? INTEGER_BITS.map((bits) => formatByName(integerName({ ...integer, bits }))) : [];
 
 const containers = (format: Format): string => Object.keys(format.codecs).join();
 const shared = ({ arrays }: Format): string =>

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CompressaError, FormatError, NonFiniteError } from '../../../src/errors.ts';
 import { f16BitsToF32 } from '../../../src/formats/float16.ts';
-import { arrayBytes, readU16 } from '../../../src/formats/layout.ts';
+import { integerName, integerParameters, parseIntegerName } from '../../../src/formats/integer-names.ts';
+import { arrayBytes, groupOf, readU16 } from '../../../src/formats/layout.ts';
 import { checkRow, formatByName, formats } from '../../../src/formats/registry.ts';
 
 const blockFormats = formats.filter((format) => format.kind === 'block');
@@ -40,12 +41,15 @@ const filled = (block: number, ...head: number[]): Float32Array => {
 /** Largest |w − decoded| that the rule of each format allows in a block. */
 function allowedError(name: string, block: Float32Array, scale: number): number {
   const step = Math.abs(scale);
-  const bits = name.startsWith('int8') || name === 'q8_0' ? 8 : name.startsWith('q5') ? 5 : 4;
+  const integer = parseIntegerName(name);
+  const bits = integer?.bits ?? (name === 'q8_0' ? 8 : name.startsWith('q5') ? 5 : 4);
   const half = 2 ** (bits - 1);
   // The stored scale is off by half a unit of f16, which counts as often as the largest |code − zero|.
   const scaleError = Math.max(step * 2 ** -11, 2 ** -25) * (1 + 2 ** -10);
   if (name === 'q8_0') return step / 2 + 127 * scaleError;
-  if (name.endsWith('-asym')) return step / 2 + (2 ** bits - 1) * scaleError;
+  if (integer?.zero === 'code') return step / 2 + (2 ** bits - 1) * scaleError;
+  // The zero point is rounded like the scale, and counts once.
+  if (integer?.zero === 'float') return step / 2 + (2 ** bits - 1) * (scaleError + step * 2 ** -11);
   if (name.endsWith('_1')) {
     const minimum = Math.abs(Math.min(...block));
     return step / 2 + (2 ** bits - 1) * scaleError + Math.max(minimum * 2 ** -11, 2 ** -25) * (1 + 2 ** -10);
@@ -56,12 +60,12 @@ function allowedError(name: string, block: Float32Array, scale: number): number 
 }
 
 describe.each(blockFormats.map((format) => [format.name, format] as const))('%s', (name, format) => {
-  const block = format.wholeRows ? 40 : format.block;
+  const block = format.wholeRows ? 40 * format.block : format.block;
   // Others have scales of a byte or search for them: float4.test.ts and iq4.test.ts hold them to their own rules.
   const halves = !format.searched && format.arrays.some((array) => array.name === 'scales' && array.type === 'F16');
   const scalesOf = (weights: Float32Array, rows: number, k: number): number[] => {
     const { scales } = format.reference.quantize(weights, rows, k);
-    return Array.from({ length: (rows * k) / block }, (_, i) => f16BitsToF32(readU16(scales!, i)));
+    return Array.from({ length: (rows * k) / groupOf(format, k) }, (_, i) => f16BitsToF32(readU16(scales!, i)));
   };
 
   test.runIf(halves)('decodes within the error that its rule allows', () => {
@@ -69,10 +73,11 @@ describe.each(blockFormats.map((format) => [format.name, format] as const))('%s'
       fc.property(matrix(block), ({ rows, k, weights }) => {
         const decoded = roundTrip(name, weights, rows);
         for (const [b, scale] of scalesOf(weights, rows, k).entries()) {
-          const values = weights.subarray(b * block, (b + 1) * block);
+          const group = groupOf(format, k);
+          const values = weights.subarray(b * group, (b + 1) * group);
           const allowed = allowedError(name, values, scale);
           for (const [i, w] of values.entries()) {
-            expect(Math.abs(w - decoded[b * block + i]!)).toBeLessThanOrEqual(allowed);
+            expect(Math.abs(w - decoded[b * group + i]!)).toBeLessThanOrEqual(allowed);
           }
         }
       }),
@@ -97,9 +102,12 @@ describe.each(blockFormats.map((format) => [format.name, format] as const))('%s'
   test.runIf(halves)('a single weight keeps its value to the precision of its f16 scale, whatever its sign', () => {
     for (const w of [1, -1, 0.3, -0.3, 1234.5]) {
       const decoded = roundTrip(name, filled(block, 0, w));
-      expect(Math.abs(decoded[1]! - w)).toBeLessThanOrEqual(Math.abs(w) * 2 ** -11);
+      // A zero point that is rounded, too, is as far off, and then no code is exactly zero.
+      const float = format.integer?.zero === 'float';
+      expect(Math.abs(decoded[1]! - w)).toBeLessThanOrEqual(Math.abs(w) * 2 ** (float ? -10 : -11));
       // Zero above a negative minimum is levels · scale + minimum: two roundings to f16 away.
-      const apart = format.arrays.some((array) => array.name === 'minima') && w < 0 ? Math.abs(w) * 2 ** -10 : 0;
+      const minimum = format.arrays.some((array) => array.name === 'minima') && w < 0;
+      const apart = minimum || float ? Math.abs(w) * 2 ** -10 : 0;
       expect(decoded.filter((value) => Math.abs(value) > apart)).toHaveLength(1);
     }
   });
@@ -156,6 +164,12 @@ describe('weights on the grid come back exactly', () => {
     ['int8-g128', Array.from({ length: 128 }, (_, i) => (i - 128) * 0.125)],
     ['int4-g32-asym', Array.from({ length: 32 }, (_, i) => ((i % 16) - 3) * 0.5)],
     ['int4-g64-asym', Array.from({ length: 64 }, (_, i) => (i % 16) * -0.5)],
+    ['int3-g64', Array.from({ length: 64 }, (_, i) => ((i % 8) - 4) * 0.5)],
+    ['int3-g32-asym', Array.from({ length: 32 }, (_, i) => ((i % 8) - 6) * 0.25)],
+    ['int3-row-fzp', Array.from({ length: 48 }, (_, i) => ((i % 8) - 3) * 0.25)],
+    ['int2-g16', Array.from({ length: 16 }, (_, i) => (2 - (i % 4)) * 3)],
+    ['int2-g64-asym-bf16', Array.from({ length: 64 }, (_, i) => ((i % 4) - 1) * 0.5)],
+    ['int2-g32-fzp-f32', Array.from({ length: 32 }, (_, i) => ((i % 4) - 2) * 0.1).map(Math.fround)],
     ['int8-g128-asym', Array.from({ length: 128 }, (_, i) => (((i * 255) / 127) | 0) * 0.5)],
   ])('%s', (name, weights) => {
     expect(roundTrip(name, weights).map((w) => w + 0)).toEqual(weights.map((w) => w + 0));
@@ -347,6 +361,78 @@ test('ggml q4_1 puts d and m first, q5_0 and q5_1 the fifth bits between them an
   const both = Array.from({ length: 16 }, (_, j) => j | (j << 4));
   expect(bytesOf('q5_0', wide)).toEqual([0x00, 0x3c, 0, 0, 255, 255, ...both]);
   expect(bytesOf('q5_1', wide)).toEqual([0x00, 0x3c, 0x00, 0xcc, 0, 0, 255, 255, ...both]);
+});
+
+describe('integer groups', () => {
+  test('three-bit codes follow each other from the lowest bit on, 32 in three words', () => {
+    // Scale −1, codes 4 − w: the codes of 32 weights as one number, the first in its lowest bits.
+    const codes = Array.from({ length: 32 }, (_, i) => (i * 5 + (i >> 3)) % 8).with(0, 0);
+    const stored = formatByName('int3-g32').reference.quantize(
+      Float32Array.from(codes, (code) => 4 - code),
+      1,
+      32,
+    );
+    const number = codes.reduce((sum, code, i) => sum + (BigInt(code) << BigInt(3 * i)), 0n);
+    expect([...stored.codes!]).toEqual(Array.from({ length: 12 }, (_, i) => Number((number >> BigInt(8 * i)) & 255n)));
+    expect(f16BitsToF32(readU16(stored.scales!, 0))).toBe(-1);
+  });
+
+  test('two-bit codes follow each other from the lowest bit on', () => {
+    const stored = formatByName('int2-g16').reference.quantize(
+      Float32Array.from({ length: 16 }, (_, i) => 2 - (i % 4)),
+      1,
+      16,
+    );
+    expect([...stored.codes!]).toEqual([0b11100100, 0b11100100, 0b11100100, 0b11100100]);
+  });
+
+  test.each([
+    ['int4-g64-asym', 256, 2],
+    ['int4-g64-asym', 192, 3],
+    ['int3-g64-asym', 256, 2],
+    ['int2-g64-asym', 256, 1],
+    ['int2-g128-asym', 256, 1],
+    ['int2-row-asym', 256, 1],
+    ['int8-g64-asym', 256, 4],
+    ['int4-g64-fzp', 256, 4],
+    ['int4-row-fzp-f32', 80, 1],
+  ])('%s: zero points of a row of %i take %i elements', (name, k, elements) => {
+    const zeros = formatByName(name).arrays[2]!;
+    expect([zeros.name, zeros.elementsPerRow(k)]).toEqual(['zeros', elements]);
+  });
+
+  test('any name of the grammar is a format, which keeps weights to its precision', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...integerParameters), fc.integer({ min: 0 }), (parameters, seed) => {
+        const name = integerName(parameters);
+        const format = formatByName(name);
+        expect(format.name).toBe(name);
+        const k = 2 * format.block;
+        const weights = Float32Array.from({ length: 3 * k }, (_, i) => Math.sin(i * i + seed));
+        const host = format.reference.quantize(weights, 3, k);
+        const decoded = format.reference.dequantize(host, 3, k);
+        const levels = 2 ** parameters.bits - 1;
+        // Half a step of a range of at most 2 above the middle's 2 / levels, which also clips; bf16 adds a 2^8th.
+        const step = parameters.zero === 'middle' ? 2 / (levels + 1) : 1 / levels;
+        for (const [i, w] of weights.entries()) expect(Math.abs(decoded[i]! - w)).toBeLessThanOrEqual(step + 2 ** -7);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test.each(['int4-g48', 'int5-g32', 'int4-g64-sym', 'int4-g64-f32-asym', 'int4-gRow', 'int4-g064'])(
+    '%s is no format, and the message says which there are',
+    (name) => {
+      expect(() => formatByName(name)).toThrow(FormatError);
+      expect(() => formatByName(name)).toThrow(/int<8, 4, 3 or 2>-g<16, 32, 64, 128 or 256>/);
+    },
+  );
+
+  test('a scale for a row asks for rows of whole chunks', () => {
+    expect(() => checkRow(formatByName('int4-row'), 80, 'w')).not.toThrow();
+    expect(() => checkRow(formatByName('int4-row'), 72, 'w')).toThrow(FormatError);
+    expect(() => checkRow(formatByName('int3-g64-asym'), 96, 'w')).toThrow(/: 16, 32\. Choose .*int3-g32-asym/);
+  });
 });
 
 describe('registry', () => {

@@ -56,7 +56,7 @@ test('a well-formed weight is found and its rows are read as the reference dequa
 });
 
 test.each<[string, Changes, RegExp]>([
-  ['an unknown format', { node: { format: 'int3-g32' } }, /format "int3-g32", which this version does not know/],
+  ['an unknown format', { node: { format: 'int3-g48' } }, /format "int3-g48", which this version does not know/],
   ['an alias for a format', { node: { format: 'int4-asym' } }, /does not know/],
   ['a group that is not the format’s', { node: { group: 64 } }, /groups of 64, but int4-g32-asym has 32/],
   ['a missing part', { parts: { codes: 'w.codes', scales: 'w.scales' } }, /lacks the part "zeros"/],
