@@ -29,13 +29,18 @@ export type GgmlType = keyof typeof TYPES;
 export interface Ggml {
   /** The blocks of `rows` rows of `k` weights, as `ggml_quantize_chunk` writes them; with an importance of `k` columns, or without. */
   quantize(type: GgmlType, weights: Float32Array, rows: number, k: number, importance?: Float32Array): Uint8Array;
+  /** The same into `to`, an even number of rows in two threads, each half of them. */
+  quantizeInTwoThreads(type: GgmlType, weights: Float32Array, rows: number, k: number, to: Uint8Array): Promise<void>;
   /** The weights that blocks stand for, as `dequantize_row_*` reads them. */
   dequantize(type: GgmlType, blocks: Uint8Array, count: number): Float32Array;
   /** Bytes of a row of `k` weights. */
   rowBytes(type: GgmlType, k: number): number;
 }
 
-type Native = (...args: unknown[]) => unknown;
+type Native = ((...args: unknown[]) => unknown) & {
+  /** In a thread of its own; the last argument is called with an error or null. */
+  async(...args: unknown[]): void;
+};
 
 /** ggml, or what to do about its absence. */
 export function openGgml(): Ggml | string {
@@ -63,6 +68,19 @@ export function openGgml(): Ggml | string {
       const written = Number(quantize(TYPES[type], weights, bytes, 0, rows, k, importance ?? null));
       if (written !== bytes.length) throw new Error(`ggml wrote ${written} bytes of ${bytes.length}.`);
       return bytes;
+    },
+    async quantizeInTwoThreads(type, weights, rows, k, to) {
+      const half = rows / 2;
+      const bytes = half * rowBytes(type, k);
+      const run = (part: number) =>
+        new Promise<void>((resolve, reject) => {
+          const from = weights.subarray(part * half * k, (part + 1) * half * k);
+          const blocks = to.subarray(part * bytes, (part + 1) * bytes);
+          quantize.async(TYPES[type], from, blocks, 0, half, k, null, (error: unknown) =>
+            error ? reject(error) : resolve(),
+          );
+        });
+      await Promise.all([run(0), run(1)]);
     },
     dequantize(type, blocks, count) {
       const weights = new Float32Array(count);
