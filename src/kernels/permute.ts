@@ -1,4 +1,5 @@
 import permuteSymmetric from '../../shaders/algebra/permute_symmetric.wgsl';
+import scaleSymmetric from '../../shaders/algebra/scale_symmetric.wgsl';
 import gatherColumns from '../../shaders/gptq/gather_columns.wgsl';
 import scatterCodes from '../../shaders/gptq/scatter_codes.wgsl';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
@@ -28,6 +29,25 @@ export function permuteSymmetricStep(args: {
       writes(label, 'out', args.out, n * n),
     ],
     params: packParams(n, { f32: damping }),
+    grid: grid1d(Math.ceil((n * n) / THREADS)),
+    bytes: 8 * n * n,
+  };
+}
+
+/** matrix[i, j] = matrix[i, j] · factors[i] · factors[j]: f32 [n, n], factors f32 [n]. @throws ArgumentError */
+export function scaleSymmetricStep(args: {
+  readonly matrix: BufferView;
+  readonly factors: BufferView;
+  readonly n: number;
+}): Step {
+  const { matrix, factors, n } = args;
+  const label = 'scale H';
+  checkSizes(label, { n, rows: n });
+  return {
+    label,
+    kernel: { source: scaleSymmetric, constants },
+    bindings: [reads(label, 'factors', factors, n), writes(label, 'matrix', matrix, n * n)],
+    params: packParams(n),
     grid: grid1d(Math.ceil((n * n) / THREADS)),
     bytes: 8 * n * n,
   };

@@ -1,5 +1,6 @@
 import difference from '../../shaders/algebra/difference.wgsl';
 import rowProducts from '../../shaders/algebra/row_products.wgsl';
+import scaleColumns from '../../shaders/algebra/scale_columns.wgsl';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 
@@ -23,6 +24,28 @@ export function differenceStep(args: {
     params: packParams(count),
     grid: grid1d(Math.ceil(count / THREADS)),
     bytes: 12 * count,
+  };
+}
+
+/** out[row, column] = x[row, column] · factors[column]: f32 [rows, width], factors f32 [width]. @throws ArgumentError */
+export function scaleColumnsStep(args: {
+  readonly x: BufferView;
+  readonly factors: BufferView;
+  readonly out: BufferView;
+  readonly rows: number;
+  readonly width: number;
+}): Step {
+  const { x, factors, out, rows, width } = args;
+  const label = 'scale columns';
+  checkSizes(label, { rows, width });
+  const count = rows * width;
+  return {
+    label,
+    kernel: { source: scaleColumns, constants },
+    bindings: [reads(label, 'x', x, count), reads(label, 'factors', factors, width), writes(label, 'out', out, count)],
+    params: packParams(count, width),
+    grid: grid1d(Math.ceil(count / THREADS)),
+    bytes: 8 * count,
   };
 }
 

@@ -3,7 +3,11 @@ import { checkCancelled } from '../files/cancel.ts';
 import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
+import type { Calibration } from './calibration/calibration.ts';
+import type { StatisticsSource } from './calibration/statistics.ts';
 import type { CompressOptions, RecipeOptions } from './compress-options.ts';
+import { chooseScales } from './folding/choose-scales.ts';
+import { scaledStatistics } from './folding/scaled-statistics.ts';
 import { jobOf } from './job.ts';
 import type { CompressionPlan, PlannedTensor, SizeSummary } from './plan.ts';
 import { type Prepared, prepare } from './prepare.ts';
@@ -62,7 +66,10 @@ export async function compress(
     const { checkpoint, plan, recipe, strict, shards } = prepared;
     try {
       options.onPlan?.(plan.summary);
+      const notice = (text: string) => extra.push(text);
       const { writer, written } = await openWriter(prepared, output, saturated, options);
+      // Before anything is written: norms change with the scales of what they feed.
+      const inputs = await scaledInputs(prepared, options, notice);
       await writeTensors({
         checkpoint,
         plan,
@@ -76,7 +83,7 @@ export async function compress(
         ...(onProgress && { onProgress }),
         ...(onTimeline && { record: spansFrom(started, onTimeline) }),
       });
-      errors = await calibrated(prepared, writer, options, (notice) => extra.push(notice));
+      errors = await calibrated(prepared, writer, inputs, options, notice);
       if (folder) {
         if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));
         await copySideFiles(checkpoint, folder);
@@ -104,14 +111,27 @@ export async function compress(
   }
 }
 
+/** Moves factors of inputs where a method wants it; returns what shows the inputs as they are then. */
+async function scaledInputs(
+  { plan, graph, folding }: Prepared,
+  { gpu, calibration, statistics, signal }: CompressOptions,
+  notice: (text: string) => void,
+): Promise<Calibration | StatisticsSource | undefined> {
+  const inputs = calibration ?? statistics;
+  if (!graph || !folding || !inputs) return inputs;
+  const how = { gpu, graph, inputs, notice, tensors: plan.calibrated, ...folding };
+  const factors = await chooseScales({ ...how, ...(signal && { signal }) });
+  return 'load' in inputs ? scaledStatistics(inputs, factors) : inputs;
+}
+
 /** Writes the matrices that are calibrated; returns what each lost. */
 async function calibrated(
   { checkpoint, plan, graph }: Prepared,
   writer: TensorOutput,
-  { gpu, calibration, statistics, signal, onProgress }: CompressOptions,
+  inputs: Calibration | StatisticsSource | undefined,
+  { gpu, signal, onProgress }: CompressOptions,
   notice: (text: string) => void,
 ): Promise<ReadonlyMap<string, MatrixErrors>> {
-  const inputs = calibration ?? statistics;
   if (!graph || !inputs || plan.calibrated.length === 0) return new Map();
   const total = plan.summary.bytesBefore;
   const left = plan.calibrated.reduce((sum, { report }) => sum + report.bytesBefore, 0);

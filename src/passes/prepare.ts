@@ -9,18 +9,28 @@ import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
 import { quote } from '../files/text.ts';
 import type { Graph } from '../graph/graph.ts';
+import { findScaleFoldings, type ScaleFolding } from '../graph/scale-folding.ts';
 import { checkCalibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
+import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/folded-checkpoint.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
-import type { Method } from './methods/method.ts';
+import { type Method, scalesInputs } from './methods/method.ts';
 import { graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { expandPreset } from './presets/preset-recipe.ts';
 import { compileRecipe, type Recipe } from './recipe.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
 import { checkWeight } from './stored-weight.ts';
+
+/** A model that is about to have factors moved between its weights. */
+export interface Folding {
+  /** The model as it is. */
+  readonly original: Checkpoint;
+  readonly folded: FoldedCheckpoint;
+  readonly foldings: readonly ScaleFolding[];
+}
 
 /** A compression that is decided but not begun. */
 export interface Prepared {
@@ -34,6 +44,8 @@ export interface Prepared {
   readonly shards: readonly Shard[];
   /** Of a model; bare tensors have none. */
   readonly graph?: Graph;
+  /** Where factors of inputs may be moved, if a method wants to; `checkpoint` shows them moved. */
+  readonly folding?: Folding;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
 }
 
@@ -57,7 +69,7 @@ export async function prepare(
     await file?.close();
     throw error;
   }
-  const checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
+  let checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
     if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
       throw new ArgumentError(
@@ -72,6 +84,8 @@ export async function prepare(
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
     const notices = await lostWith(checkpoint, kind);
     const calibrated = calibratedWeights(checkpoint, graph, options);
+    const folding = graph && foldingOf(checkpoint, graph, recipe);
+    checkpoint = folding?.folded.checkpoint ?? checkpoint;
     const plan = planTensors(checkpoint, graph, recipe, {
       notices,
       calibrated,
@@ -95,12 +109,28 @@ export async function prepare(
       strict: graph !== undefined,
       shards,
       ...(graph && { graph }),
+      ...(folding && { folding }),
       ...(gguf && { gguf }),
     };
   } catch (error) {
     await checkpoint.close();
     throw error;
   }
+}
+
+/** Undefined where no rule of the recipe scales inputs. */
+function foldingOf(original: Checkpoint, graph: Graph, recipe: Recipe): Folding | undefined {
+  if (!recipe.rules.some(({ method }) => method && scalesInputs(method))) return undefined;
+  const decide = compileRecipe(recipe);
+  const roles = new Map(graph.weights.map(({ name, role }) => [name, role]));
+  const scales = (name: string) => {
+    const method = decide(name, roles.get(name) ?? 'other')?.method;
+    return method !== undefined && scalesInputs(method);
+  };
+  const foldings = findScaleFoldings(graph).filter(
+    (folding) => folding.matrices.some(scales) && canFold(original, folding),
+  );
+  return { original, folded: foldedCheckpoint(original, foldings), foldings };
 }
 
 /**

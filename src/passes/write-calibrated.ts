@@ -2,26 +2,23 @@ import { ArgumentError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import { sourceRow } from '../files/gguf/row-order.ts';
 import { quote } from '../files/text.ts';
-import { nonFinite } from '../formats/checks.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
 import { allocateArrays, arrayBytes, contentBytes } from '../formats/layout.ts';
-import { formatByName } from '../formats/registry.ts';
 import { activationScales } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
 import type { Graph, WeightName } from '../graph/graph.ts';
-import { dequantizeStep } from '../kernels/quantize.ts';
-import { padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
+import { uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
 import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
 import type { ColumnStatistics, Statistics, StatisticsSource } from './calibration/statistics.ts';
 import { walkInputs } from './calibration/walk.ts';
+import { denseSlices } from './dense-slices.ts';
 import { checkpointSource } from './load-weights.ts';
 import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
 import { needsCalibration } from './methods/method.ts';
 import type { PlannedTensor } from './plan.ts';
-import { denseFormatOf } from './stored-weight.ts';
 import type { Work } from './write-tensors.ts';
 
 /** What quantizing a matrix cost, relative to leaving it out: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ). */
@@ -29,10 +26,6 @@ export interface MatrixErrors {
   readonly rtn: number;
   readonly chosen: number;
 }
-
-/** Bytes of rows in f32 that are quantized together; methods hold some eight times as much. */
-const SLICE_BYTES = 64 * 1024 * 1024;
-const SLICE_ROWS = 8;
 
 /**
  * Compresses and writes the matrices of a plan that are calibrated, in the order of the graph: each is quantized when all windows have shown what its
@@ -156,37 +149,19 @@ async function compressMatrix(
   if (weight.kind !== 'dense') throw new Error(`${name} is not dense.`);
   const format = target!;
   const [rows, k] = weight.shape as [number, number];
-  const source = denseFormatOf(weight.info.type)!;
   const whole = allocateArrays(format.arrays, rows, k);
-  const most = Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * SLICE_ROWS))) * SLICE_ROWS;
   const sums = { rtn: 0, chosen: 0, all: 0 };
   let fellBack = 0;
-  for (let rowStart = 0; rowStart < rows; rowStart += most) {
-    const count = Math.min(most, rows - rowStart);
-    const scratch = new Scratch(gpu);
-    try {
-      const bytes = padToWord(await checkpoint.read(weight.info, rowStart, count, signal));
-      const from = scratch.room(bytes.byteLength, name);
-      gpu.upload(from.buffer, bytes);
-      const view = scratch.room(4 * count * k, `${name} in f32`);
-      const report = scratch.upload(Uint32Array.of(0), 'bad');
-      const target32 = formatByName('f32');
-      await gpu.scheduler.run([
-        dequantizeStep({ format: source, from: [from], target: target32, to: view, rows: count, k, bad: report, name }),
-      ]);
-      const result = await compressRows(gpu, { view, rows: count, k }, format, method ?? 'rtn', inputs, signal);
-      if (result.bad !== 0) throw nonFinite(rowStart * k + (~result.bad >>> 0), k, undefined, name);
-      for (const array of format.arrays) {
-        const part = result.arrays[array.name]!.subarray(0, contentBytes(array, count, k));
-        whole[array.name]!.set(part, contentBytes(array, rowStart, k));
-      }
-      sums.rtn += result.errors.rtn;
-      sums.chosen += result.errors.chosen;
-      sums.all += result.errors.all;
-      if (result.fellBack) fellBack += count;
-    } finally {
-      scratch.release();
+  for await (const slice of denseSlices(gpu, checkpoint, weight.info, signal)) {
+    const result = await compressRows(gpu, slice, format, method ?? 'rtn', inputs, signal);
+    for (const array of format.arrays) {
+      const part = result.arrays[array.name]!.subarray(0, contentBytes(array, slice.rows, k));
+      whole[array.name]!.set(part, contentBytes(array, slice.rowStart, k));
     }
+    sums.rtn += result.errors.rtn;
+    sums.chosen += result.errors.chosen;
+    sums.all += result.errors.all;
+    if (result.fellBack) fellBack += slice.rows;
   }
   if (fellBack > 0) {
     const which = fellBack === rows ? 'its rows are' : `${fellBack} of its ${rows} rows are`;

@@ -11,22 +11,34 @@ export interface RandomWeights {
   release(): void;
 }
 
-/** Weights in f32 for every weight of a graph, from a seed: values keep their size from layer to layer, and no two norms are alike. */
-export function randomWeights(gpu: Gpu, graph: Graph, seed: number): RandomWeights {
+/** Numbers for every weight of a graph, from a seed: values keep their size from layer to layer, and no two norms are alike. */
+export function randomValues(graph: Graph, seed: number): (name: string) => Float32Array {
   const next = generator(seed);
-  const format = formatByName('f32');
   const values = new Map<string, Float32Array>();
-  const weights = new Map<string, Weight>();
   for (const { name, shape, role } of graph.weights) {
     const k = shape.at(-1)!;
     const rows = shape.length === 1 ? 1 : shape[0]!;
-    const numbers = filled(rows * k, () => draw(role, k, next));
-    values.set(name, numbers);
-    weights.set(name, uploadWeight(gpu, format, rows, k, format.reference.quantize(numbers, rows, k), name));
+    values.set(
+      name,
+      filled(rows * k, () => draw(role, k, next)),
+    );
+  }
+  return (name) => values.get(name)!;
+}
+
+/** The same on the GPU, in f32. */
+export function randomWeights(gpu: Gpu, graph: Graph, seed: number): RandomWeights {
+  const format = formatByName('f32');
+  const values = randomValues(graph, seed);
+  const weights = new Map<string, Weight>();
+  for (const { name, shape } of graph.weights) {
+    const k = shape.at(-1)!;
+    const rows = shape.length === 1 ? 1 : shape[0]!;
+    weights.set(name, uploadWeight(gpu, format, rows, k, format.reference.quantize(values(name), rows, k), name));
   }
   return {
     weights,
-    values: (name) => values.get(name)!,
+    values,
     release: () => {
       for (const weight of weights.values()) weight.release();
     },

@@ -33,12 +33,10 @@ export interface CompressedRows {
   readonly errors: RowErrors;
   /** Rounding to nearest lost less, and was taken. */
   readonly fellBack: boolean;
-  /** Of a weight that is NaN or infinite: the complement of its index; else 0. What the rest holds is then undefined. */
-  readonly bad: number;
 }
 
 /**
- * Quantizes some rows by a method that knows their inputs, and measures what that costs beside rounding to nearest, which is taken where it costs less.
+ * Quantizes some finite rows by a method that knows their inputs, and measures what that costs beside rounding to nearest, which is taken where it costs less.
  * @throws FormatError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function compressRows(
@@ -74,8 +72,8 @@ export async function compressRows(
       const error = await errorOf(other);
       if (error <= chosen) [result, chosen] = [other, error];
     }
-    const { arrays, bad } = await result.read();
-    return { arrays, bad, errors: { ...first, chosen }, fellBack: method !== 'rtn' && result === rounded };
+    const { arrays } = await result.read();
+    return { arrays, errors: { ...first, chosen }, fellBack: method !== 'rtn' && result === rounded };
   } finally {
     for (const rowsOnDevice of made) rowsOnDevice.release();
   }

@@ -6,7 +6,7 @@ import { Scratch } from '../../gpu/scratch.ts';
 import type { DeviceArrays } from '../../kernels/bind-arrays.ts';
 import { linearSteps } from '../../kernels/linear.ts';
 import { dequantizeStep } from '../../kernels/quantize.ts';
-import { differenceStep, rowProductsStep } from '../../kernels/rows.ts';
+import { differenceStep, rowProductsStep, scaleColumnsStep } from '../../kernels/rows.ts';
 import { wrapDense } from '../../kernels/weight.ts';
 
 /** Some rows of a matrix on the GPU: f32 [rows, k]. */
@@ -26,6 +26,8 @@ export async function matrixError(
   { view, rows, k }: DenseRows,
   quantized: { readonly format: Format; readonly arrays: DeviceArrays } | undefined,
   hessian: BufferView | undefined,
+  /** f32 [k]: what ΔW's columns are multiplied by, where W is one whose columns were scaled. */
+  columns?: BufferView,
 ): Promise<number> {
   const scratch = new Scratch(gpu);
   const room = (label: string) => scratch.room(4 * rows * k, label);
@@ -42,6 +44,11 @@ export async function matrixError(
         dequantizeStep({ format, from: arrays, target, to: values, rows, k, bad }),
         differenceStep({ a: view, b: values, out: lost, count: rows * k }),
       );
+    }
+    if (columns) {
+      const scaled = room('lost, scaled');
+      steps.push(scaleColumnsStep({ x: lost, factors: columns, out: scaled, rows, width: k }));
+      lost = scaled;
     }
     let weighted = lost;
     if (hessian) {

@@ -4,12 +4,15 @@ import { searches, weighs } from '../../formats/methods.ts';
 import { suggest } from '../../suggest.ts';
 
 /** How codes and scales of a matrix are chosen. */
-export const METHODS = ['rtn', 'search', 'gptq'] as const;
+export const METHODS = ['rtn', 'search', 'awq', 'gptq', 'smoothquant'] as const;
 /** One of them. */
 export type Method = (typeof METHODS)[number];
 
 /** Methods that need to know the inputs of a matrix. */
-export const needsCalibration = (method: Method): boolean => method === 'gptq';
+export const needsCalibration = (method: Method): boolean => method === 'gptq' || scalesInputs(method);
+
+/** Methods that divide inputs by factors, which go into the weights before them. */
+export const scalesInputs = (method: Method): boolean => method === 'awq' || method === 'smoothquant';
 
 /** The method of that name. @throws RecipeError that says which there are, and which may be meant */
 export function methodByName(name: string, where = 'The method'): Method {
@@ -27,6 +30,12 @@ export const defaultMethod = (format: Format): Method => (searches(format) ? 'se
 export function methodProblem(method: Method, format: Format): string | undefined {
   if (format.kind === 'dense') return undefined;
   if (method === 'search' && !searches(format)) return `scales of ${format.name} are not searched for: use rtn`;
+  const integers = format.name.startsWith('w8a8');
+  if (method === 'smoothquant' && !integers) {
+    return `smoothquant is for formats that quantize activations, such as w8a8, not for ${format.name}: use awq`;
+  }
+  if (method === 'awq' && integers)
+    return `awq is for formats that keep activations, not for ${format.name}: use smoothquant`;
   if (method === 'gptq' && !format.grid) return `gptq can't choose codes of ${format.name}: use rtn`;
   return undefined;
 }
@@ -36,6 +45,6 @@ export function startOf(
   method: Method,
   format: Format,
 ): { readonly method: 'rtn' | 'search'; readonly weighted: boolean } {
-  const search = method !== 'rtn' && searches(format);
+  const search = method !== 'rtn' && method !== 'smoothquant' && searches(format);
   return { method: search ? 'search' : 'rtn', weighted: search && weighs(format) };
 }

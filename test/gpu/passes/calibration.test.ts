@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ArgumentError, FileError, RecipeError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
-import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
@@ -19,38 +18,14 @@ import { walkInputs } from '../../../src/passes/calibration/walk.ts';
 import { compress } from '../../../src/passes/compress.ts';
 import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
-import { randomSource } from '../random.ts';
-import { randomWeights } from '../random-weights.ts';
+import { randomValues } from '../random-weights.ts';
+import { modelFolder, smallConfig, TOKENS, WINDOWS, windowsOf } from '../small-model.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
   gpu = await openTestGpu();
 });
 afterAll(() => gpu?.close());
-
-const config = (family = 'Llama', more: object = {}) => ({
-  architectures: [`${family}ForCausalLM`],
-  hidden_size: 64,
-  intermediate_size: 96,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  head_dim: 16,
-  vocab_size: 101,
-  max_position_embeddings: 64,
-  query_pre_attn_scalar: 16,
-  ...more,
-});
-
-const WINDOWS = 5;
-const TOKENS = 24;
-
-function windowsOf(vocabulary: number, seed = 3): Uint32Array[] {
-  const random = randomSource(seed);
-  return Array.from({ length: WINDOWS }, () =>
-    Uint32Array.from({ length: TOKENS }, () => Math.floor(vocabulary * random())),
-  );
-}
 
 /** Inputs of every group over all windows, from the f64 reference: [tokens, k] by name. */
 function inputsOf(graph: Graph, values: (name: string) => Float32Array, windows: readonly Uint32Array[]) {
@@ -85,9 +60,8 @@ function sourceOf(values: (name: string) => Float32Array) {
 
 describe.each(['Llama', 'Qwen3', 'Gemma2'])('%s', (family) => {
   test('the statistics of every input equal those of the f64 reference', async () => {
-    const graph = graphOf(config(family, { tie_word_embeddings: family !== 'Qwen3' }), 'config.json');
-    const { values, release } = randomWeights(gpu, graph, 5);
-    release();
+    const graph = graphOf(smallConfig(family, { tie_word_embeddings: family !== 'Qwen3' }), 'config.json');
+    const values = randomValues(graph, 5);
     const windows = windowsOf(graph.vocabulary);
     const wanted = inputsOf(graph, values, windows);
     const before = gpu.memory.bytesInUse;
@@ -126,26 +100,10 @@ describe.each(['Llama', 'Qwen3', 'Gemma2'])('%s', (family) => {
   });
 });
 
-async function folder(settings: object, change: (name: string, values: Float32Array) => void = () => {}) {
-  const graph = graphOf(settings, 'config.json');
-  const random = randomWeights(gpu, graph, 7);
-  random.release();
-  const sink = memorySink();
-  const specs = graph.weights.map(({ name, shape }) => ({ name, shape, type: 'F32' as const }));
-  const writer = await writeSafetensors(sink, specs);
-  for (const { name } of specs) {
-    change(name, random.values(name));
-    await writer.write(name, new Uint8Array(random.values(name).buffer));
-  }
-  await writer.finish();
-  const files = { 'config.json': JSON.stringify(settings), 'model.safetensors': sink.bytes() };
-  return { graph, values: random.values, open: () => memoryFolder('random', files) };
-}
-
 const calibrationOf = (graph: Graph) => ({ windows: windowsOf(graph.vocabulary) });
 
 test('gptq loses less than rounding to nearest, says how much, and writes the same bytes twice', async () => {
-  const { graph, values, open } = await folder(config());
+  const { graph, values, open } = await modelFolder(smallConfig());
   const calibration = calibrationOf(graph);
   const run = async (options: object = {}) => {
     const output = memoryOutput('out');
@@ -194,7 +152,7 @@ test('gptq loses less than rounding to nearest, says how much, and writes the sa
 });
 
 test('statistics of a file give the bytes that the text gives where blocks are shown the original model', async () => {
-  const { graph, open } = await folder(config());
+  const { graph, open } = await modelFolder(smallConfig());
   const calibration = calibrationOf(graph);
   const statistics = memorySink('statistics.safetensors');
   const steps: number[] = [];
@@ -214,7 +172,7 @@ test('statistics of a file give the bytes that the text gives where blocks are s
   const bytes = ({ files }: typeof direct) => Buffer.from(files.get('model.safetensors')!);
   expect(bytes(stored).equals(bytes(direct))).toBe(true);
 
-  const other = await folder(config('Llama', { intermediate_size: 128 }));
+  const other = await modelFolder(smallConfig('Llama', { intermediate_size: 128 }));
   const wrong = compress(other.open(), memoryOutput('out'), { ...how, statistics: file });
   await expect(wrong).rejects.toThrow(FileError);
   await expect(wrong).rejects.toThrow(
@@ -224,7 +182,7 @@ test('statistics of a file give the bytes that the text gives where blocks are s
 });
 
 test('files that hold no statistics, or damaged ones, are refused', async () => {
-  const { graph, open } = await folder(config());
+  const { graph, open } = await modelFolder(smallConfig());
   const sink = memorySink('statistics.safetensors');
   await calibrate(open(), sink, { gpu, calibration: calibrationOf(graph) });
   const bytes = sink.bytes();
@@ -254,7 +212,7 @@ test('files that hold no statistics, or damaged ones, are refused', async () => 
 });
 
 test('a GGUF file holds the same codes, its rows in the order of GGUF', async () => {
-  const { graph, open } = await folder(config());
+  const { graph, open } = await modelFolder(smallConfig());
   const options = { gpu, format: 'q4_0', method: 'gptq', calibration: calibrationOf(graph) } as const;
   const output = memoryOutput('out');
   await compress(open(), output, options);
@@ -272,11 +230,11 @@ test('a GGUF file holds the same codes, its rows in the order of GGUF', async ()
 });
 
 test('inputs that are always zero, or in part, end in a stated fall-back', async () => {
-  const settings = config();
-  const { graph, open } = await folder(settings, (name, values) => {
+  const settings = smallConfig();
+  const { graph, values, open } = await modelFolder(settings, (name, numbers) => {
     // Nothing reaches the queries of the first layer; of the second, half of the columns.
-    if (name === 'model.layers.0.input_layernorm.weight') values.fill(0);
-    if (name === 'model.layers.1.input_layernorm.weight') values.fill(0, 0, 32);
+    if (name === 'model.layers.0.input_layernorm.weight') numbers.fill(0);
+    if (name === 'model.layers.1.input_layernorm.weight') numbers.fill(0, 0, 32);
   });
   const output = memoryOutput('out');
   const report = await compress(open(), output, {
@@ -288,22 +246,20 @@ test('inputs that are always zero, or in part, end in a stated fall-back', async
   expect(report.notices.join('\n')).not.toMatch(/layers\.1\.self_attn\.q_proj/);
   const checkpoint = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
   for (const { name } of graph.weights) {
-    const values = await readValues(checkpoint, findWeight(checkpoint, name));
-    expect(values.every(Number.isFinite), name).toBe(true);
+    const read = await readValues(checkpoint, findWeight(checkpoint, name));
+    expect(read.every(Number.isFinite), name).toBe(true);
   }
   // Columns that are never active are still rounded to something near.
   const name = 'model.layers.1.self_attn.q_proj.weight';
   const kept = await readValues(checkpoint, findWeight(checkpoint, name));
-  const original = randomWeights(gpu, graph, 7);
-  const lost = original.values(name).map((w, i) => (w - kept[i]!) ** 2);
-  original.release();
+  const lost = values(name).map((w, i) => (w - kept[i]!) ** 2);
   const size = (values: Float32Array) => values.reduce((sum, value) => sum + value, 0);
-  expect(size(lost)).toBeLessThan(0.05 * size(original.values(name).map((w) => w * w)));
+  expect(size(lost)).toBeLessThan(0.05 * size(values(name).map((w) => w * w)));
   await checkpoint.close();
 });
 
 test('what a calibration can’t do is said before anything is written', async () => {
-  const { graph, open } = await folder(config());
+  const { graph, open } = await modelFolder(smallConfig());
   const windows = windowsOf(graph.vocabulary);
   const run = (options: object) => compress(open(), memoryOutput('out'), { gpu, format: 'q4_0', ...options });
   await expect(run({ method: 'gptq' })).rejects.toThrow(RecipeError);

@@ -1,0 +1,127 @@
+import type { Format } from '../../formats/format.ts';
+import { formatByName } from '../../formats/registry.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { BufferView } from '../../gpu/kernel.ts';
+import { Scratch } from '../../gpu/scratch.ts';
+import { quantizeStep } from '../../kernels/quantize.ts';
+import { scaleColumnsStep } from '../../kernels/rows.ts';
+import type { ColumnStatistics } from '../calibration/statistics.ts';
+import { allocateRows } from '../device-arrays.ts';
+import { type DenseRows, matrixError } from './matrix-error.ts';
+import { startOf } from './method.ts';
+
+/** α from 0 on, in twentieths. */
+const STEPS = 20;
+/** Factors stay within this of 1, either way. */
+const WIDEST = 1e4;
+
+/** A matrix that multiplies the input, and what it becomes. */
+export interface AwqMatrix {
+  readonly format: Format;
+  /** Its rows in f32, some at a time; each is released before the next is asked for. */
+  slices(): AsyncIterable<DenseRows>;
+}
+
+/** The factors that were chosen. */
+export interface AwqScales {
+  /** f32 [channels] */
+  readonly factors: Float32Array;
+  readonly alpha: number;
+  /** Σ tr(ΔW H ΔWᵀ) over the matrices, with these factors and with none. */
+  readonly error: number;
+  readonly before: number;
+}
+
+/**
+ * Factors of the channels of an input that let its matrices lose least: s = mean|x|^α, normalized by √(max · min), for the α of twenty that leaves the least
+ * Σ tr(ΔW H ΔWᵀ), ΔW = Q(W diag(s)) diag(s)⁻¹ − W (Lin et al. 2024, AWQ, with the output error computed from H instead of by forward passes). What makes
+ * the input has to be divided by them (`foldScales`).
+ * @param channelOf the factor that each column takes
+ * @throws OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function awqScales(
+  gpu: Gpu,
+  matrices: readonly AwqMatrix[],
+  hessian: BufferView | undefined,
+  { meanAbs, meanSquare }: ColumnStatistics,
+  channelOf: Uint32Array,
+  signal?: AbortSignal,
+): Promise<AwqScales> {
+  const channels = channelOf.reduce((most, channel) => Math.max(most, channel), 0) + 1;
+  const sizes = channelMeans(meanAbs, channelOf, channels);
+  const candidates = Array.from({ length: STEPS }, (_, i) => awqFactors(sizes, i / STEPS));
+  const errors = new Float64Array(STEPS);
+  for (const { format, slices } of matrices) {
+    for await (const rows of slices()) {
+      for (const [i, factors] of candidates.entries()) {
+        const columns = channelOf.length === channels ? factors : Float32Array.from(channelOf, (at) => factors[at]!);
+        errors[i]! += await scaledError(gpu, rows, format, hessian, meanSquare, columns, signal);
+      }
+    }
+  }
+  let best = 0;
+  for (const [i, error] of errors.entries()) if (error < errors[best]!) best = i;
+  return { factors: candidates[best]!, alpha: best / STEPS, error: errors[best]!, before: errors[0]! };
+}
+
+/** The mean over the columns of each channel. */
+function channelMeans(values: Float32Array, channelOf: Uint32Array, channels: number): Float32Array {
+  const sums = new Float64Array(channels);
+  const counts = new Float64Array(channels);
+  for (const [i, channel] of channelOf.entries()) {
+    sums[channel]! += values[i]!;
+    counts[channel]!++;
+  }
+  return Float32Array.from(sums, (sum, i) => sum / counts[i]!);
+}
+
+/** mean|x|^α, normalized; channels that are never active have the least of the others. */
+export function awqFactors(sizes: Float32Array, alpha: number): Float32Array {
+  const active = sizes.filter((size) => size > 0);
+  if (active.length === 0) return sizes.map(() => 1);
+  const least = active.reduce((a, b) => Math.min(a, b));
+  const raw = Array.from(sizes, (size) => Math.max(size, least) ** alpha);
+  const [low, high] = raw.reduce(([a, b], s) => [Math.min(a, s), Math.max(b, s)], [Number.POSITIVE_INFINITY, 0]);
+  const middle = Math.sqrt(low) * Math.sqrt(high);
+  return Float32Array.from(raw, (s) => Math.min(WIDEST, Math.max(1 / WIDEST, s / middle)));
+}
+
+async function scaledError(
+  gpu: Gpu,
+  { view, rows, k }: DenseRows,
+  format: Format,
+  hessian: BufferView | undefined,
+  meanSquare: Float32Array,
+  columns: Float32Array,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const scratch = new Scratch(gpu);
+  const result = allocateRows(gpu, format, rows, k, format.name);
+  try {
+    const scaled = scratch.room(4 * rows * k, 'scaled weights');
+    const start = startOf('search', format);
+    // The scaled input is as much smaller.
+    const importance = scratch.upload(
+      meanSquare.map((square, i) => square / columns[i]! ** 2),
+      'importance',
+    );
+    await gpu.scheduler.run(
+      [
+        scaleColumnsStep({ x: view, factors: scratch.upload(columns, 'factors'), out: scaled, rows, width: k }),
+        quantizeStep({
+          ...{ source: formatByName('f32'), from: scaled, format, to: result.arrays, rows, k, bad: result.bad },
+          ...{ method: start.method, ...(start.weighted && { importance }) },
+        }),
+      ],
+      signal && { signal },
+    );
+    const inverse = scratch.upload(
+      columns.map((factor) => 1 / factor),
+      'inverse factors',
+    );
+    return await matrixError(gpu, { view: scaled, rows, k }, { format, arrays: result.arrays }, hessian, inverse);
+  } finally {
+    result.release();
+    scratch.release();
+  }
+}
