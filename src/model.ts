@@ -9,10 +9,10 @@ import { type GenerateOptions, generate, type StopReason } from './graph/generat
 import type { Graph } from './graph/graph.ts';
 import type { Weight } from './kernels/weight.ts';
 import { type ChatMessage, type ChatTemplate, findChatTemplate } from './models/chat-template.ts';
-import { graphOf } from './models/families.ts';
 import { stopTokensOf } from './models/stop-tokens.ts';
 import { loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 import { checkGraphWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+import { modelGraph } from './passes/model-graph.ts';
 import { checkWeight } from './passes/stored-weight.ts';
 
 /** On which GPU a model is opened, and how it is held there. */
@@ -67,7 +67,7 @@ export async function readModel(
           `${name}: there is no config.json, so nothing says how to run it. Put the one that belongs to the model into the folder.`,
       );
     }
-    const graph = graphOf(config, `${name}/config.json`);
+    const graph = modelGraph(checkpoint);
     checkGraphWeights(checkpoint, graph);
     const json = async (file: string) => {
       const bytes = await checkpoint.fileBytes(file);

@@ -15,6 +15,7 @@ import { METHODS, methodByName } from '../passes/methods/method.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { ggmlPresets } from '../passes/presets/ggml-presets.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
+import type { Rotation } from '../passes/rotation/rotation.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize, withGpu } from './gpu-options.ts';
@@ -29,6 +30,8 @@ export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly recipe?: string;
   readonly method?: string;
   readonly statistics?: string;
+  readonly rotate?: boolean | number;
+  readonly rotateInner?: boolean;
   readonly overwrite?: boolean;
   readonly resume?: boolean;
   /** Bytes. */
@@ -54,7 +57,7 @@ GGUF files hold: ${[...ggufFormats.keys()].map((format) => format.name).join(', 
 A recipe is a JSON file: {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}. The first rule that
 matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head)
 and name a "method": rtn rounds to nearest, search looks for scales of least error, gptq also makes up for what each
-column loses in those that follow. With a calibration text, errors count as the inputs of a matrix weigh them.
+column loses in those that follow. "rotation": {"seed": 1, "inner": false} rotates the model first. With a calibration text, errors count as the inputs of a matrix weigh them.
 A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
 
 Examples:
@@ -84,6 +87,16 @@ export function registerCompress(program: Command): void {
     .option('--window <n>', 'tokens in a window (default: 256)')
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
+    .addOption(
+      new Option(
+        '--rotate [seed]',
+        'rotate the residual stream first, so that large values of few columns spread over all (default seed: 1)',
+      ).argParser(parseSeed),
+    )
+    .option(
+      '--rotate-inner',
+      'the same, and a Hadamard transform of the inner activations of FFNs while the model runs',
+    )
     .option('--recipe <file>', 'a JSON file that says which matrix gets which format')
     .option('--overwrite', 'replace what is at <path>')
     .option(
@@ -117,6 +130,10 @@ export async function runCompress(
   if (options.recipe !== undefined && options.method !== undefined) {
     throw new ArgumentError('Give --method with --format; the rules of a recipe name their own.');
   }
+  const rotation = rotationOf(options);
+  if (options.recipe !== undefined && rotation !== undefined) {
+    throw new ArgumentError('Give --rotate with --format; a recipe has a key "rotation" for it.');
+  }
   const kind = outputKind(options.out);
   await refuseReplacing(model, options.out, kind === 'folder');
   if (options.statistics !== undefined && options.calibration !== undefined) {
@@ -138,6 +155,20 @@ export async function runCompress(
   }
 }
 
+const DEFAULT_SEED = 1;
+
+function rotationOf({ rotate, rotateInner }: CompressCommandOptions): Rotation | undefined {
+  if (!rotate && rotate !== 0 && !rotateInner) return undefined;
+  return { seed: typeof rotate === 'number' ? rotate : DEFAULT_SEED, ...(rotateInner && { inner: true }) };
+}
+
+/** @throws ArgumentError */
+function parseSeed(text: string): number {
+  const seed = Number(text);
+  if (/^\d{1,10}$/.test(text) && seed < 2 ** 32) return seed;
+  throw new ArgumentError(`--rotate: ${text} is no seed; give a whole number from 0 to ${2 ** 32 - 1}.`);
+}
+
 async function compressModel(
   model: string,
   kind: OutputKind,
@@ -145,12 +176,14 @@ async function compressModel(
   inputs: Pick<RecipeOptions, 'calibration' | 'statistics'>,
   signal: AbortSignal,
 ): Promise<void> {
+  const rotation = rotationOf(options);
   const how: RecipeOptions = {
     signal,
     output: kind,
     ...inputs,
     ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
     ...(options.format !== undefined && { format: options.format }),
+    ...(rotation && { rotation }),
     ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
     ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
   };

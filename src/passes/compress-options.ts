@@ -8,6 +8,7 @@ import type { CompressionPlan } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { presetByName } from './presets/preset-recipe.ts';
 import { compileRecipe, presetRecipe, type Recipe } from './recipe.ts';
+import type { Rotation } from './rotation/rotation.ts';
 import type { TimelineSpan } from './timeline.ts';
 
 /** How far a compression is. */
@@ -33,6 +34,8 @@ export interface RecipeOptions {
   readonly format?: string;
   /** With `format`: how codes and scales are chosen; default: scales are searched for where the format allows it. */
   readonly method?: Method;
+  /** With `format`: rotate the model first. */
+  readonly rotation?: Rotation;
   /** Text that shows what the inputs of the matrices are like: `gptq` needs it, `search` weighs by it. */
   readonly calibration?: Calibration;
   /** The same, gathered before: in place of `calibration`. Blocks are then not shown what compressed earlier ones make. */
@@ -70,17 +73,20 @@ export const presetOf = ({ recipe, format }: RecipeOptions): GgmlPreset | undefi
   recipe === undefined && format !== undefined ? presetByName(format) : undefined;
 
 /** A recipe as it will run. @throws RecipeError, FormatError, ArgumentError */
-export function recipeOf({ recipe, format, method }: RecipeOptions): Recipe {
+export function recipeOf({ recipe, format, method, rotation }: RecipeOptions): Recipe {
   if (recipe !== undefined && format !== undefined) {
     throw new ArgumentError('Give either a recipe or a format, not both.');
   }
   if (recipe !== undefined && method !== undefined) {
     throw new ArgumentError('Give a method with a format; the rules of a recipe name their own.');
   }
+  if (recipe !== undefined && rotation !== undefined) {
+    throw new ArgumentError('Give a rotation with a format; a recipe has a key "rotation" for it.');
+  }
   if (recipe === undefined) {
     if (format === '')
       throw new ArgumentError(`The format is empty. Name one, such as ${DEFAULT_FORMAT}, or leave it out.`);
-    const preset = presetRecipe(format ?? DEFAULT_FORMAT, method);
+    const preset = { ...presetRecipe(format ?? DEFAULT_FORMAT, method), ...(rotation && { rotation }) };
     compileRecipe(preset, 'The format');
     return preset;
   }

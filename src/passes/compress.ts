@@ -38,9 +38,9 @@ export async function planCompression(
   source: ModelFiles | ByteSource,
   options: RecipeOptions = {},
 ): Promise<CompressionPlan> {
-  const { checkpoint, plan } = await prepare(source, options);
+  const { checkpoint, summary } = await prepare(source, options);
   await checkpoint.close();
-  return plan.summary;
+  return summary;
 }
 
 /**
@@ -65,7 +65,7 @@ export async function compress(
     const prepared = await prepare(source, options, output);
     const { checkpoint, plan, recipe, strict, shards } = prepared;
     try {
-      options.onPlan?.(plan.summary);
+      options.onPlan?.(prepared.summary);
       const notice = (text: string) => extra.push(text);
       const { writer, written } = await openWriter(prepared, output, saturated, options);
       // Before anything is written: norms change with the scales of what they feed.
@@ -95,7 +95,7 @@ export async function compress(
     } finally {
       await checkpoint.close();
     }
-    const { memory: _, ...summary } = plan.summary;
+    const { memory: _, ...summary } = prepared.summary;
     const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated), ...extra];
     const tensors = summary.tensors.map((tensor) => {
       const error = errors.get(tensor.name);

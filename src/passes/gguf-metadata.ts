@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../files/checkpoint.ts';
+import { GRAPH_KEY } from '../files/gguf/checkpoint.ts';
 import { type GgufEntry, text, u32 } from '../files/gguf/entries.ts';
 import type { GgufFile } from '../files/gguf/read.ts';
 import { tokenizerEntries } from '../files/gguf/tokenizer-write.ts';
@@ -51,6 +52,7 @@ export async function ggufMetadata(
     ...fileType(plan, preset),
     u32('general.quantization_version', QUANTIZATION_VERSION),
     ...target.config.entries,
+    ...(checkpoint.tree?.graph ? [text(GRAPH_KEY, JSON.stringify(checkpoint.tree.graph))] : []),
   ];
   const source = checkpoint.gguf;
   const more = source

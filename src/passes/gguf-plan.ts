@@ -30,12 +30,17 @@ export interface GgufPlacement {
 }
 
 /** @throws ModelError for a model that GGUF, or this version, has no words for */
-export function ggufTarget({ name, config }: Checkpoint): GgufTarget {
+export function ggufTarget({ name, config, tree }: Checkpoint): GgufTarget {
   const architecture = config && architectureOf(config);
   if (!config || !architecture) {
     const known = ggufArchitectures.map(({ huggingFace }) => huggingFace).join(', ');
     throw new ModelError(
       `${name}: models of this kind are not written to GGUF; known are ${known}. Choose a folder or a .safetensors file.`,
+    );
+  }
+  if (tree?.graph?.hadamard) {
+    throw new ModelError(
+      `${name}: GGUF has no words for Hadamard transforms of inner activations. Rotate without them (no "inner"), or choose a folder.`,
     );
   }
   return { architecture, config: ggufConfigOf(config, architecture, `${name}/config.json`) };

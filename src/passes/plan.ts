@@ -11,9 +11,9 @@ import { contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { checkTensors } from '../models/check-tensors.ts';
-import { graphOf } from '../models/families.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
 import { defaultMethod, type Method, needsCalibration } from './methods/method.ts';
+import { modelGraph } from './model-graph.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
 import {
@@ -117,7 +117,7 @@ export function graphOfCheckpoint(checkpoint: Checkpoint, folder: boolean): Grap
       `${checkpoint.name}: there is no config.json. Add it, or give the .safetensors file itself to compress bare tensors.`,
     );
   }
-  const graph = graphOf(checkpoint.config, `${checkpoint.name}/config.json`);
+  const graph = modelGraph(checkpoint);
   checkTensors(graph, allWeightsOf(checkpoint), checkpoint.name);
   return graph;
 }
@@ -190,7 +190,12 @@ export function planTensors(
   const isCalibrated = ({ name, target }: PlannedTensor) => target?.kind === 'block' && walked.has(name);
   const calibrated = ordered.filter(isCalibrated).sort((a, b) => walked.get(a.name)! - walked.get(b.name)!);
   const tensors = [...ordered.filter((tensor) => !isCalibrated(tensor)), ...calibrated];
-  return { summary: summarize(planned, notices, chunkBytes), tensors, calibrated, tree: treeOf(tensors) };
+  return {
+    summary: summarize(planned, notices, chunkBytes),
+    tensors,
+    calibrated,
+    tree: treeOf(tensors, checkpoint.tree),
+  };
 }
 
 const withMethod = (tensor: PlannedTensor, how: { readonly method: Method } | undefined): PlannedTensor =>
@@ -326,7 +331,7 @@ function inFileOrder(planned: readonly PlannedTensor[]): PlannedTensor[] {
   return [...ordered, ...planned.filter(blockFormat)];
 }
 
-function treeOf(tensors: readonly PlannedTensor[]): WeightTree {
+function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefined): WeightTree {
   const weights = new Map<string, WeightNode>();
   for (const tensor of tensors) {
     const format = blockFormat(tensor);
@@ -339,7 +344,7 @@ function treeOf(tensors: readonly PlannedTensor[]): WeightTree {
       parts: Object.fromEntries(format.arrays.map((array, i) => [array.name, tensor.specs[i]!.name])),
     });
   }
-  return { version: 1, weights };
+  return { version: 1, weights, ...(before?.graph && { graph: before.graph }) };
 }
 
 function summarize(planned: readonly PlannedTensor[], notices: readonly string[], chunkBytes: number): CompressionPlan {

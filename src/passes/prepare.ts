@@ -17,10 +17,13 @@ import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/fold
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
 import { type Method, scalesInputs } from './methods/method.ts';
-import { graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
+import { modelGraph } from './model-graph.ts';
+import { type CompressionPlan, graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { expandPreset } from './presets/preset-recipe.ts';
 import { compileRecipe, type Recipe } from './recipe.ts';
+import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
+import type { Rotation } from './rotation/rotation.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
 import { checkWeight } from './stored-weight.ts';
 
@@ -37,6 +40,8 @@ export interface Prepared {
   /** To be closed by whoever takes this. */
   readonly checkpoint: Checkpoint;
   readonly plan: Plan;
+  /** The plan's, with the sizes of the source as it lies there. */
+  readonly summary: CompressionPlan;
   readonly recipe: Recipe;
   /** Refuse infinity in tensors that are copied, too, as NaN always is: bare tensors may be masks, those of a model are not. */
   readonly strict: boolean;
@@ -69,7 +74,7 @@ export async function prepare(
     await file?.close();
     throw error;
   }
-  let checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
+  let checkpoint: Checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
     if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
       throw new ArgumentError(
@@ -77,10 +82,23 @@ export async function prepare(
           (checkpoint.configProblem ?? 'Give the folder of the model to get a folder or a GGUF file.'),
       );
     }
-    const graph = graphOfCheckpoint(checkpoint, file === undefined);
+    let graph = graphOfCheckpoint(checkpoint, file === undefined);
+    // What a recipe asks for is in it, what goes with a format is not.
+    const rotation = given ? given.rotation : options.rotation;
+    const rotated = rotation && rotate(checkpoint, graph, rotation, options);
+    if (rotated) {
+      checkpoint = rotated;
+      graph = modelGraph(rotated);
+    }
     const recipe =
       given ??
-      withMethod(expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)), options.method);
+      withRotation(
+        withMethod(
+          expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)),
+          options.method,
+        ),
+        rotation,
+      );
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
     const notices = await lostWith(checkpoint, kind);
     const calibrated = calibratedWeights(checkpoint, graph, options);
@@ -105,6 +123,7 @@ export async function prepare(
     return {
       checkpoint,
       plan,
+      summary: rotated ? asStored(plan.summary, rotated) : plan.summary,
       recipe,
       strict: graph !== undefined,
       shards,
@@ -161,6 +180,40 @@ function calibratedWeights(
     return weights.filter((weight) => roles.get(weight) !== 'embedding');
   });
 }
+
+/** The model in another basis. @throws ArgumentError, ModelError, FileError */
+function rotate(
+  checkpoint: Checkpoint,
+  graph: Graph | undefined,
+  rotation: Rotation,
+  { statistics }: RecipeOptions,
+): RotatedCheckpoint {
+  if (!graph) {
+    throw new ArgumentError(
+      `${checkpoint.name}: bare tensors can't be rotated, since nothing says how they are used. Give the folder of the model.`,
+    );
+  }
+  if (statistics) {
+    throw new ArgumentError(
+      `${statistics.name}: statistics are of the model as it was, not of the rotated one. Give a calibration text, or rotate the model first ("keep") and gather them from that.`,
+    );
+  }
+  return new RotatedCheckpoint(checkpoint, graph, rotation);
+}
+
+/** Sizes of the source as it is stored, where the plan is about its rotated form. */
+function asStored(summary: CompressionPlan, rotated: RotatedCheckpoint): CompressionPlan {
+  const tensors = summary.tensors.map((tensor) => ({ ...tensor, bytesBefore: rotated.bytesBefore(tensor.name) }));
+  return {
+    ...summary,
+    tensors,
+    bytesBefore: tensors.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0),
+    memory: { ...summary.memory, host: summary.memory.host + rotated.foldBytes },
+  };
+}
+
+const withRotation = (recipe: Recipe, rotation: Rotation | undefined): Recipe =>
+  rotation ? { ...recipe, rotation } : recipe;
 
 /** The recipe with a method for every rule that names none. @throws RecipeError where a format does not go with it */
 function withMethod(recipe: Recipe, method: Method | undefined): Recipe {

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { METHODS, type Method } from './methods/method.ts';
+import type { Rotation } from './rotation/rotation.ts';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
 export const ROLES = ['linear', 'embedding', 'head', 'norm', 'bias', 'other'] as const;
@@ -31,6 +32,8 @@ export interface Rule {
 export interface Recipe {
   version: 1;
   rules: Rule[];
+  /** Rotate the model first, so that large values of few columns spread over all. */
+  rotation?: Rotation | undefined;
 }
 
 /** One rule. */
@@ -41,8 +44,15 @@ export const RuleSchema = v.strictObject({
   method: v.optional(v.picklist(METHODS)),
 }) satisfies v.GenericSchema<unknown, Rule>;
 
+/** How to rotate a model. */
+export const RotationSchema = v.strictObject({
+  seed: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1)),
+  inner: v.optional(v.boolean()),
+}) satisfies v.GenericSchema<unknown, Rotation>;
+
 /** A whole recipe, for the published JSON schema. */
 export const RecipeSchema = v.strictObject({
   version: v.literal(1),
   rules: v.pipe(v.array(RuleSchema), v.maxLength(MAX_RULES)),
+  rotation: v.optional(RotationSchema),
 }) satisfies v.GenericSchema<unknown, Recipe>;

@@ -6,7 +6,7 @@ import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import { suggest } from '../suggest.ts';
 import { defaultMethod, METHODS, type Method, methodProblem } from './methods/method.ts';
-import { type Recipe, RecipeSchema, ROLES, type Role, type Rule, RuleSchema } from './recipe-schema.ts';
+import { type Recipe, RecipeSchema, ROLES, type Role, RotationSchema, type Rule, RuleSchema } from './recipe-schema.ts';
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
@@ -55,7 +55,8 @@ function complaint(issue: Issue): string {
   const path = issue.path ?? [];
   const key = path.at(-1);
   if (isUnknownKey(issue) && key) {
-    const known = Object.keys(path.length === 1 ? RecipeSchema.entries : RuleSchema.entries);
+    const within = path[0]?.key === 'rotation' ? RotationSchema : RuleSchema;
+    const known = Object.keys(path.length === 1 ? RecipeSchema.entries : within.entries);
     const at = path.length === 1 ? '' : ` in ${v.getDotPath(issue)?.replace(/\.[^.]*$/, '')}`;
     return `unknown key ${quote(String(key.key))}${at}.${suggest(String(key.key), known)} Known: ${known.join(', ')}.`;
   }

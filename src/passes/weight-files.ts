@@ -14,7 +14,7 @@ export interface WeightFile extends Shard {
 /** The files that hold the weights of a prepared compression, in their order. The weight tree is in the first. */
 export function weightFilesOf({ checkpoint, plan, shards, gguf }: Prepared): WeightFile[] {
   const tree: Record<string, string> =
-    plan.tree.weights.size > 0 ? { [WEIGHT_TREE_KEY]: serializeWeightTree(plan.tree) } : {};
+    plan.tree.weights.size > 0 || plan.tree.graph ? { [WEIGHT_TREE_KEY]: serializeWeightTree(plan.tree) } : {};
   const { [WEIGHT_TREE_KEY]: _, ...metadata } = checkpoint.metadata;
   return shards.map(({ file, tensors }, i) => ({
     file,

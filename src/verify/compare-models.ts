@@ -1,7 +1,7 @@
 import { ModelError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Graph, Operation } from '../graph/graph.ts';
-import { graphOf } from '../models/families.ts';
+import { modelGraph } from '../passes/model-graph.ts';
 
 /** What each of two models runs. */
 export interface Graphs {
@@ -16,9 +16,9 @@ export interface Graphs {
  */
 export function graphsOf(original: Checkpoint, compressed: Checkpoint | undefined): Graphs | undefined {
   if (!original.config) return undefined;
-  const one = graphOf(original.config, `${original.name}/config.json`);
-  if (!compressed?.config) return { original: one, compressed: one };
-  const other = graphOf(compressed.config, `${compressed.name}/config.json`);
+  const one = modelGraph(original);
+  if (!compressed || (!compressed.config && sameBasis(original, compressed))) return { original: one, compressed: one };
+  const other = modelGraph(compressed, compressed.config ?? original.config);
   if (one.vocabulary !== other.vocabulary) {
     throw new ModelError(
       `${original.name} has a vocabulary of ${one.vocabulary} tokens, ${compressed.name} one of ${other.vocabulary}: their probabilities can't be compared.`,
@@ -26,6 +26,15 @@ export function graphsOf(original: Checkpoint, compressed: Checkpoint | undefine
   }
   return { original: one, compressed: other };
 }
+
+/** Whether weights of one model mean in the other what they mean in their own: else one of them is rotated. */
+export const sameBasis = (original: Checkpoint, compressed: Checkpoint): boolean =>
+  JSON.stringify(basisOf(original)) === JSON.stringify(basisOf(compressed));
+
+const basisOf = ({ tree }: Checkpoint) => {
+  const { rotation, hadamard } = tree?.graph ?? {};
+  return [rotation?.seed, rotation?.block, hadamard?.ffn];
+};
 
 /** The graphs of two models as one object where both compute the same, so that their weights can run through it together. */
 export function joinGraphs({ original, compressed }: Graphs): Graphs {

@@ -7,7 +7,7 @@ import { checkGraphWeights } from '../passes/load-weights.ts';
 import { denseFormatOf, type StoredWeight } from '../passes/stored-weight.ts';
 import { cutWindows, type WindowOptions } from '../passes/windows.ts';
 import { type BlockPlan, type GpuLimits, NO_LIMITS, planBlocks } from './block-plan.ts';
-import { type Graphs, graphsOf, joinGraphs, operationsNote } from './compare-models.ts';
+import { type Graphs, graphsOf, joinGraphs, operationsNote, sameBasis } from './compare-models.ts';
 import { estimateMemory, estimateSizesOnly, type MemoryEstimate, type SpeedShape } from './memory-estimate.ts';
 import type { Report } from './report-schema.ts';
 import { bytesOnDisk, type Pairing, pairWeights, sameShape, type WeightPair } from './sizes.ts';
@@ -70,7 +70,7 @@ export function planVerification(
   }
   const pairing = pairWeights(original, compressed ?? original, graphs);
   const { pairs } = pairing;
-  const notes = compressed ? notesOf(compressed, pairing, graphs) : [];
+  const notes = compressed ? notesOf(original, compressed, pairing, graphs) : [];
   if (!graphs || !tokens) {
     if (options.maxPerplexityIncrease !== undefined) {
       throw new ArgumentError('A perplexity gate needs a model folder with config.json and a --text to score.');
@@ -89,7 +89,7 @@ export function planVerification(
     );
   }
   const speed = compressed && options.speed !== false ? speedShape(positions, pairs, options.speed) : undefined;
-  const mixable = canMix(pairing, graphs);
+  const mixable = canMix(pairing, graphs) && (!compressed || sameBasis(original, compressed));
   const joined = joinGraphs(graphs);
   const checkpoints = { original, compressed: compressed ?? original };
   const compares = compressed !== undefined;
@@ -126,7 +126,12 @@ const MOST_NAMED = 5;
 const listed = (names: readonly string[]): string =>
   `${names.slice(0, MOST_NAMED).join(', ')}${names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : ''}`;
 
-function notesOf(compressed: Checkpoint, { pairs, unpaired }: Pairing, graphs: Graphs | undefined): string[] {
+function notesOf(
+  original: Checkpoint,
+  compressed: Checkpoint,
+  { pairs, unpaired }: Pairing,
+  graphs: Graphs | undefined,
+): string[] {
   const notes: string[] = [];
   const sum = (of: (pair: WeightPair) => StoredWeight) =>
     pairs.reduce((bytes, pair) => bytes + bytesOnDisk(of(pair)), 0);
@@ -151,6 +156,11 @@ function notesOf(compressed: Checkpoint, { pairs, unpaired }: Pairing, graphs: G
   const reshaped = pairs.filter((pair) => !sameShape(pair)).map(({ name }) => name);
   if (reshaped.length > 0) notes.push(`Tensors of different shapes, whose error is not defined: ${listed(reshaped)}.`);
   if (graphs && !compressed.config) notes.push(`${compressed.name} has no config.json: it ran by the original's.`);
+  if (!sameBasis(original, compressed)) {
+    notes.push(
+      "One of the models is rotated: weights mean something else in each, so that they have no errors and layers can't be exchanged.",
+    );
+  }
   const operations = graphs && operationsNote(graphs);
   if (operations) notes.push(operations);
   return notes;

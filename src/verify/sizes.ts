@@ -15,7 +15,7 @@ import {
   type StoredWeight,
   weightsOf,
 } from '../passes/stored-weight.ts';
-import type { Graphs } from './compare-models.ts';
+import { type Graphs, sameBasis } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
 
 /** One weight in both checkpoints. */
@@ -103,10 +103,11 @@ export async function compareSizes(
 ): Promise<Report['size']> {
   const { signal, onProgress } = options;
   const tensors: Report['size']['tensors'] = [];
+  const comparable = sameBasis(original, compressed);
   for (const pair of pairs) {
     checkCancelled(signal, 'The verification');
     const { name, role, loaded } = pair;
-    const { error, nonFinite } = await compareWeight(original, compressed, pair, signal);
+    const { error, nonFinite } = await compareWeight(original, compressed, pair, comparable, signal);
     tensors.push({
       name,
       shape: [...pair.original.shape],
@@ -164,10 +165,11 @@ async function compareWeight(
   original: Checkpoint,
   compressed: Checkpoint,
   pair: WeightPair,
+  comparable: boolean,
   signal?: AbortSignal,
 ): Promise<Comparison> {
   const { original: a, compressed: b } = pair;
-  if (original === compressed || !sameShape(pair) || !isReal(a) || !isReal(b)) {
+  if (original === compressed || !comparable || !sameShape(pair) || !isReal(a) || !isReal(b)) {
     const first = await countNonFinite(original, a, signal);
     return {
       nonFinite: {

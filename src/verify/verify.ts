@@ -121,7 +121,9 @@ async function measure(
 ): Promise<Measured & { judged: Judged }> {
   const { gpu, control } = options;
   if (blocks.streams.compressed && !run.mixable) {
-    notes.add('The sensitivity of layers was left out: those of the two models have different shapes.');
+    notes.add(
+      'The sensitivity of layers was left out: those of the two models have different shapes or another basis.',
+    );
   }
   let scored: AccuracyResult;
   try {

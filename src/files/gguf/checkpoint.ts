@@ -8,9 +8,9 @@ import { decodeToF32 } from '../convert.ts';
 import { ELEMENT_BYTES, isElementType } from '../element-type.ts';
 import { findTensor, type TensorInfo } from '../safetensors-read.ts';
 import type { ByteSource } from '../source.ts';
-import type { JsonObject } from '../strict-json.ts';
+import { type JsonObject, parseJsonObjectText } from '../strict-json.ts';
 import { quote } from '../text.ts';
-import type { WeightNode } from '../weight-tree.ts';
+import { type GraphChanges, parseGraphChanges, type WeightNode, type WeightTree } from '../weight-tree.ts';
 import { architectureByName } from './architectures.ts';
 import { configOf } from './config-read.ts';
 import { type GgmlType, ggmlTypes } from './ggml-types.ts';
@@ -29,6 +29,9 @@ export const ggufFormats: ReadonlyMap<Format, GgmlType> = new Map(
 );
 
 const formatOf = new Map([...ggufFormats].map(([format, { name }]) => [name, format]));
+
+/** Key of the metadata that holds what a weight tree calls `graph`, as JSON: other readers need not know it. */
+export const GRAPH_KEY = 'compressa.graph';
 
 /** A tensor as the checkpoint shows it: a stored one, or one array of a quantized one. */
 interface View {
@@ -88,7 +91,7 @@ class GgufCheckpoint implements Checkpoint {
   readonly opaque: ReadonlyMap<string, OpaqueWeight>;
   /** What Transformers wants to see in a safetensors file made from this one. */
   readonly metadata = { format: 'pt' };
-  readonly tree;
+  readonly tree: WeightTree | undefined;
   readonly config: JsonObject | undefined;
   readonly configProblem?: string;
   readonly gguf: GgufFile;
@@ -107,7 +110,8 @@ class GgufCheckpoint implements Checkpoint {
     this.tensors = layout.tensors;
     this.opaque = layout.opaque;
     this.#views = layout.views;
-    this.tree = layout.weights.size > 0 ? ({ version: 1, weights: layout.weights } as const) : undefined;
+    const graph = readGraphChanges(file);
+    this.tree = treeOf(layout.weights, graph);
   }
 
   async read(
@@ -171,6 +175,17 @@ class GgufCheckpoint implements Checkpoint {
     return this.#decoded!.arrays;
   }
 }
+
+/** @throws FileError */
+function readGraphChanges(file: GgufFile): GraphChanges | undefined {
+  const json = new Metadata(file).string(GRAPH_KEY);
+  if (json === undefined) return undefined;
+  const where = `${file.name}: ${GRAPH_KEY}`;
+  return parseGraphChanges(parseJsonObjectText(json, where, { refusePrototypeKeys: true }), where);
+}
+
+const treeOf = (weights: Map<string, WeightNode>, graph: GraphChanges | undefined): WeightTree | undefined =>
+  weights.size > 0 || graph ? { version: 1, weights, ...(graph && { graph }) } : undefined;
 
 /** The values of a dense tensor less an offset, as f32. */
 function withoutOffset(bytes: Uint8Array, { type }: GgufTensor, offset: number): Uint8Array<ArrayBuffer> {

@@ -51,6 +51,9 @@ export function foldedCheckpoint(source: Checkpoint, foldings: readonly ScaleFol
   return {
     checkpoint: {
       ...source,
+      // Of a class, which the fields alone are not.
+      fileBytes: (name) => source.fileBytes(name),
+      close: () => source.close(),
       tensors,
       async read(tensor, rowStart, rowCount, signal) {
         const name = typeof tensor === 'string' ? tensor : tensor.name;
