@@ -65,6 +65,7 @@ export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
 export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
 export { type GridArguments, gridStep } from './kernels/grid.ts';
+export { type HadamardArguments, hadamardStep } from './kernels/hadamard.ts';
 export {
   type IntegerActivations,
   type IntegerLinearArguments,
@@ -126,9 +127,11 @@ export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export { METHODS, type Method } from './passes/methods/method.ts';
 export { columnMaxima, type SmoothOptions, smooth, smoothingFactors } from './passes/methods/smooth-quant.ts';
+export { modelGraph } from './passes/model-graph.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
 export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
+export type { Rotation } from './passes/rotation/rotation.ts';
 export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { cutWindows, type WindowOptions } from './passes/windows.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
