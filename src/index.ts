@@ -113,6 +113,7 @@ export type { StreamDecoder } from './models/stream-decoder.ts';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 export { type CalibrateOptions, calibrate } from './passes/calibration/calibrate.ts';
 export type { Calibration } from './passes/calibration/calibration.ts';
+export { calibrateImatrix, imatrixStatistics } from './passes/calibration/imatrix.ts';
 export { readStatistics, type StatisticsFile } from './passes/calibration/read-statistics.ts';
 export type { ColumnStatistics, Statistics, StatisticsSource } from './passes/calibration/statistics.ts';
 export { type CompressReport, compress, planCompression } from './passes/compress.ts';

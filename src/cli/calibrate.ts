@@ -1,9 +1,11 @@
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import { makeParent } from '../files/node-folders.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink } from '../files/sink.ts';
 import { calibrate } from '../passes/calibration/calibrate.ts';
+import { calibrateImatrix } from '../passes/calibration/imatrix.ts';
 import { readCalibration } from './calibration.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
@@ -33,7 +35,10 @@ export function registerCalibrate(program: Command): void {
     .command('calibrate')
     .argument('<model>', 'a Hugging Face folder or a .gguf file')
     .description('gather statistics of the inputs of all matrices of a model over a text')
-    .requiredOption('-o, --out <path>', 'the .safetensors file that they go to')
+    .requiredOption(
+      '-o, --out <path>',
+      'the .safetensors file that they go to; a .gguf file is an importance matrix of llama.cpp',
+    )
     .requiredOption(
       '--text <file>',
       'text in UTF-8 of the kind that the model is for; never the text that it is scored on',
@@ -56,8 +61,11 @@ export async function runCalibrate(
   options: CalibrateCommandOptions,
   { signal }: { readonly signal: AbortSignal },
 ): Promise<void> {
-  if (!/\.safetensors$/i.test(options.out)) {
-    throw new ArgumentError(`${options.out}: statistics are written to a .safetensors file. Name one (-o).`);
+  const ending = /\.(safetensors|gguf)$/i.exec(options.out)?.[1]?.toLowerCase();
+  if (ending === undefined) {
+    throw new ArgumentError(
+      `${options.out}: statistics go to a .safetensors file, or as an importance matrix to a .gguf file. Name one (-o).`,
+    );
   }
   const { text, windows, window } = options;
   const calibration = (await readCalibration(
@@ -73,16 +81,18 @@ export async function runCalibrate(
     const header = await withGpu(options, async (gpu) => {
       const progress = startProgress('Calibrating', { name: 'windows', scale: 1 });
       try {
-        return await calibrate(await openInput(model), file, {
-          ...{ gpu, calibration, signal },
-          onProgress: (done, total) => progress.update(done, total, ''),
-        });
+        const source = await openInput(model);
+        const onProgress = (done: number, total: number) => progress.update(done, total, '');
+        const how = { gpu, calibration, signal, onProgress };
+        if (ending === 'safetensors') return await calibrate(source, file, how);
+        const { importance, ...imatrix } = await calibrateImatrix(source, file, { ...how, dataset: basename(text) });
+        return { version: 1, ...imatrix, matrices: [...importance.keys()] };
       } finally {
         progress.stop();
       }
     });
     if (options.json) await printJson({ ...header, output: options.out });
-    else await print(`Wrote ${options.out}: ${header.inputs.length} inputs, seen over ${header.tokens} tokens.`);
+    else await print(`Wrote ${options.out}.`);
   } catch (error) {
     await sink?.abort();
     await removeParents();

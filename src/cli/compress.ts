@@ -1,6 +1,8 @@
 import { type Command, Option } from 'commander';
 import { ArgumentError } from '../errors.ts';
+import { openCheckpoint } from '../files/checkpoint.ts';
 import { ggufFormats } from '../files/gguf/checkpoint.ts';
+import { readImatrix } from '../files/gguf/imatrix-read.ts';
 import { openPath } from '../files/node-files.ts';
 import { makeParent } from '../files/node-folders.ts';
 import { nodeOutput } from '../files/node-output.ts';
@@ -8,14 +10,18 @@ import { refuseReplacing } from '../files/node-same-files.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
+import { imatrixStatistics } from '../passes/calibration/imatrix.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
+import type { StatisticsSource } from '../passes/calibration/statistics.ts';
 import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
 import { METHODS, methodByName } from '../passes/methods/method.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
+import { graphOfCheckpoint } from '../passes/plan.ts';
 import { ggmlPresets } from '../passes/presets/ggml-presets.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import type { Rotation } from '../passes/rotation/rotation.ts';
+import { checkWeight } from '../passes/stored-weight.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize, withGpu } from './gpu-options.ts';
@@ -32,6 +38,7 @@ export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly statistics?: string;
   readonly rotate?: boolean | number;
   readonly rotateInner?: boolean;
+  readonly imatrix?: string;
   readonly overwrite?: boolean;
   readonly resume?: boolean;
   /** Bytes. */
@@ -86,6 +93,7 @@ export function registerCompress(program: Command): void {
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')
+    .option('--imatrix <file>', 'weigh errors by an importance matrix of llama.cpp')
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .addOption(
       new Option(
@@ -136,18 +144,22 @@ export async function runCompress(
   }
   const kind = outputKind(options.out);
   await refuseReplacing(model, options.out, kind === 'folder');
-  if (options.statistics !== undefined && options.calibration !== undefined) {
-    throw new ArgumentError('Give either --calibration or --statistics, not both.');
+  const { statistics: file, imatrix } = options;
+  if ([file, imatrix, options.calibration].filter((given) => given !== undefined).length > 1) {
+    throw new ArgumentError('Give one of --calibration, --statistics and --imatrix.');
   }
   const calibration = await readCalibration(model, options, signal);
-  const statistics =
-    options.statistics === undefined ? undefined : await readStatistics(await openPath(options.statistics), signal);
+  const statistics = file === undefined ? undefined : await readStatistics(await openPath(file), signal);
   try {
     await compressModel(
       model,
       kind,
       options,
-      { ...(calibration && { calibration }), ...(statistics && { statistics }) },
+      {
+        ...(calibration && { calibration }),
+        ...(statistics && { statistics }),
+        ...(imatrix !== undefined && { statistics: await openImatrix(model, imatrix, signal) }),
+      },
       signal,
     );
   } finally {
@@ -167,6 +179,22 @@ function parseSeed(text: string): number {
   const seed = Number(text);
   if (/^\d{1,10}$/.test(text) && seed < 2 ** 32) return seed;
   throw new ArgumentError(`--rotate: ${text} is no seed; give a whole number from 0 to ${2 ** 32 - 1}.`);
+}
+
+/** @throws FileError, also for one of another model */
+async function openImatrix(model: string, path: string, signal: AbortSignal): Promise<StatisticsSource> {
+  const checkpoint = await openCheckpoint(await openInput(model), { checkWeight, signal });
+  try {
+    const graph = graphOfCheckpoint(checkpoint, true)!;
+    const source = await openPath(path);
+    try {
+      return imatrixStatistics(path, await readImatrix(source, graph.weights, signal));
+    } finally {
+      await source.close();
+    }
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 async function compressModel(

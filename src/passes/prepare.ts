@@ -1,4 +1,4 @@
-import { ArgumentError, FileError } from '../errors.ts';
+import { ArgumentError, FileError, RecipeError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import { type Checkpoint, openCheckpoint } from '../files/checkpoint.ts';
 import { architectureOf } from '../files/gguf/architectures.ts';
@@ -8,6 +8,7 @@ import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
 import { quote } from '../files/text.ts';
+import { formatByName } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { findScaleFoldings, type ScaleFolding } from '../graph/scale-folding.ts';
 import { checkCalibration } from './calibration/calibration.ts';
@@ -16,7 +17,7 @@ import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from 
 import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/folded-checkpoint.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
-import { type Method, scalesInputs } from './methods/method.ts';
+import { type Method, needsCalibration, scalesInputs } from './methods/method.ts';
 import { modelGraph } from './model-graph.ts';
 import { type CompressionPlan, graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
@@ -101,6 +102,7 @@ export async function prepare(
       );
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
     const notices = await lostWith(checkpoint, kind);
+    if (options.statistics?.squaresOnly) checkSquaresSuffice(recipe, options.statistics.name);
     const calibrated = calibratedWeights(checkpoint, graph, options);
     const folding = graph && foldingOf(checkpoint, graph, recipe);
     checkpoint = folding?.folded.checkpoint ?? checkpoint;
@@ -137,6 +139,18 @@ export async function prepare(
   }
 }
 
+/** @throws RecipeError where a rule needs to know more of inputs than how large their columns are */
+function checkSquaresSuffice({ rules }: Recipe, name: string): void {
+  for (const { format, method } of rules) {
+    const why = method && needsCalibration(method) ? `the method ${method}` : undefined;
+    const needs = why ?? (format !== 'keep' && formatByName(format).activations === 'static' ? format : undefined);
+    if (needs === undefined) continue;
+    throw new RecipeError(
+      `${name} is an importance matrix, which ${needs} can't do with: give a calibration text, or use the method search.`,
+    );
+  }
+}
+
 /** Undefined where no rule of the recipe scales inputs. */
 function foldingOf(original: Checkpoint, graph: Graph, recipe: Recipe): Folding | undefined {
   if (!recipe.rules.some(({ method }) => method && scalesInputs(method))) return undefined;
@@ -168,6 +182,8 @@ function calibratedWeights(
   if (calibration) checkCalibration(calibration, graph.vocabulary, graph.maxPositions);
   const roles = new Map(graph.weights.map((weight) => [weight.name, weight.role]));
   return inputGroups(graph).flatMap(({ weights, k }) => {
+    // An importance matrix has linear matrices only.
+    if (statistics?.squaresOnly && weights.every((weight) => roles.get(weight) !== 'linear')) return [];
     for (const weight of statistics ? weights : []) {
       const columns = statistics!.columnsOf(weight);
       if (columns === k) continue;

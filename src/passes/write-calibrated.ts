@@ -6,7 +6,6 @@ import type { Format, HostArrays } from '../formats/format.ts';
 import { allocateArrays, arrayBytes, contentBytes } from '../formats/layout.ts';
 import { activationScales } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { Scratch } from '../gpu/scratch.ts';
 import type { Graph, WeightName } from '../graph/graph.ts';
 import { uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
@@ -121,18 +120,11 @@ async function inputsOf(
     if (typeof found === 'string') notice(`${names}: codes are searched for in place of gptq: ${found}.`);
     else factored = found;
   }
-  const scratch = new Scratch(gpu);
   // A column without any input counts a little: its weights are rounded, not lost.
   const least = 0.01 * (meanSquare.reduce((sum, value) => sum + value, 0) / meanSquare.length);
-  const importance = scratch.upload(
-    meanSquare.map((value) => value + least),
-    'importance',
-  );
-  const release = () => {
-    scratch.release();
-    factored?.release();
-  };
-  return { inputs: { importance, ...(hessian && { hessian }), ...(factored && { factored }) }, release };
+  const importance = meanSquare.map((value) => value + least);
+  const inputs = { importance, ...(hessian && { hessian }), ...(factored && { factored }) };
+  return { inputs, release: () => factored?.release() };
 }
 
 /** A whole matrix, in the order of the checkpoint, some rows at a time. */

@@ -25,6 +25,8 @@ export interface Statistics {
 /** Statistics that were gathered before: of a file, say. */
 export interface StatisticsSource {
   readonly name: string;
+  /** Only mean squares are known, as in an importance matrix: enough to weigh a search, for nothing else. */
+  readonly squaresOnly?: true;
   /** Columns of the input of a matrix; undefined where its statistics are not there. */
   columnsOf(weight: WeightName): number | undefined;
   /** @throws FileError, OutOfMemoryError, CancelledError */

@@ -2,6 +2,7 @@ import type { Format, HostArrays } from '../../formats/format.ts';
 import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
+import { Scratch } from '../../gpu/scratch.ts';
 import { quantizeStep } from '../../kernels/quantize.ts';
 import { allocateRows, type DeviceRows } from '../device-arrays.ts';
 import type { FactoredHessian } from './factored-hessian.ts';
@@ -16,7 +17,7 @@ export interface Inputs {
   /** For methods that need it. */
   readonly factored?: FactoredHessian;
   /** f32 [k]: how much each column counts. */
-  readonly importance: BufferView;
+  readonly importance: Float32Array;
 }
 
 /** Squared errors of some rows, as their inputs weigh them. */
@@ -49,20 +50,33 @@ export async function compressRows(
 ): Promise<CompressedRows> {
   const { view, rows, k } = dense;
   const made: DeviceRows[] = [];
-  const quantized = async (how: 'rtn' | 'search', weighted: boolean): Promise<DeviceRows> => {
-    const result = allocateRows(gpu, format, rows, k, format.name);
-    made.push(result);
-    const step = quantizeStep({
-      ...{ source: formatByName('f32'), from: view, format, to: result.arrays, rows, k, bad: result.bad, method: how },
-      ...(weighted && { importance }),
-    });
-    await gpu.scheduler.run([step], signal && { signal });
-    return result;
-  };
-  const errorOf = ({ arrays }: DeviceRows) => matrixError(gpu, dense, { format, arrays }, hessian);
+  const scratch = new Scratch(gpu);
   try {
+    // Without H the squared error of each column, as its importance weighs it.
+    const columns = hessian ? undefined : scratch.upload(importance.map(Math.sqrt), 'importance');
+    const weights = importance.some((value) => value > 0) ? scratch.upload(importance, 'importance') : undefined;
+    const quantized = async (how: 'rtn' | 'search', weighted: boolean): Promise<DeviceRows> => {
+      const result = allocateRows(gpu, format, rows, k, format.name);
+      made.push(result);
+      const step = quantizeStep({
+        ...{
+          source: formatByName('f32'),
+          from: view,
+          format,
+          to: result.arrays,
+          rows,
+          k,
+          bad: result.bad,
+          method: how,
+        },
+        ...(weighted && weights && { importance: weights }),
+      });
+      await gpu.scheduler.run([step], signal && { signal });
+      return result;
+    };
+    const errorOf = ({ arrays }: DeviceRows) => matrixError(gpu, dense, { format, arrays }, hessian, columns);
     const rounded = await quantized('rtn', false);
-    const first = { rtn: await errorOf(rounded), all: await matrixError(gpu, dense, undefined, hessian) };
+    const first = { rtn: await errorOf(rounded), all: await matrixError(gpu, dense, undefined, hessian, columns) };
     let result = rounded;
     let chosen = first.rtn;
     if (method !== 'rtn') {
@@ -76,5 +90,6 @@ export async function compressRows(
     return { arrays, errors: { ...first, chosen }, fellBack: method !== 'rtn' && result === rounded };
   } finally {
     for (const rowsOnDevice of made) rowsOnDevice.release();
+    scratch.release();
   }
 }

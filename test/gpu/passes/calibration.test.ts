@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ArgumentError, FileError, RecipeError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { readImatrix } from '../../../src/files/gguf/imatrix-read.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
@@ -12,6 +13,7 @@ import { transposedProduct } from '../../../src/kernels/reference/transposed-pro
 import { uploadWeight, type Weight } from '../../../src/kernels/weight.ts';
 import { graphOf } from '../../../src/models/families.ts';
 import { calibrate } from '../../../src/passes/calibration/calibrate.ts';
+import { calibrateImatrix, imatrixStatistics } from '../../../src/passes/calibration/imatrix.ts';
 import { inputGroups } from '../../../src/passes/calibration/input-groups.ts';
 import { readStatistics } from '../../../src/passes/calibration/read-statistics.ts';
 import { walkInputs } from '../../../src/passes/calibration/walk.ts';
@@ -179,6 +181,34 @@ test('statistics of a file give the bytes that the text gives where blocks are s
     /statistics of another model.*96 columns, not 128, of "model\.layers\.0\.mlp\.down_proj/,
   );
   await file.close();
+});
+
+test('an importance matrix weighs the search, and is written as it is read', async () => {
+  const { graph, values, open } = await modelFolder(smallConfig());
+  const calibration = calibrationOf(graph);
+  const sink = memorySink('imatrix.gguf');
+  const written = await calibrateImatrix(open(), sink, { gpu, calibration, dataset: 'random' });
+  const imatrix = await readImatrix(memorySource('imatrix.gguf', sink.bytes()), graph.weights);
+  expect(imatrix).toMatchObject({ datasets: ['random'], chunkCount: WINDOWS, chunkSize: TOKENS });
+  const { input, k, weights } = inputGroups(graph)[1]!;
+  const x = inputsOf(graph, values, calibration.windows).get(input)!;
+  const means = imatrix.importance.get(weights[0]!)!;
+  for (let i = 0; i < k; i++) {
+    let sum = 0;
+    for (let t = 0; t < WINDOWS * TOKENS; t++) sum += x[t * k + i]! ** 2;
+    expect(means[i]! / (sum / (WINDOWS * TOKENS))).toBeCloseTo(1, 3);
+    expect(means[i]! / written.importance.get(weights[0]!)![i]!).toBeCloseTo(1, 5);
+  }
+  const statistics = imatrixStatistics('imatrix.gguf', imatrix);
+  const run = (options: object) => compress(open(), memoryOutput('out'), { gpu, format: 'q4_0', ...options });
+  const report = await run({ statistics });
+  const found = report.tensors.flatMap(({ error }) => (error ? [error] : []));
+  expect(found).toHaveLength(14);
+  const sum = (of: 'rtn' | 'chosen') => found.reduce((total, error) => total + error[of], 0);
+  expect(sum('chosen')).toBeLessThan(0.95 * sum('rtn'));
+  for (const method of ['gptq', 'awq']) {
+    await expect(run({ statistics, method })).rejects.toThrow(/is an importance matrix, which the method/);
+  }
 });
 
 test('files that hold no statistics, or damaged ones, are refused', async () => {
