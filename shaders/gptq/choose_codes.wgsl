@@ -1,7 +1,7 @@
 // Codes of a block of columns, one after another from the last, a thread for each row. A column takes the level nearest to
 //   w + (Σ error · m[r, column] over the other columns r) / m[column, column]
 // where `error` is what was lost in a column so far. With m the Cholesky factor, mirrored, and errors that begin at zero, this is GPTQ; with m = H it is
-// a round of coordinate descent on the same objective (src/kernels/choose-codes.ts).
+// a round of coordinate descent on the same objective (src/kernels/choose-codes.ts). ALONE, each takes the level nearest to w.
 struct Params {
   n: u32,
   rows: u32,
@@ -26,6 +26,7 @@ struct Params {
 
 override WORKGROUP: u32 = 64;
 override UNIFORM: bool = true;
+override ALONE: bool = false;
 const BLOCK = 32u;
 
 var<workgroup> block: array<f32, 1024>;
@@ -62,7 +63,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let at = (start + i) * params.rows + row;
     let pivot = block[BLOCK * i + i];
     let before = errors[at];
-    let wanted = w[at] + (sums[i] - before * pivot) / pivot;
+    let wanted = select(w[at] + (sums[i] - before * pivot) / pivot, w[at], ALONE);
     let pair = grid[(params.first_row + row) * params.grid_width + order[start + i] / params.group];
     // A scale of zero has one value, whatever the code.
     let index = nearest(select((wanted - pair.y) / pair.x, 0.0, pair.x == 0.0));

@@ -29,12 +29,14 @@ import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson, table } from './output.ts';
 import { startProgress } from './progress.ts';
+import { wholeNumber } from './text.ts';
 
 export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly out: string;
   readonly format?: string;
   readonly recipe?: string;
   readonly method?: string;
+  readonly refine?: string;
   readonly statistics?: string;
   readonly rotate?: boolean | number;
   readonly rotateInner?: boolean;
@@ -89,6 +91,10 @@ export function registerCompress(program: Command): void {
     )
     .option('--format <name>', 'format of all linear matrices, or a preset of llama.cpp (default: q4_0)')
     .option('--method <name>', `how codes and scales are chosen: ${METHODS.join(', ')} (default: search, where it can)`)
+    .option(
+      '--refine <rounds>',
+      'fit scales, and with gptq codes, anew to the calibration (default: 3 with gptq, else 0)',
+    )
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like; gptq needs it')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
@@ -135,8 +141,8 @@ export async function runCompress(
   if (options.recipe !== undefined && options.format !== undefined) {
     throw new ArgumentError('Give either --recipe or --format, not both.');
   }
-  if (options.recipe !== undefined && options.method !== undefined) {
-    throw new ArgumentError('Give --method with --format; the rules of a recipe name their own.');
+  if (options.recipe !== undefined && (options.method !== undefined || options.refine !== undefined)) {
+    throw new ArgumentError('Give --method and --refine with --format; the rules of a recipe name their own.');
   }
   const rotation = rotationOf(options);
   if (options.recipe !== undefined && rotation !== undefined) {
@@ -210,6 +216,7 @@ async function compressModel(
     output: kind,
     ...inputs,
     ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
+    ...(options.refine !== undefined && { refine: wholeNumber('--refine', options.refine, 0) }),
     ...(options.format !== undefined && { format: options.format }),
     ...(rotation && { rotation }),
     ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),

@@ -16,8 +16,9 @@ export interface ChooseCodesArguments {
   /**
    * `factor`: one pass from the last column to the first, each under what the columns after it lost (GPTQ); errors are zero before.
    * `descent`: each column under what all others lose (coordinate descent); errors are those of the codes that there are.
+   * `nearest`: each column by itself; `matrix` has no say.
    */
-  readonly pass: 'factor' | 'descent';
+  readonly pass: 'factor' | 'descent' | 'nearest';
   /** f32 [k, rows]: the weights, columns in the order of `order`. */
   readonly weights: BufferView;
   /** f32x2 [gridRows, k / grid.group]: scale and offset, as `gridStep` gives them. */
@@ -70,7 +71,8 @@ export function chooseCodesSteps(args: ChooseCodesArguments): Step[] {
   const groups = k / grid.group;
   const levels = grid.levels.length;
   const lowest = Math.min(...grid.levels);
-  const constants = { WORKGROUP: THREADS, UNIFORM: Number(isUniform(grid)) };
+  const alone = pass === 'nearest';
+  const constants = { WORKGROUP: THREADS, UNIFORM: Number(isUniform(grid)), ALONE: Number(alone) };
   const steps: Step[] = [];
   for (let start = Math.floor((k - 1) / CODES_BLOCK) * CODES_BLOCK; start >= 0; start -= CODES_BLOCK) {
     const count = Math.min(CODES_BLOCK, k - start);
@@ -82,7 +84,7 @@ export function chooseCodesSteps(args: ChooseCodesArguments): Step[] {
         rows: count,
         columns: rows,
         from: pass === 'factor' ? start + count : 0,
-        to: k,
+        to: alone ? 0 : k,
         label: `${label}: product`,
       }),
       {

@@ -34,6 +34,8 @@ export interface RecipeOptions {
   readonly format?: string;
   /** With `format`: how codes and scales are chosen; default: scales are searched for where the format allows it. */
   readonly method?: Method;
+  /** With `format`: rounds of refinement against the calibration; default: 3 with `gptq`, else none. */
+  readonly refine?: number;
   /** With `format`: rotate the model first. */
   readonly rotation?: Rotation;
   /** Text that shows what the inputs of the matrices are like: `gptq` needs it, `search` weighs by it. */
@@ -73,12 +75,14 @@ export const presetOf = ({ recipe, format }: RecipeOptions): GgmlPreset | undefi
   recipe === undefined && format !== undefined ? presetByName(format) : undefined;
 
 /** A recipe as it will run. @throws RecipeError, FormatError, ArgumentError */
-export function recipeOf({ recipe, format, method, rotation }: RecipeOptions): Recipe {
+export function recipeOf({ recipe, format, method, refine, rotation }: RecipeOptions): Recipe {
   if (recipe !== undefined && format !== undefined) {
     throw new ArgumentError('Give either a recipe or a format, not both.');
   }
-  if (recipe !== undefined && method !== undefined) {
-    throw new ArgumentError('Give a method with a format; the rules of a recipe name their own.');
+  if (recipe !== undefined && (method !== undefined || refine !== undefined)) {
+    throw new ArgumentError(
+      'Give a method, or rounds of refinement, with a format; the rules of a recipe name their own.',
+    );
   }
   if (recipe !== undefined && rotation !== undefined) {
     throw new ArgumentError('Give a rotation with a format; a recipe has a key "rotation" for it.');
@@ -86,7 +90,10 @@ export function recipeOf({ recipe, format, method, rotation }: RecipeOptions): R
   if (recipe === undefined) {
     if (format === '')
       throw new ArgumentError(`The format is empty. Name one, such as ${DEFAULT_FORMAT}, or leave it out.`);
-    const preset = { ...presetRecipe(format ?? DEFAULT_FORMAT, method), ...(rotation && { rotation }) };
+    const preset = {
+      ...presetRecipe(format ?? DEFAULT_FORMAT, { ...(method && { method }), ...(refine !== undefined && { refine }) }),
+      ...(rotation && { rotation }),
+    };
     compileRecipe(preset, 'The format');
     return preset;
   }

@@ -74,6 +74,8 @@ export interface PlannedTensor {
   readonly target: Format | undefined;
   /** How, where that is a format with blocks. */
   readonly method?: Method;
+  /** Rounds of refinement, where they are asked for. */
+  readonly refine?: number;
   /** In a safetensors file: in the order in which they are written, one for each array of the format, or one in all. */
   readonly specs: readonly TensorSpec[];
   /** In a GGUF file. */
@@ -156,14 +158,16 @@ export function planTensors(
       weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, { notices, kept }) : undefined;
     if (target?.activations === 'static' && !inWalk.includes(name)) throw noActivations(name, target);
     const asked = target && decision?.method;
-    const blind = asked !== undefined && needsCalibration(asked) && !inWalk.includes(name);
+    const refine = target && decision?.refine;
+    const needs = asked !== undefined && (needsCalibration(asked) || (refine ?? 0) > 0);
+    const blind = needs && !inWalk.includes(name);
     if (blind && inWalk.length === 0) throw uncalibrated(name, asked);
     const method = blind ? defaultMethod(target!) : asked;
     if (blind)
       notices.push(
-        `${quote(name)} is quantized by ${method}: a calibration does not show its inputs, as ${asked} needs.`,
+        `${quote(name)} is quantized by ${method}: a calibration does not show its inputs, as ${needsCalibration(asked!) ? asked : 'refinement'} needs.`,
       );
-    const how = method && { method };
+    const how = method && { method, ...(refine !== undefined && !blind && { refine }) };
     if (!gguf) {
       planned.push(withMethod(planTensor(checkpoint, name, weight, role, target), how));
       continue;
@@ -198,12 +202,14 @@ export function planTensors(
   };
 }
 
-const withMethod = (tensor: PlannedTensor, how: { readonly method: Method } | undefined): PlannedTensor =>
-  how ? { ...tensor, ...how, report: { ...tensor.report, ...how } } : tensor;
+const withMethod = (
+  tensor: PlannedTensor,
+  how: { readonly method: Method; readonly refine?: number } | undefined,
+): PlannedTensor => (how ? { ...tensor, ...how, report: { ...tensor.report, method: how.method } } : tensor);
 
 const uncalibrated = (name: string, method: Method): RecipeError =>
   new RecipeError(
-    `The method ${method} needs a calibration text (--calibration, or the option "calibration"), to know the inputs of ${quote(name)}.`,
+    `${needsCalibration(method) ? `The method ${method}` : 'Refinement'} needs a calibration text (--calibration, or the option "calibration"), to know the inputs of ${quote(name)}.`,
   );
 
 const compressedAlready = (checkpoint: Checkpoint, name: string, weight: AnyWeight): FileError => {

@@ -17,7 +17,7 @@ import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from 
 import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/folded-checkpoint.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
-import { type Method, needsCalibration, scalesInputs } from './methods/method.ts';
+import { needsCalibration, scalesInputs } from './methods/method.ts';
 import { modelGraph } from './model-graph.ts';
 import { type CompressionPlan, graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
@@ -94,10 +94,7 @@ export async function prepare(
     const recipe =
       given ??
       withRotation(
-        withMethod(
-          expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)),
-          options.method,
-        ),
+        withMethod(expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)), options),
         rotation,
       );
     const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
@@ -141,8 +138,8 @@ export async function prepare(
 
 /** @throws RecipeError where a rule needs to know more of inputs than how large their columns are */
 function checkSquaresSuffice({ rules }: Recipe, name: string): void {
-  for (const { format, method } of rules) {
-    const why = method && needsCalibration(method) ? `the method ${method}` : undefined;
+  for (const { format, method, refine = 0 } of rules) {
+    const why = method && needsCalibration(method) ? `the method ${method}` : refine > 0 ? 'refinement' : undefined;
     const needs = why ?? (format !== 'keep' && formatByName(format).activations === 'static' ? format : undefined);
     if (needs === undefined) continue;
     throw new RecipeError(
@@ -231,10 +228,11 @@ function asStored(summary: CompressionPlan, rotated: RotatedCheckpoint): Compres
 const withRotation = (recipe: Recipe, rotation: Rotation | undefined): Recipe =>
   rotation ? { ...recipe, rotation } : recipe;
 
-/** The recipe with a method for every rule that names none. @throws RecipeError where a format does not go with it */
-function withMethod(recipe: Recipe, method: Method | undefined): Recipe {
-  if (!method) return recipe;
-  const all: Recipe = { ...recipe, rules: recipe.rules.map((rule) => ({ method, ...rule })) };
+/** The recipe with the same method and refinement for every rule that says none. @throws RecipeError where a format does not go with it */
+function withMethod(recipe: Recipe, { method, refine }: RecipeOptions): Recipe {
+  if (!method && refine === undefined) return recipe;
+  const how = { ...(method && { method }), ...(refine !== undefined && { refine }) };
+  const all: Recipe = { ...recipe, rules: recipe.rules.map((rule) => ({ ...how, ...rule })) };
   compileRecipe(all, 'The preset');
   return all;
 }

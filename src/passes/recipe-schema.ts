@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { METHODS, type Method } from './methods/method.ts';
+import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
 import type { Rotation } from './rotation/rotation.ts';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
@@ -23,6 +23,8 @@ export interface Rule {
   format: string;
   /** How codes and scales are chosen; default: scales are searched for where the format allows it. */
   method?: Method | undefined;
+  /** Rounds in which scales, and with gptq codes, are refined against a calibration; default: 3 with gptq, else none. */
+  refine?: number | undefined;
 }
 
 /**
@@ -42,6 +44,7 @@ export const RuleSchema = v.strictObject({
   role: v.optional(v.picklist(ROLES)),
   format: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
   method: v.optional(v.picklist(METHODS)),
+  refine: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MOST_ROUNDS))),
 }) satisfies v.GenericSchema<unknown, Rule>;
 
 /** How to rotate a model. */

@@ -11,10 +11,10 @@ import { type Recipe, RecipeSchema, ROLES, type Role, RotationSchema, type Rule,
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
 /** The recipe that a format's name stands for: all linear matrices get it, the rest stays as it is. `keep`: all of it does. */
-export function presetRecipe(format: string, method?: Method): Recipe {
+export function presetRecipe(format: string, { method, refine }: Pick<Rule, 'method' | 'refine'> = {}): Recipe {
   if (format === 'keep') return { version: 1, rules: [{ match: '*', format }] };
   const rule = { match: '*', role: 'linear', format: formatByName(format).name } as const;
-  return { version: 1, rules: [{ ...rule, ...(method && { method }) }] };
+  return { version: 1, rules: [{ ...rule, ...(method && { method }), ...(refine !== undefined && { refine }) }] };
 }
 
 /**
@@ -75,6 +75,8 @@ export interface Decision {
   readonly format: Format | undefined;
   /** How codes and scales are chosen, for a format with blocks. */
   readonly method: Method | undefined;
+  /** Rounds of refinement; undefined: as many as the method has. */
+  readonly refine: number | undefined;
   /** Index of the rule that matched. */
   readonly rule: number;
   /** The rule picked tensors by name alone, so whoever wrote it meant this one. */
@@ -96,6 +98,7 @@ function compileRules(recipe: Recipe, where: string): CompiledRecipe {
       role: rule.role,
       decision: {
         format,
+        refine: rule.refine,
         method: format && methodOfRule(rule, format, `${where}: rules.${index}.method`),
         rule: index,
         explicit: rule.role === undefined,
@@ -114,8 +117,10 @@ function formatOfRule({ format }: Rule, where: string): Format {
   }
 }
 
-function methodOfRule({ method }: Rule, format: Format, where: string): Method | undefined {
+function methodOfRule({ method, refine = 0 }: Rule, format: Format, where: string): Method | undefined {
   if (format.kind === 'dense') return undefined;
+  if (refine > 0 && !format.grid)
+    throw new RecipeError(`${where}: ${format.name} can't be refined: leave "refine" out.`);
   if (method === undefined) return defaultMethod(format);
   const problem = methodProblem(method, format);
   if (problem === undefined) return method;

@@ -16,7 +16,7 @@ import { denseSlices } from './dense-slices.ts';
 import { checkpointSource } from './load-weights.ts';
 import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
-import { needsCalibration } from './methods/method.ts';
+import { defaultRounds } from './methods/method.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Work } from './write-tensors.ts';
 
@@ -113,11 +113,11 @@ async function inputsOf(
     );
   }
   let factored: FactoredHessian | undefined;
-  if (targets.some(({ method }) => method && needsCalibration(method))) {
+  if (targets.some(({ method, refine }) => method === 'gptq' || (refine ?? 0) > 0)) {
     const found = hessian
       ? await factorHessian(gpu, hessian, meanSquare, signal)
       : `H of ${group.k} columns is larger than what this device binds at once (${gpu.bindingLimit} bytes)`;
-    if (typeof found === 'string') notice(`${names}: codes are searched for in place of gptq: ${found}.`);
+    if (typeof found === 'string') notice(`${names}: codes are searched for, and not refined: ${found}.`);
     else factored = found;
   }
   // A column without any input counts a little: its weights are rounded, not lost.
@@ -135,7 +135,7 @@ async function compressMatrix(
     signal,
     notice,
   }: Pick<Work, 'gpu' | 'checkpoint' | 'signal'> & { readonly notice: (text: string) => void },
-  { name, weight, target, method }: PlannedTensor,
+  { name, weight, target, method = 'rtn', refine }: PlannedTensor,
   inputs: Inputs,
 ): Promise<{ readonly arrays: HostArrays; readonly lost: MatrixErrors }> {
   if (weight.kind !== 'dense') throw new Error(`${name} is not dense.`);
@@ -145,7 +145,14 @@ async function compressMatrix(
   const sums = { rtn: 0, chosen: 0, all: 0 };
   let fellBack = 0;
   for await (const slice of denseSlices(gpu, checkpoint, weight.info, signal)) {
-    const result = await compressRows(gpu, slice, format, method ?? 'rtn', inputs, signal);
+    const result = await compressRows(
+      gpu,
+      slice,
+      format,
+      { method, rounds: refine ?? defaultRounds(method) },
+      inputs,
+      signal,
+    );
     for (const array of format.arrays) {
       const part = result.arrays[array.name]!.subarray(0, contentBytes(array, slice.rows, k));
       whole[array.name]!.set(part, contentBytes(array, slice.rowStart, k));

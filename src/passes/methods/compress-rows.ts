@@ -6,7 +6,7 @@ import { Scratch } from '../../gpu/scratch.ts';
 import { quantizeStep } from '../../kernels/quantize.ts';
 import { allocateRows, type DeviceRows } from '../device-arrays.ts';
 import type { FactoredHessian } from './factored-hessian.ts';
-import { gptq } from './gptq.ts';
+import { gptq, refitScales } from './gptq.ts';
 import { type DenseRows, matrixError } from './matrix-error.ts';
 import { type Method, startOf } from './method.ts';
 
@@ -44,7 +44,7 @@ export async function compressRows(
   gpu: Gpu,
   dense: DenseRows,
   format: Format,
-  method: Method,
+  { method, rounds }: { readonly method: Method; readonly rounds: number },
   { hessian, factored, importance }: Inputs,
   signal?: AbortSignal,
 ): Promise<CompressedRows> {
@@ -82,7 +82,9 @@ export async function compressRows(
     if (method !== 'rtn') {
       const start = startOf(method, format);
       const other = await quantized(start.method, start.weighted);
-      if (method === 'gptq' && factored) await gptq(gpu, dense, format, other.arrays, factored, signal && { signal });
+      if (factored && method === 'gptq') {
+        await gptq(gpu, dense, format, other.arrays, factored, { rounds, ...(signal && { signal }) });
+      } else if (factored && rounds > 0) await refitScales(gpu, dense, format, other.arrays, factored, signal);
       const error = await errorOf(other);
       if (error <= chosen) [result, chosen] = [other, error];
     }

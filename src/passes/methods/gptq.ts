@@ -1,24 +1,23 @@
 import type { Format } from '../../formats/format.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
-import type { Step } from '../../gpu/kernel.ts';
+import type { BufferView, Step } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import type { DeviceArrays } from '../../kernels/bind-arrays.ts';
-import { CODES_BLOCK, chooseCodesSteps, levelTable } from '../../kernels/choose-codes.ts';
+import { type ChooseCodesArguments, CODES_BLOCK, chooseCodesSteps, levelTable } from '../../kernels/choose-codes.ts';
 import { gridStep } from '../../kernels/grid.ts';
 import { packStep } from '../../kernels/pack.ts';
 import { gatherColumnsStep, scatterCodesStep } from '../../kernels/permute.ts';
 import { codeErrorsStep, refitSteps, scaleStoredStep } from '../../kernels/refit.ts';
 import type { FactoredHessian } from './factored-hessian.ts';
 import type { DenseRows } from './matrix-error.ts';
-import { storedScales } from './stored-scales.ts';
+import { type StoredScales, storedScales } from './stored-scales.ts';
 
 export interface GptqOptions {
-  /** Rounds of refinement behind the pass: scales re-fitted with codes fixed, then each code chosen anew under all others. Default 3. */
-  readonly rounds?: number;
+  /** Rounds of refinement behind the pass: scales re-fitted with codes fixed, then each code chosen anew under all others. */
+  readonly rounds: number;
   readonly signal?: AbortSignal;
 }
 
-const ROUNDS = 3;
 /** Of conjugate gradients: with the diagonal as preconditioner, three leave less than 1% of what could be gained. */
 const ITERATIONS = 3;
 
@@ -30,64 +29,153 @@ const ITERATIONS = 3;
  */
 export async function gptq(
   gpu: Gpu,
-  { view, rows, k }: DenseRows,
+  dense: DenseRows,
   format: Format,
   arrays: DeviceArrays,
   hessian: FactoredHessian,
-  { rounds = ROUNDS, signal }: GptqOptions = {},
+  { rounds, signal }: GptqOptions,
 ): Promise<void> {
-  const scratch = new Scratch(gpu);
-  const columns = (label: string) => scratch.room(4 * rows * k, label);
+  const work = new Columns(gpu, dense, format, arrays, hessian);
   try {
-    const grid = format.grid!;
-    const scales = scratch.room((8 * rows * k) / grid.group, 'scales');
-    const chosen = columns('codes in order');
-    const { order, place } = hessian;
-    const inOrder = { weights: columns('weights in order'), errors: columns('errors'), order, place, rows, k };
-    const codes = scratch.room(Math.ceil((rows * k) / 4) * 4, 'codes');
-    const product = scratch.room(4 * CODES_BLOCK * rows, 'products');
-    const table = scratch.upload(levelTable(grid), 'levels in order');
-    const choose = (pass: 'factor' | 'descent'): Step[] =>
-      chooseCodesSteps({
-        ...inOrder,
-        matrix: pass === 'factor' ? hessian.factor : hessian.matrix,
-        ...{ pass, scales, gridRows: rows, grid, table, chosen, scratch: product },
-      });
-    const run = (steps: readonly Step[]) =>
-      gpu.scheduler.run(steps, { label: 'The quantization', ...(signal && { signal }) });
-
-    gpu.clear(inOrder.errors.buffer, 4 * rows * k);
-    await run([
-      gridStep({ format, from: arrays, to: scales, rows, k }),
-      gatherColumnsStep({ weights: view, order, out: inOrder.weights, rows, k }),
-      ...choose('factor'),
-    ]);
-    const stored = storedScales(format, k);
-    const levels = scratch.upload(Float32Array.from(grid.levels), 'levels');
-    const rooms: readonly [typeof chosen, typeof chosen] | undefined =
-      stored && rounds > 0 ? [columns('values'), columns('products with H')] : undefined;
-    const units = stored ? k / stored.unit : 0;
-    const system = () => scratch.room(4 * units * rows, 'systems');
-    const systems = rooms && ([system(), system(), system(), system(), system()] as const);
-    for (let round = 0; round < rounds; round++) {
-      const refit =
-        stored && rooms && systems
-          ? [
-              ...refitSteps({
-                ...inOrder,
-                ...{ hessian: hessian.matrix, unit: stored.unit, iterations: ITERATIONS, scratch: rooms, systems },
-              }),
-              ...stored.arrays.map(({ index, type, perUnit }) =>
-                scaleStoredStep({ change: systems[0], stored: arrays[index]!, type, rows, units, perUnit }),
-              ),
-              gridStep({ format, from: arrays, to: scales, rows, k }),
-              codeErrorsStep({ ...inOrder, chosen, scales, gridRows: rows, grid, levels }),
-            ]
-          : [];
-      await run([...refit, ...choose('descent')]);
-    }
-    await run([scatterCodesStep({ chosen, place, codes, rows, k }), packStep({ format, codes, to: arrays, rows, k })]);
+    await work.run([...work.open(), ...work.choose('factor')], signal);
+    for (let round = 0; round < rounds; round++) await work.run([...work.refit(), ...work.choose('descent')], signal);
+    await work.run(work.close(), signal);
   } finally {
-    scratch.release();
+    work.release();
+  }
+}
+
+/**
+ * Re-fits the scales of some rows to H, their codes as they are: refinement behind any method. Does nothing for a format that keeps no scales as floats.
+ * @param arrays quantized already; scales are replaced
+ * @throws FormatError for a format without a grid; OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function refitScales(
+  gpu: Gpu,
+  dense: DenseRows,
+  format: Format,
+  arrays: DeviceArrays,
+  hessian: FactoredHessian,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (!storedScales(format, dense.k)) return;
+  const work = new Columns(gpu, dense, format, arrays, hessian);
+  try {
+    await work.run([...work.open(), ...work.choose('nearest'), ...work.refit(), ...work.close()], signal);
+  } finally {
+    work.release();
+  }
+}
+
+type Five = readonly [BufferView, BufferView, BufferView, BufferView, BufferView];
+
+/** Some rows of a matrix, column by column in the order of H, with all that choosing codes and fitting scales takes. */
+class Columns {
+  readonly #gpu: Gpu;
+  readonly #scratch: Scratch;
+  readonly #dense: DenseRows;
+  readonly #format: Format;
+  readonly #arrays: DeviceArrays;
+  readonly #hessian: FactoredHessian;
+  readonly #shared: Omit<ChooseCodesArguments, 'matrix' | 'pass'> & { readonly place: BufferView };
+  readonly #codes: BufferView;
+  readonly #levels: BufferView;
+  #fitting:
+    | { readonly stored: StoredScales; readonly rooms: readonly [BufferView, BufferView]; readonly systems: Five }
+    | undefined;
+
+  constructor(gpu: Gpu, dense: DenseRows, format: Format, arrays: DeviceArrays, hessian: FactoredHessian) {
+    this.#gpu = gpu;
+    this.#scratch = new Scratch(gpu);
+    this.#dense = dense;
+    this.#format = format;
+    this.#arrays = arrays;
+    this.#hessian = hessian;
+    const { rows, k } = dense;
+    const grid = format.grid!;
+    const scratch = this.#scratch;
+    try {
+      this.#codes = scratch.room(Math.ceil((rows * k) / 4) * 4, 'codes');
+      this.#levels = scratch.upload(Float32Array.from(grid.levels), 'levels');
+      this.#shared = {
+        weights: this.#columns('weights in order'),
+        errors: this.#columns('errors'),
+        chosen: this.#columns('codes in order'),
+        scales: scratch.room((8 * rows * k) / grid.group, 'scales'),
+        table: scratch.upload(levelTable(grid), 'levels in order'),
+        scratch: scratch.room(4 * CODES_BLOCK * rows, 'products'),
+        ...{ order: hessian.order, place: hessian.place, gridRows: rows, grid, rows, k },
+      };
+    } catch (error) {
+      scratch.release();
+      throw error;
+    }
+  }
+
+  #columns(label: string): BufferView {
+    return this.#scratch.room(4 * this.#dense.rows * this.#dense.k, label);
+  }
+
+  run(steps: readonly Step[], signal: AbortSignal | undefined): Promise<void> {
+    return this.#gpu.scheduler.run(steps, { label: 'The quantization', ...(signal && { signal }) });
+  }
+
+  /** Reads scales, and brings the weights in order. */
+  open(): Step[] {
+    const { view, rows, k } = this.#dense;
+    const { order, weights, errors } = this.#shared;
+    this.#gpu.clear(errors.buffer, 4 * rows * k);
+    return [this.#readScales(), gatherColumnsStep({ weights: view, order, out: weights, rows, k })];
+  }
+
+  #readScales(): Step {
+    const { rows, k } = this.#dense;
+    return gridStep({ format: this.#format, from: this.#arrays, to: this.#shared.scales, rows, k });
+  }
+
+  choose(pass: ChooseCodesArguments['pass']): Step[] {
+    const { factor, matrix } = this.#hessian;
+    return chooseCodesSteps({ ...this.#shared, pass, matrix: pass === 'factor' ? factor : matrix });
+  }
+
+  /** Scales for the codes that there are, and what is lost then. */
+  refit(): Step[] {
+    const { rows, k } = this.#dense;
+    const stored = this.#fitting?.stored ?? storedScales(this.#format, k);
+    if (!stored) return [];
+    const units = k / stored.unit;
+    const system = () => this.#scratch.room(4 * units * rows, 'systems');
+    this.#fitting ??= {
+      stored,
+      rooms: [this.#columns('values'), this.#columns('products with H')],
+      systems: [system(), system(), system(), system(), system()],
+    };
+    const { rooms, systems } = this.#fitting;
+    const [change] = systems;
+    return [
+      ...refitSteps({
+        ...this.#shared,
+        ...{ hessian: this.#hessian.matrix, unit: stored.unit, iterations: ITERATIONS, scratch: rooms, systems },
+      }),
+      ...stored.arrays.map(({ index, type, perUnit }) =>
+        scaleStoredStep({ change, stored: this.#arrays[index]!, type, rows, units, perUnit }),
+      ),
+      this.#readScales(),
+      codeErrorsStep({ ...this.#shared, levels: this.#levels }),
+    ];
+  }
+
+  /** Puts the codes into the arrays. */
+  close(): Step[] {
+    const { rows, k } = this.#dense;
+    const { chosen, place } = this.#shared;
+    return [
+      scatterCodesStep({ chosen, place, codes: this.#codes, rows, k }),
+      packStep({ format: this.#format, codes: this.#codes, to: this.#arrays, rows, k }),
+    ];
+  }
+
+  release(): void {
+    this.#scratch.release();
   }
 }

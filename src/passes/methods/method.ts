@@ -11,6 +11,11 @@ export type Method = (typeof METHODS)[number];
 /** Methods that need to know the inputs of a matrix. */
 export const needsCalibration = (method: Method): boolean => method === 'gptq' || scalesInputs(method);
 
+/** Rounds of refinement where none are asked for. */
+export const defaultRounds = (method: Method): number => (method === 'gptq' ? 3 : 0);
+/** Rounds at most: each takes as long as GPTQ, and gains little from the fourth on. */
+export const MOST_ROUNDS = 16;
+
 /** Methods that divide inputs by factors, which go into the weights before them. */
 export const scalesInputs = (method: Method): boolean => method === 'awq' || method === 'smoothquant';
 

@@ -241,6 +241,22 @@ test('files that hold no statistics, or damaged ones, are refused', async () => 
   await file.close();
 });
 
+test('refinement fits scales to what inputs are like, behind any method', async () => {
+  const { graph, open } = await modelFolder(smallConfig());
+  const calibration = calibrationOf(graph);
+  const run = async (options: object) => {
+    const { tensors } = await compress(open(), memoryOutput('out'), { gpu, format: 'q4_0', calibration, ...options });
+    return tensors.reduce((sum, { error }) => sum + (error?.chosen ?? 0), 0);
+  };
+  // H of the first blocks is the same; later ones see other inputs, hence the margins.
+  expect(await run({ method: 'search', refine: 1 })).toBeLessThan(0.99 * (await run({ method: 'search' })));
+  const [none, three] = [await run({ method: 'gptq', refine: 0 }), await run({ method: 'gptq' })];
+  expect(three).toBeLessThan(0.95 * none);
+  await expect(run({ format: 'f16', refine: 1 })).resolves.toBe(0);
+  await expect(run({ refine: 17 })).rejects.toThrow(RecipeError);
+  await expect(run({ refine: 1, calibration: undefined })).rejects.toThrow(/Refinement needs a calibration text/);
+});
+
 test('a GGUF file holds the same codes, its rows in the order of GGUF', async () => {
   const { graph, open } = await modelFolder(smallConfig());
   const options = { gpu, format: 'q4_0', method: 'gptq', calibration: calibrationOf(graph) } as const;
@@ -271,7 +287,7 @@ test('inputs that are always zero, or in part, end in a stated fall-back', async
     ...{ gpu, format: 'q4_0', method: 'gptq', calibration: calibrationOf(graph) },
   });
   expect(report.notices.join('\n')).toMatch(
-    /"model\.layers\.0\.self_attn\.q_proj\.weight".*codes are searched for in place of gptq: its inputs are all zero/,
+    /"model\.layers\.0\.self_attn\.q_proj\.weight".*codes are searched for, and not refined: its inputs are all zero/,
   );
   expect(report.notices.join('\n')).not.toMatch(/layers\.1\.self_attn\.q_proj/);
   const checkpoint = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
