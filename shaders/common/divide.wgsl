@@ -37,3 +37,25 @@ fn divide(a: f32, b: f32) -> f32 {
   if ((x & 0x7fffffffu) < 0x800000u) { return 0.0; }
   return bitcast<f32>(((x ^ y) & 0x80000000u) | divide_bits(x & 0x7fffffffu, y & 0x7fffffffu));
 }
+
+// Bits of 1 / b for the bits of a positive normal number, as divide_bits(bits of 1, b) gives them, in half of the time: the remainder of a
+// power of two is the product alone. Sums with 1.5 · 2^23 hold whole numbers in their low bits, which spares conversions.
+fn inverse_bits(b: u32) -> u32 {
+  let one_to_two = (b & 0x7fffffu) | 0x3f800000u;
+  let mb = bitcast<i32>(one_to_two - 0x3f000000u);
+  let estimate = 1.0 / bitcast<f32>(one_to_two);
+  // From 2^23 to 2^24.
+  var quotient = bitcast<i32>(estimate) - 0x3e800000;
+  var rest = -(quotient * mb);
+  let units = bitcast<i32>(f32(rest) * (estimate * 0x1p-23) + 0x1.8p23) - 0x4b400000;
+  rest -= units * mb;
+  quotient += units + select(0, 1, 2 * rest > mb) - select(0, 1, 2 * rest < -mb);
+  let bits = 0x7e000000 - bitcast<i32>(b & 0x7f800000u) + quotient;
+  return select(bitcast<u32>(bits), 0u, bits < 0x800000);
+}
+
+// 1 / x for a normal x of either sign.
+fn reciprocal(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  return bitcast<f32>((bits & 0x80000000u) | inverse_bits(bits & 0x7fffffffu));
+}

@@ -13,5 +13,5 @@ const SMALLEST_STEP_ABOVE_MINIMUM = 0x0d800000u;
 
 // 1 / |d| rounded to f32; 0 where |d| is smaller than the smallest step and the block counts as zero.
 fn inverse_step(d: u32, smallest: u32) -> f32 {
-  return select(bitcast<f32>(divide_bits(0x3f800000u, d)), 0.0, d < smallest);
+  return select(bitcast<f32>(inverse_bits(d)), 0.0, d < smallest);
 }

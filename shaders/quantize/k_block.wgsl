@@ -66,7 +66,7 @@ fn multiple(x: f32, step: f32, least: f32, most: f32) -> f32 {
 }
 
 fn inverse_of(x: f32) -> f32 {
-  return select(divide(1.0, x), 0.0, abs(x) < SMALLEST_NORMAL);
+  return select(reciprocal(x), 0.0, abs(x) < SMALLEST_NORMAL);
 }
 
 // Four small numbers, as f32, in four bytes.

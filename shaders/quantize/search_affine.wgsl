@@ -26,7 +26,7 @@ fn search_affine() -> vec2<f32> {
   let high = max(most4(highs), low);
   let range = high - low;
   if (range < SMALLEST) { return vec2<f32>(0.0, select(0.0, -low, ANY_MINIMUM)); }
-  let inverse = divide(1.0, range);
+  let inverse = reciprocal(range);
   let total = sum4(totals);
   let count = sum4(counts);
   let mean = divide(total, count);

@@ -22,7 +22,7 @@ fn extreme() -> f32 {
 fn search_signed() -> f32 {
   let largest = extreme();
   if (abs(largest) < SMALLEST) { return 0.0; }
-  let inverse = divide(1.0, largest);
+  let inverse = reciprocal(largest);
   let thorough = THOROUGH || weighted();
   let alike = ALIKE * (largest * largest);
   // Σxq and Σq² of the best trial, which explains Σ²xq / Σq²: compared without a division, which takes longer than the rest of a trial.

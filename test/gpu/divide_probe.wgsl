@@ -6,5 +6,9 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  quotients[id.x] = divide(a[id.x], b[id.x]);
+  if (a[id.x] == 1.0) {
+    quotients[id.x] = reciprocal(b[id.x]);
+  } else {
+    quotients[id.x] = divide(a[id.x], b[id.x]);
+  }
 }
