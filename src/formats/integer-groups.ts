@@ -11,9 +11,13 @@ import { levelsFrom, readBits, readNibble, writeBits, writeNibble } from './code
 import type { Format, FormatArray } from './format.ts';
 import { type IntegerParameters, integerName } from './integer-names.ts';
 import { integerCode, roundToNearest } from './integer-rounding.ts';
+import { searchGroup } from './integer-search.ts';
 import { allocateArrays, takeArray } from './layout.ts';
 import { checkOptions } from './methods.ts';
+import { gainsOf } from './scale-search.ts';
 import { STORED_FLOATS } from './scale-type.ts';
+
+const OFFER = { searches: true, weighs: true } as const;
 
 /** Rows are multiples of this, the weights of a kernel's chunk, where a scale is for all of a row. */
 const CHUNK = 16;
@@ -56,8 +60,8 @@ export const zeroBits = (bits: number, count: number): number =>
 
 /**
  * Groups of weights of one row: w = scale · (code − zero), with codes of 2, 3, 4 or 8 bits. Scales are f16, bf16 or f32; zero is the middle
- * code, a code of the group's own, or a float of the scale's type (the form of HQQ). `roundToNearest` states the rule for both, `integerCode`
- * that for codes.
+ * code, a code of the group's own, or a float of the scale's type (the form of HQQ). `roundToNearest` states the rule for both, `searchGroup`
+ * what the method `search` does instead, `integerCode` the rule for codes.
  *
  * Eight-bit codes with the middle as zero are stored as int8, zero taken off.
  */
@@ -101,6 +105,7 @@ export function integerGroups(parameters: IntegerParameters): Format {
     block: group === 'row' ? CHUNK : group,
     ...(group === 'row' && { wholeRows: true }),
     integer: parameters,
+    ...OFFER,
     arrays,
     shader: SHADERS[bits][kind === 'middle' ? 'middle' : 'zeros'],
     constants,
@@ -112,13 +117,14 @@ export function integerGroups(parameters: IntegerParameters): Format {
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
-        checkOptions({ name }, k, options);
+        const { search, importance } = checkOptions({ name, ...OFFER }, k, options);
         const host = allocateArrays(arrays, rows, k);
         const size = sizeOf(k);
         for (let g = 0; g < weights.length / size; g++) {
           const first = g * size;
           const values = weights.subarray(first, first + size);
-          const found = roundToNearest(values, parameters);
+          const gains = search ? gainsOf(importance?.subarray(first % k, (first % k) + size)) : undefined;
+          const found = search ? searchGroup(values, parameters, gains) : roundToNearest(values, parameters);
           stored.write(host.scales!, g, found.scale);
           if (host.zeros) writeZero(host.zeros, g, found.zero, k);
           for (const [i, w] of values.entries()) {

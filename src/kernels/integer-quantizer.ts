@@ -1,19 +1,27 @@
 import intMiddle from '../../shaders/quantize/int_middle.wgsl';
+import intMiddleSearch from '../../shaders/quantize/int_middle_search.wgsl';
 import intZero from '../../shaders/quantize/int_zero.wgsl';
+import intZeroSearch from '../../shaders/quantize/int_zero_search.wgsl';
 import type { Format } from '../formats/format.ts';
+import { trialRatios } from '../formats/integer-search.ts';
 import { groupOf, shaderConstants } from '../formats/layout.ts';
 import type { Quantizer } from './quantize.ts';
 
 /** The quantizer of integer groups for rows of `k` weights. */
-export function integerQuantizer(format: Format, k: number): Quantizer {
+export function integerQuantizer(format: Format, k: number, search: boolean): Quantizer {
   const { bits, zero } = format.integer!;
   const constants = shaderConstants(format, k);
   const group = groupOf(format, k);
   // Enough groups for whole words: of floats with 16 bits, of zero points, and of codes with three bits, which straddle words.
   const own = zero === 'code' ? 32 / constants.ZERO_BITS! : 2;
+  const shared = { ...constants, GROUP: group, BITS: bits, OWN: own };
+  const weightsPerThread = own * group;
+  if (!search) return { source: zero === 'middle' ? intMiddle : intZero, constants: shared, weightsPerThread };
+  const { count, first, step } = trialRatios(format.integer!);
   return {
-    source: zero === 'middle' ? intMiddle : intZero,
-    constants: { ...constants, GROUP: group, BITS: bits, OWN: own },
-    weightsPerThread: own * group,
+    source: zero === 'middle' ? intMiddleSearch : intZeroSearch,
+    constants: { ...shared, TRIALS: count, FIRST: first, STEP: step },
+    weightsPerThread,
+    weighs: true,
   };
 }

@@ -103,7 +103,7 @@ function quantizerOf(format: Format, k: number, search = false): Quantizer {
     const source = format.activations === 'static' ? toW8A8Static : toW8A8;
     return { source, constants: {}, weightsPerThread: 1, wholeRows: true };
   }
-  return integerQuantizer(format, k);
+  return integerQuantizer(format, k, search);
 }
 
 /** What quantizing a matrix, or some of its rows, reads and writes. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Format, HostArrays } from '../../src/formats/format.ts';
-import { arrayBytes } from '../../src/formats/layout.ts';
+import { arrayBytes, groupOf } from '../../src/formats/layout.ts';
 import { weighs } from '../../src/formats/methods.ts';
 import { formatByName, formats } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
@@ -86,7 +86,7 @@ describe.each(named)('%s', (_name, format, i) => {
       const rounded = format.searched ? reference : values(format.reference.quantize(weights, rows, k));
       const ours = values(await searchOnGpu(format, weights, rows, k, importance));
       // The sub-blocks of a block share a step: one of them gains what another loses.
-      const group = format.searched ? format.block : format.grid!.group;
+      const group = format.searched ? format.block : format.integer ? groupOf(format, k) : format.grid!.group;
       for (let first = 0; first < weights.length; first += group) {
         const unit = largest(weights.subarray(first, first + group));
         const given = importance?.subarray(first % k, (first % k) + group);
