@@ -147,6 +147,13 @@ test('a GGUF file of a rotated model is read as what it is', async () => {
   const bytes = sink.bytes();
   const written = await openCheckpoint(memorySource('model.gguf', bytes));
   expect(written.tree?.graph).toEqual({ rotation: { seed: 9, block: 16 } });
+  // What the file says of its graph is checked as all else.
+  const text = new TextDecoder('latin1').decode(bytes);
+  const damaged = Uint8Array.from(text.replace('"block":16', '"block":17'), (letter) => letter.charCodeAt(0));
+  damaged.set(bytes.subarray(text.indexOf('"block":16') + 10), text.indexOf('"block":16') + 10);
+  await expect(openCheckpoint(memorySource('model.gguf', damaged))).rejects.toThrow(
+    /compressa\.graph: "graph", at "rotation\.block": "must be a power of two"/,
+  );
   const wanted = await referenceLogits(await openCheckpoint(model));
   expect(distance(wanted, await gpuLogits(memorySource('model.gguf', bytes)))).toBeLessThan(1e-4);
 });
