@@ -148,9 +148,9 @@ test('a GGUF file of a rotated model is read as what it is', async () => {
   const written = await openCheckpoint(memorySource('model.gguf', bytes));
   expect(written.tree?.graph).toEqual({ rotation: { seed: 9, block: 16 } });
   // What the file says of its graph is checked as all else.
-  const text = new TextDecoder('latin1').decode(bytes);
-  const damaged = Uint8Array.from(text.replace('"block":16', '"block":17'), (letter) => letter.charCodeAt(0));
-  damaged.set(bytes.subarray(text.indexOf('"block":16') + 10), text.indexOf('"block":16') + 10);
+  const damaged = bytes.slice();
+  const block = '"block":16';
+  damaged[new TextDecoder('latin1').decode(bytes).indexOf(block) + block.length - 1] = '7'.charCodeAt(0);
   await expect(openCheckpoint(memorySource('model.gguf', damaged))).rejects.toThrow(
     /compressa\.graph: "graph", at "rotation\.block": "must be a power of two"/,
   );
