@@ -124,6 +124,7 @@ export {
   type OutputKind,
   type RecipeOptions,
 } from './passes/compress-options.ts';
+export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export { METHODS, type Method } from './passes/methods/method.ts';

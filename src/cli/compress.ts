@@ -15,6 +15,7 @@ import { readStatistics } from '../passes/calibration/read-statistics.ts';
 import type { StatisticsSource } from '../passes/calibration/statistics.ts';
 import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
+import { containerByName } from '../passes/containers.ts';
 import { METHODS, methodByName } from '../passes/methods/method.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { graphOfCheckpoint } from '../passes/plan.ts';
@@ -37,6 +38,7 @@ export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly recipe?: string;
   readonly method?: string;
   readonly refine?: string;
+  readonly container?: string;
   readonly statistics?: string;
   readonly rotate?: boolean | number;
   readonly rotateInner?: boolean;
@@ -122,6 +124,7 @@ export function registerCompress(program: Command): void {
         parseSize,
       ),
     )
+    .option('--container <name>', 'in a folder: as another stack stores them: compressed-tensors or mlx')
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())
@@ -219,6 +222,7 @@ async function compressModel(
     ...(options.refine !== undefined && { refine: wholeNumber('--refine', options.refine, 0) }),
     ...(options.format !== undefined && { format: options.format }),
     ...(rotation && { rotation }),
+    ...(options.container !== undefined && { container: containerByName(options.container).name }),
     ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
     ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
   };

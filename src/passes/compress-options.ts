@@ -3,6 +3,7 @@ import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Calibration } from './calibration/calibration.ts';
 import type { StatisticsSource } from './calibration/statistics.ts';
+import type { ContainerName } from './containers.ts';
 import type { Method } from './methods/method.ts';
 import type { CompressionPlan } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
@@ -44,6 +45,8 @@ export interface RecipeOptions {
   readonly statistics?: StatisticsSource;
   /** What is written. Default: a folder where there is one; a file by the ending of its name, `.gguf` or else safetensors. */
   readonly output?: OutputKind;
+  /** In a folder: store quantized matrices as another stack does, described in config.json, in place of the weight tree. */
+  readonly container?: ContainerName;
   /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
   readonly chunkBytes?: number;
   /** In a folder: most bytes of tensors in a file of weights; a larger tensor has a file of its own. Default: 5 GB. */

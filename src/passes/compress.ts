@@ -86,7 +86,7 @@ export async function compress(
       errors = await calibrated(prepared, writer, inputs, options, notice);
       if (folder) {
         if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));
-        await copySideFiles(checkpoint, folder);
+        await copySideFiles(checkpoint, folder, prepared.contained?.config);
       }
       checkCancelled(signal, WHAT);
       // A single file is there once its sink is committed, a folder once all of it is.

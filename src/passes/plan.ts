@@ -353,13 +353,25 @@ function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefine
   return { version: 1, weights, ...(before?.graph && { graph: before.graph }) };
 }
 
-function summarize(planned: readonly PlannedTensor[], notices: readonly string[], chunkBytes: number): CompressionPlan {
-  const tensors = planned.map((tensor) => tensor.report);
+/** Sums over the tensors of an output. */
+export function sizesOf(tensors: readonly TensorReport[]): Omit<SizeSummary, 'notices'> {
   const sum = (of: (report: TensorReport) => number, among = tensors) => among.reduce((total, t) => total + of(t), 0);
-  const bits = (among: TensorReport[]) => {
+  const bits = (among: readonly TensorReport[]) => {
     const weights = sum((t) => t.shape.reduce((product, size) => product * size, 1), among);
     return weights === 0 ? 0 : (8 * sum((t) => t.bytesAfter, among)) / weights;
   };
+  return {
+    tensors,
+    bytesBefore: sum((t) => t.bytesBefore),
+    bytesAfter: sum((t) => t.bytesAfter),
+    bitsPerWeight: {
+      all: bits(tensors),
+      withoutEmbeddings: bits(tensors.filter((t) => t.role !== 'embedding' && t.role !== 'head')),
+    },
+  };
+}
+
+function summarize(planned: readonly PlannedTensor[], notices: readonly string[], chunkBytes: number): CompressionPlan {
   let chunk = 0;
   let results = 0;
   let held = 0;
@@ -381,13 +393,7 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
     }
   }
   return {
-    tensors,
-    bytesBefore: sum((t) => t.bytesBefore),
-    bytesAfter: sum((t) => t.bytesAfter),
-    bitsPerWeight: {
-      all: bits(tensors),
-      withoutEmbeddings: bits(tensors.filter((t) => t.role !== 'embedding' && t.role !== 'head')),
-    },
+    ...sizesOf(planned.map((tensor) => tensor.report)),
     notices,
     // On the host, a chunk in each stage, the device's copy of the one that it uploads, and what comes back; on the GPU, the
     // chunk, its result and the buffer through which that is read back.

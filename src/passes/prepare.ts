@@ -14,6 +14,7 @@ import { findScaleFoldings, type ScaleFolding } from '../graph/scale-folding.ts'
 import { checkCalibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
+import { type ContainedPlan, containerByName, placeInContainer } from './containers.ts';
 import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/folded-checkpoint.ts';
 import { ggufMetadata } from './gguf-metadata.ts';
 import { type GgufTarget, ggufTarget } from './gguf-plan.ts';
@@ -52,6 +53,8 @@ export interface Prepared {
   readonly graph?: Graph;
   /** Where factors of inputs may be moved, if a method wants to; `checkpoint` shows them moved. */
   readonly folding?: Folding;
+  /** Where another stack's container holds the matrices. */
+  readonly contained?: ContainedPlan;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
 }
 
@@ -103,12 +106,20 @@ export async function prepare(
     const calibrated = calibratedWeights(checkpoint, graph, options);
     const folding = graph && foldingOf(checkpoint, graph, recipe);
     checkpoint = folding?.folded.checkpoint ?? checkpoint;
-    const plan = planTensors(checkpoint, graph, recipe, {
+    const container = options.container === undefined ? undefined : containerByName(options.container);
+    if (container && kind !== undefined && kind !== 'folder') {
+      throw new ArgumentError(
+        `${container.name} is a folder of Hugging Face: write a folder, or leave the container out.`,
+      );
+    }
+    const planned = planTensors(checkpoint, graph, recipe, {
       notices,
       calibrated,
       ...(chunkBytes !== undefined && { chunkBytes }),
       ...(target && { gguf: target }),
     });
+    const contained = container && placeInContainer(container, planned, checkpoint);
+    const plan = contained?.plan ?? planned;
     if (shardBytes !== undefined && kind !== undefined && kind !== 'folder') {
       throw new ArgumentError(
         'Only a folder has its weights in several files: leave the size of files out, or write a folder.',
@@ -129,6 +140,7 @@ export async function prepare(
       ...(graph && { graph }),
       ...(folding && { folding }),
       ...(gguf && { gguf }),
+      ...(contained && { contained }),
     };
   } catch (error) {
     await checkpoint.close();

@@ -17,10 +17,10 @@ const SIDE_FILES = [
   'merges.txt',
 ];
 
-/** Copies config, tokenizer and what else belongs to a model besides its weights. */
-export async function copySideFiles(checkpoint: Checkpoint, folder: OutputFolder): Promise<void> {
+/** Copies config, tokenizer and what else belongs to a model besides its weights. `config` takes the place of its config.json. */
+export async function copySideFiles(checkpoint: Checkpoint, folder: OutputFolder, config?: Uint8Array): Promise<void> {
   for (const name of SIDE_FILES) {
-    const bytes = await checkpoint.fileBytes(name);
+    const bytes = name === 'config.json' && config ? config : await checkpoint.fileBytes(name);
     if (bytes) await writeFile(folder, name, bytes);
   }
 }

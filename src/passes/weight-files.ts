@@ -1,5 +1,6 @@
 import type { ByteSink } from '../files/sink.ts';
 import { serializeWeightTree, WEIGHT_TREE_KEY } from '../files/weight-tree.ts';
+import { containerOutput } from './containers.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Prepared } from './prepare.ts';
 import type { Shard } from './shards.ts';
@@ -12,18 +13,19 @@ export interface WeightFile extends Shard {
 }
 
 /** The files that hold the weights of a prepared compression, in their order. The weight tree is in the first. */
-export function weightFilesOf({ checkpoint, plan, shards, gguf }: Prepared): WeightFile[] {
+export function weightFilesOf({ checkpoint, plan, shards, gguf, contained }: Prepared): WeightFile[] {
   const tree: Record<string, string> =
     plan.tree.weights.size > 0 || plan.tree.graph ? { [WEIGHT_TREE_KEY]: serializeWeightTree(plan.tree) } : {};
   const { [WEIGHT_TREE_KEY]: _, ...metadata } = checkpoint.metadata;
-  return shards.map(({ file, tensors }, i) => ({
-    file,
-    tensors,
-    begin: (sink) =>
-      gguf
-        ? ggufOutput(sink, tensors, gguf.entries, gguf.target)
-        : safetensorsOutput(sink, tensors, i === 0 ? { ...metadata, ...tree } : metadata),
-  }));
+  const begin = async (sink: ByteSink, tensors: readonly PlannedTensor[], first: boolean): Promise<TensorOutput> => {
+    if (gguf) return ggufOutput(sink, tensors, gguf.entries, gguf.target);
+    if (!contained) return safetensorsOutput(sink, tensors, first ? { ...metadata, ...tree } : metadata);
+    return containerOutput(
+      await safetensorsOutput(sink, tensors, { ...metadata, ...contained.container.metadata }),
+      contained,
+    );
+  };
+  return shards.map(({ file, tensors }, i) => ({ file, tensors, begin: (sink) => begin(sink, tensors, i === 0) }));
 }
 
 /**
