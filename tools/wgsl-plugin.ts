@@ -1,54 +1,54 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { ShaderSource } from '../src/gpu/shader-source.ts';
 
 const SHADERS = resolve(import.meta.dirname, '../shaders');
 const INCLUDE = /^\s*\/\/\s*#include\s+"([^"]+)"\s*$/;
 
-/** Reads a shader, expands its `// #include "file"` comments (each file once), drops the others and maps every line to its origin. */
-export function readShader(path: string): ShaderSource & { paths: string[] } {
-  const files: string[] = [];
-  const paths: string[] = [];
-  const code: string[] = [];
-  const lines: number[] = [];
+const nameOf = (path: string): string => relative(SHADERS, path).split(sep).join('/');
 
-  const expand = (file: string, from?: string): void => {
-    if (paths.includes(file)) return;
-    let text: string;
-    try {
-      text = readFileSync(file, 'utf8');
-    } catch {
-      throw new Error(`${from ?? 'import'} includes ${relative(SHADERS, file)}, which does not exist.`);
-    }
-    const index = paths.push(file) - 1;
-    files.push(relative(SHADERS, file).split(sep).join('/'));
-    for (const [i, line] of text.replace(/\n$/, '').split('\n').entries()) {
-      const include = INCLUDE.exec(line);
-      if (include) {
-        expand(join(dirname(file), include[1]!), `${files[index]}:${i + 1}`);
-        continue;
+/** A shader by itself, and the paths of the files that it names in `// #include "file"` comments. */
+export function readShader(path: string): Omit<ShaderSource, 'includes'> & { readonly included: readonly string[] } {
+  const included: string[] = [];
+  const lines = readFileSync(path, 'utf8').replace(/\n$/, '').split('\n');
+  const code = lines.map((line, i) => {
+    const include = INCLUDE.exec(line);
+    if (include) {
+      const file = join(dirname(path), include[1]!);
+      if (!existsSync(file)) {
+        throw new Error(`${nameOf(path)}:${i + 1} includes ${nameOf(file)}, which does not exist.`);
       }
-      // Comments and indentation stay in the sources: they are half of what a page would load.
-      const bare = line.replace(/\s*\/\/.*$/, '').trim();
-      if (bare === '') continue;
-      code.push(bare);
-      lines.push(index, i + 1);
+      included.push(file);
     }
-  };
-  expand(path);
-  return { name: files[0]!.replace(/\.wgsl$/, ''), code: `${code.join('\n')}\n`, files, lines, paths };
+    // Comments and indentation stay in the sources: they are half of what a page would load. Their lines stay, so that line numbers do.
+    return line.replace(/\s*\/\/.*$/, '').trim();
+  });
+  return { name: nameOf(path).replace(/\.wgsl$/, ''), code: code.join('\n'), included };
 }
 
-/** Vite and Rolldown plugin: `import source from './kernel.wgsl'` yields a `ShaderSource`. */
+/**
+ * Vite and Rolldown plugin: `import source from './kernel.wgsl'` yields a `ShaderSource`. What several shaders include is a module of its own, so that
+ * a bundle has it once.
+ */
 export function wgsl() {
   return {
     name: 'compressa-wgsl',
-    load(this: { addWatchFile(path: string): void }, id: string) {
+    load(id: string) {
       const path = id.split('?')[0]!;
       if (!path.endsWith('.wgsl')) return null;
-      const { paths, ...source } = readShader(path);
-      for (const included of paths) this.addWatchFile(included);
-      return { code: `export default ${JSON.stringify(source)};`, moduleType: 'js' as const, map: null };
+      const { included, ...source } = readShader(path);
+      const specifier = (file: string) => {
+        const from = relative(dirname(path), file).split(sep).join('/');
+        return JSON.stringify(from.startsWith('.') ? from : `./${from}`);
+      };
+      const imports = included.map((file, i) => `import i${i} from ${specifier(file)};`);
+      const includes = included.map((_, i) => `i${i}`);
+      const fields = `name: ${JSON.stringify(source.name)}, code: ${JSON.stringify(source.code)}`;
+      return {
+        code: `${imports.join('\n')}\nexport default { ${fields}, includes: [${includes.join(', ')}] };`,
+        moduleType: 'js' as const,
+        map: null,
+      };
     },
   };
 }

@@ -145,7 +145,7 @@ export interface ComposedShader {
   readonly origins: readonly { readonly file: string; readonly line: number }[];
 }
 
-/** Prologue, format file, kernel: the only text composition there is. A file that both include is taken once. */
+/** Prologue, format file, kernel, each behind what it includes: the only text composition there is. A file is taken once. */
 export function composeShader(kernel: Kernel): ComposedShader {
   const code: string[] = [];
   const origins: { file: string; line: number }[] = [];
@@ -153,17 +153,19 @@ export function composeShader(kernel: Kernel): ComposedShader {
     code.push(ENABLES[feature]);
     origins.push({ file: 'prologue', line: code.length });
   }
-  const taken = new Set<string>();
-  for (const source of kernel.format ? [kernel.format, kernel.source] : [kernel.source]) {
-    const skip = new Set(source.files.filter((file) => taken.has(file)));
-    for (const file of source.files) taken.add(file);
-    for (const [i, line] of source.code.replace(/\n$/, '').split('\n').entries()) {
-      const file = source.files[source.lines[2 * i]!]!;
-      if (skip.has(file)) continue;
+  const taken = new Set<ShaderSource>();
+  const take = (source: ShaderSource): void => {
+    if (taken.has(source)) return;
+    taken.add(source);
+    for (const included of source.includes) take(included);
+    for (const [i, line] of source.code.split('\n').entries()) {
+      if (line === '') continue;
       code.push(line);
-      origins.push({ file, line: source.lines[2 * i + 1]! });
+      origins.push({ file: `${source.name}.wgsl`, line: i + 1 });
     }
-  }
+  };
+  if (kernel.format) take(kernel.format);
+  take(kernel.source);
   return { code: `${code.join('\n')}\n`, origins };
 }
 

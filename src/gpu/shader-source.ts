@@ -1,10 +1,9 @@
-/** A `.wgsl` file as the build plugin delivers it: includes expanded, each line traceable to where it came from. */
+/** A `.wgsl` file as the build plugin delivers it: without comments, line by line as it is. */
 export interface ShaderSource {
-  /** Path of the main file below `shaders/`, without the ending: `linear/gemv`. */
+  /** Path below `shaders/`, without the ending: `linear/vector`. */
   readonly name: string;
+  /** Line i is line i of the file; comments are empty lines. */
   readonly code: string;
-  /** The files that make up `code`, main file first; paths relative to `shaders/`. */
-  readonly files: readonly string[];
-  /** For each line of `code`: index into `files` and the 1-based line there, as two consecutive numbers. */
-  readonly lines: readonly number[];
+  /** The files that it includes; each is taken once, wherever it is included. */
+  readonly includes: readonly ShaderSource[];
 }
