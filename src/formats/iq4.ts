@@ -69,18 +69,18 @@ export const iq4_nl = superBlockFormat({
 const REACH = 32;
 
 const scales: FormatArray = inBlock('scales', 'U8', 4);
-const high: FormatArray = inBlock('high', 'U8', 2);
+const high: FormatArray = inBlock('highScales', 'U8', 2);
 
 /** Four bits of each multiple are nibbles, the first in the low one; two more are pairs of a half word. */
 function writeMultiple(block: Readonly<Record<string, Uint8Array>>, j: number, multiple: number): void {
   const code = multiple + REACH;
   block.scales![j >> 1]! |= (code & 15) << (4 * (j & 1));
-  writeU16(block.high!, 0, readU16(block.high!, 0) | ((code >> 4) << (2 * j)));
+  writeU16(block.highScales!, 0, readU16(block.highScales!, 0) | ((code >> 4) << (2 * j)));
 }
 
 function readMultiple(block: Readonly<Record<string, Uint8Array>>, j: number): number {
   const low = (block.scales![j >> 1]! >> (4 * (j & 1))) & 15;
-  return (low | (((readU16(block.high!, 0) >> (2 * j)) & 3) << 4)) - REACH;
+  return (low | (((readU16(block.highScales!, 0) >> (2 * j)) & 3) << 4)) - REACH;
 }
 
 /** 4.25 bits a weight: w = d · multiple · level, eight multiples of six bits to a super-block. */
@@ -88,7 +88,7 @@ export const iq4_xs = superBlockFormat({
   name: 'iq4_xs',
   shader: xsShader,
   arrays: [inBlock('codes', 'U8', 128), inBlock('steps', 'F16', 1), scales, high],
-  order: ['steps', 'high', 'scales', 'codes'],
+  order: ['steps', 'highScales', 'scales', 'codes'],
   reorders: { codes: ggmlNibbles(GROUP) },
   grid,
   quantize(weights, block, importance) {
