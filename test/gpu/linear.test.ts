@@ -8,6 +8,7 @@ import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { linear } from '../../src/graph/reference/linear.ts';
 import { LANES, linearSteps, TILES } from '../../src/kernels/linear.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
+import { formatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
 import { randomStored } from './random-stored.ts';
@@ -45,7 +46,7 @@ function cases(format: Format, count: number, random: () => number): Case[] {
 /** |error| of an f32 dot product in any order: k roundings of partial sums bounded by Σ|w x|. */
 const EPSILON = 2 ** -24;
 
-describe.each(formats.map((format) => [format.name, format] as const))('linear over %s', (_, format) => {
+describe.each(formatsUnderTest.map((format) => [format.name, format] as const))('linear over %s', (_, format) => {
   test('equals the f64 reference over the dequantized weights', async () => {
     const random = randomSource(format.name.length * 77 + 5);
     const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());

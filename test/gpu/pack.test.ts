@@ -2,11 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ArgumentError, FormatError } from '../../src/errors.ts';
 import type { Format, HostArrays } from '../../src/formats/format.ts';
 import { arrayBytes } from '../../src/formats/layout.ts';
-import { formatByName, formats } from '../../src/formats/registry.ts';
+import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView } from '../../src/gpu/kernel.ts';
 import { gridStep } from '../../src/kernels/grid.ts';
 import { packStep } from '../../src/kernels/pack.ts';
+import { formatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { cases, gaussian, generator } from './weight-cases.ts';
 
@@ -90,7 +91,7 @@ function apart({ grid, integer }: Format, scales: Float32Array, code: number, i:
   return (Math.abs(scales[2 * group]! * grid!.levels[code]!) + Math.abs(scales[2 * group + 1]!)) * 2 ** -22;
 }
 
-const named = formats.filter((format) => format.grid).map((format, i) => [format.name, format, i] as const);
+const named = formatsUnderTest.filter((format) => format.grid).map((format, i) => [format.name, format, i] as const);
 
 describe.each(named)('%s', (_name, format, i) => {
   const next = generator(500 + i);

@@ -1,0 +1,27 @@
+import { formats } from '../../src/formats/registry.ts';
+
+/** At least one for each quantizer and each way in which codes, scales and zero points lie. */
+const FEW = [
+  ...[
+    'f32',
+    'f16',
+    'bf16',
+    'q8_0',
+    'q5_1',
+    'q5_0',
+    'q4_0',
+    'q4_1',
+    'q6_k',
+    'q4_k',
+    'q3_k',
+    'iq4_nl',
+    'nvfp4',
+    'tq2_0',
+    'w8a8',
+  ],
+  ...['int8-g32', 'int4-g64-asym', 'int4-g64-fzp', 'int3-g64-asym', 'int2-g64', 'int3-row-asym-bf16'],
+];
+
+/** What tests of every format walk: all there are, or with COMPRESSA_TEST_FORMATS=few some of each kind, where a device is slow. */
+export const formatsUnderTest =
+  process.env.COMPRESSA_TEST_FORMATS === 'few' ? formats.filter(({ name }) => FEW.includes(name)) : formats;
