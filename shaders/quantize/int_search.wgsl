@@ -9,6 +9,8 @@ override MIDDLE: bool = ZERO_BITS == 0u;
 override HALF: f32 = f32(1u << (BITS - 1u));
 override LOWEST: f32 = select(0.0, -HALF, MIDDLE);
 override HIGHEST: f32 = select(f32((1u << BITS) - 1u), HALF - 1.0, MIDDLE);
+// Of zero points that are floats.
+override FARTHEST: f32 = f32(4u << BITS);
 
 const ROUNDS = 2u;
 // A trial has to be better by this factor and by this much: less is rounding, in which devices differ.
@@ -95,7 +97,11 @@ fn fit(low: f32, factor: f32) -> vec2<f32> {
   if (!(best > SMALLEST_NORMAL)) { return vec2<f32>(0.0); }
   let offset = divide(sum_q2 * sum_x - sum_q * sum_xq, determinant);
   let exact = divide(-offset, best);
-  if (FLOAT_ZERO) { return vec2<f32>(best, float_value(float_bits(coarse(exact)))); }
+  if (FLOAT_ZERO) {
+    // Farther away, codes would be small differences of large numbers.
+    if (abs(exact) > FARTHEST) { return vec2<f32>(0.0); }
+    return vec2<f32>(best, float_value(float_bits(coarse(exact))));
+  }
   let origin = clamp(round(exact), LOWEST, HIGHEST);
   let below = sum_q2 - 2.0 * origin * sum_q + origin * origin * sum_g;
   return vec2<f32>(select(0.0, divide(sum_xq - origin * sum_x, below), below > 0.0), origin);

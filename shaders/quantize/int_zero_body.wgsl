@@ -32,7 +32,7 @@ var<private> zero: f32;
 fn codes4(at: u32) -> vec4<f32> {
   let w = load4_aligned(0u, at);
   var code: vec4<f32>;
-  if (ZERO_BITS >= 16u) { code = rounded_sum4(w, scale, inverse, zero, BITS); }
+  if (ZERO_BITS >= 16u) { code = rounded_sum4(w, scale, inverse, zero, BITS + 3u); }
   else { code = rounded_quotient4(w, scale, inverse, BITS) + vec4<f32>(zero); }
   return clamp(code, vec4<f32>(0.0), vec4<f32>(LEVELS));
 }

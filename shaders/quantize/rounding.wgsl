@@ -15,7 +15,7 @@ fn rounded_quotient4(w: vec4<f32>, scale: f32, inverse: f32, bits: u32) -> vec4<
   return nearest;
 }
 
-// round(w / scale + zero) with a zero point between 0 and 2^bits: quotient and sum rounded to f32, then ties to even. The sum's own rounding
+// round(w / scale + zero) with a zero point of at most 2^bits: quotient and sum rounded to f32, then ties to even. The sum's own rounding
 // leaves room in the margin above.
 fn rounded_sum4(w: vec4<f32>, scale: f32, inverse: f32, zero: f32, bits: u32) -> vec4<f32> {
   let sum = w * inverse + vec4<f32>(zero);

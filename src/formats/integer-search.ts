@@ -126,7 +126,10 @@ export function searchGroup(
     if (!(scale > 2 ** -126)) return { scale: 0, zero: 0 };
     const offset = divide(f(f(sumQ2 * sumX) - f(sumQ * sumXQ)), determinant);
     const exact = divide(-offset, scale);
-    if (kind === 'float') return { scale, zero: stored.round(coarse(exact)) };
+    if (kind === 'float') {
+      // Farther away, codes would be small differences of large numbers.
+      return Math.abs(exact) > 2 ** (bits + 2) ? { scale: 0, zero: 0 } : { scale, zero: stored.round(coarse(exact)) };
+    }
     const zero = clamp(roundHalfEven(exact), lowest, highest);
     const above = f(sumXQ - f(zero * sumX));
     const below = f(f(sumQ2 - f(f(2 * zero) * sumQ)) + f(f(zero * zero) * sumG));
