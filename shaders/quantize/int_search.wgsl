@@ -124,7 +124,8 @@ fn choose(first: u32) {
   let low_bits = ordered_bits(min(min(lows.x, lows.y), min(lows.z, lows.w)));
   let high_bits = ordered_bits(largest(highs));
   let magnitude = max(low_bits & 0x7fffffffu, high_bits & 0x7fffffffu);
-  if (magnitude < 0x0d800000u || magnitude >= INFINITY) { return; }
+  // From 2^-100 to 2^100: beyond, scales leave the range in which devices agree.
+  if (magnitude < 0x0d800000u || magnitude >= 0x71800000u) { return; }
   let units = unit_of(magnitude);
   unit = units.x;
   inverse_unit = units.y;

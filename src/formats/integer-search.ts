@@ -36,6 +36,8 @@ export const trialRatios = ({ bits, zero }: IntegerParameters): TrialRatios =>
 
 /** Errors that differ by less, in units of the largest weight squared, are alike: see `scale-search.ts`. */
 const ALIKE = 2 ** -38;
+/** Groups with weights from here on keep the scale of the rule. */
+const LARGEST = 2 ** 100;
 /** Ranges below this count as none. */
 const SMALLEST_RANGE = 2 ** -60;
 
@@ -67,6 +69,8 @@ export function searchGroup(
   const half = 2 ** (bits - 1);
   const [lowest, highest] = kind === 'middle' ? [-half, half - 1] : [0, 2 ** bits - 1];
   const rule = roundToNearest(weights, parameters);
+  // Beyond, scales leave the range in which devices agree.
+  if (weights.some((w) => Math.abs(w) >= LARGEST)) return rule;
   const { values, unit } = normalize(weights);
   const low = values.reduce((min, x) => Math.min(min, x), Number.POSITIVE_INFINITY);
   const high = values.reduce((max, x) => Math.max(max, x), Number.NEGATIVE_INFINITY);
