@@ -79,6 +79,7 @@ describe.each(named)('%s', (_name, format, i) => {
   test(`searching loses no more than the reference, and that no more than rounding, ${SHAPES} shapes`, async () => {
     const next = generator(900 + i);
     let [same, all] = [0, 0];
+    const sums = { ours: 0, reference: 0 };
     for (const { rows, k, weights } of cases(format.block, 900 + i, false, SHAPES)) {
       const importance = importanceOf(k, next);
       const options = { method: 'search', ...(importance && { importance }) } as const;
@@ -97,14 +98,19 @@ describe.each(named)('%s', (_name, format, i) => {
         const counts = largest(gains);
         const error = (from: Float32Array) =>
           gains.reduce((sum, g, j) => sum + (g / counts) * ((from[first + j]! - weights[first + j]!) / unit) ** 2, 0);
-        // Choices made otherwise cost up to 2^-14 each.
-        expect(error(ours)).toBeLessThanOrEqual(error(reference) * 1.001 + 1e-11);
+        sums.ours += error(ours);
+        sums.reference += error(reference);
+        // Choices made otherwise cost up to 2^-14 each. Integer groups go on in rounds from the best trial, which end in one of several optima:
+        // a device may find another there, better or worse, but never one that loses more than rounding.
+        const most = format.integer ? error(rounded) : error(reference);
+        expect(error(ours)).toBeLessThanOrEqual(most * 1.001 + 1e-11);
         if (!format.searched) expect(error(reference)).toBeLessThanOrEqual(error(rounded) * 1.0001 + 1e-11);
         all++;
         if (ours.subarray(first, first + group).every((value, j) => value === reference[first + j])) same++;
       }
     }
     expect(same / all).toBeGreaterThan(0.9);
+    expect(sums.ours).toBeLessThanOrEqual(sums.reference * 1.001 + 1e-11);
   });
 
   test('an importance lowers the error that it weighs', async () => {
