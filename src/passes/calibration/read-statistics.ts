@@ -66,7 +66,11 @@ export async function readStatistics(source: ByteSource, signal?: AbortSignal): 
             const step = Math.max(1, Math.floor(CHUNK_BYTES / (4 * entry.k)));
             for (let row = 0; row < entry.k; row += step) {
               const rows = Math.min(step, entry.k - row);
-              gpu.upload(hessian.buffer, await file.read(info, row, rows, cancel), 4 * entry.k * row);
+              const bytesOfRows = await file.read(info, row, rows, cancel);
+              if (decodeToF32(bytesOfRows, 'F32').some((value) => !Number.isFinite(value))) {
+                throw new FileError(`${name}: ${quote(info.name)} holds a value that is not finite.`);
+              }
+              gpu.upload(hessian.buffer, bytesOfRows, 4 * entry.k * row);
             }
           }
         } catch (error) {

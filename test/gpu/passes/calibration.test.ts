@@ -239,6 +239,15 @@ test('files that hold no statistics, or damaged ones, are refused', async () => 
     compress(open(), memoryOutput('out'), { gpu, format: 'q4_0', method: 'gptq', statistics: file }),
   ).rejects.toThrow(/holds a value that is negative or not finite/);
   await file.close();
+  // The last element of the last H.
+  const last = bytes.slice();
+  new DataView(last.buffer).setFloat32(last.length - 4, Number.POSITIVE_INFINITY, true);
+  const other = await opened(last);
+  const recipe = { version: 1 as const, rules: [{ match: 'lm_head.weight', format: 'q4_0', method: 'gptq' as const }] };
+  await expect(compress(open(), memoryOutput('out'), { gpu, recipe, statistics: other })).rejects.toThrow(
+    /hessian" holds a value that is not finite/,
+  );
+  await other.close();
 });
 
 test('refinement fits scales to what inputs are like, behind any method', async () => {
