@@ -1,5 +1,4 @@
-import { parse, View } from 'vega';
-import { compile } from 'vega-lite';
+import { drawSvg } from '../src/report/draw.ts';
 
 /** One format by one implementation. */
 export interface QualityPoint {
@@ -26,7 +25,7 @@ export async function qualityPlot(points: readonly QualityPoint[], dense: number
     scale: { type: 'log' },
     axis: { tickCount: 6, format: '~g' },
   } as const;
-  const { spec } = compile({
+  return drawSvg({
     width: 860,
     height: 560,
     background: 'white',
@@ -48,10 +47,4 @@ export async function qualityPlot(points: readonly QualityPoint[], dense: number
       },
     ],
   });
-  const view = new View(parse(spec), { renderer: 'none' });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
 }
