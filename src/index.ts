@@ -80,6 +80,8 @@ export {
   dequantizeStep,
   type QuantizeArguments,
   quantizeStep,
+  quantizeSteps,
+  scaleRoomBytes,
   throwIfNonFinite,
 } from './kernels/quantize.ts';
 export { type RefitArguments, refitSteps } from './kernels/refit.ts';

@@ -28,11 +28,16 @@ export type ElementType =
 
 /** One array of a format's device layout. Rows follow each other without padding; the whole is padded to 4 bytes. */
 export interface FormatArray {
-  /** `data` for dense formats; `codes` first, then `scales`, `zeros`, `minima`, `high` for block formats. */
+  /** `data` for dense formats; `codes` first, then `scales`, `zeros`, `minima`, `high`, `nested` for block formats. */
   readonly name: string;
   readonly type: ElementType;
-  /** Elements that one row of `k` weights takes in this array. */
+  /** Elements that one row of `k` weights takes in this array; a fraction where several rows share some. */
   readonly elementsPerRow: (k: number) => number;
+  /**
+   * Weights, counted over whole rows, to which the same elements belong: `elementsPerRow(span)`, also for fewer at the end. Rows that are cut
+   * off have to start at a multiple (`rowMultiple`). Default: each row has its own.
+   */
+  readonly span?: number;
 }
 
 /** The arrays of one weight on the host, by name, each exactly as the device holds it. */
@@ -103,6 +108,8 @@ export interface Format {
   readonly maxRow?: number;
   /** Products are of integers: what a weight is multiplied with becomes int8 too, by a scale that is measured for each token, or stored. */
   readonly activations?: 'dynamic' | 'static';
+  /** Scales are quantized once more, all of a matrix together: the format before that, whose codes are the same. */
+  readonly single?: Format;
   /** Block formats only. */
   readonly grid?: Grid;
   /** Integer groups only. */

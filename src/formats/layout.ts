@@ -4,8 +4,34 @@ import type { Format, FormatArray, HostArrays } from './format.ts';
 
 /** Bytes that `rows` rows of `k` weights take in one array of a device layout, before padding. */
 export function contentBytes(array: FormatArray, rows: number, k: number): number {
-  return rows * array.elementsPerRow(k) * ELEMENT_BYTES[array.type];
+  const [count, elements] = arrayShape(array, rows, k);
+  return count * elements * ELEMENT_BYTES[array.type];
 }
+
+/** How many sets of elements `rows` rows of `k` weights have in an array, and the elements of a set: [rows, elements of a row], say. */
+export function arrayShape(array: FormatArray, rows: number, k: number): [number, number] {
+  const { span, elementsPerRow } = array;
+  return span ? [Math.ceil((rows * k) / span), elementsPerRow(span)] : [rows, elementsPerRow(k)];
+}
+
+/** The sets of elements that start in some rows: of rows that follow each other each set once. */
+export function setsOf(
+  { span }: FormatArray,
+  start: number,
+  rows: number,
+  k: number,
+): { start: number; count: number } {
+  if (!span) return { start, count: rows };
+  const first = Math.ceil((start * k) / span);
+  return { start: first, count: Math.ceil(((start + rows) * k) / span) - first };
+}
+
+/** Rows that are cut off start at a multiple of this many, so that all arrays do. */
+export function rowMultiple(format: Format, k: number): number {
+  return Math.max(1, ...format.arrays.map(({ span }) => (span ? span / greatestCommonDivisor(span, k) : 1)));
+}
+
+const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
 
 /** The same, padded to whole 32-bit words: the size of the device buffer. */
 export function arrayBytes(array: FormatArray, rows: number, k: number): number {

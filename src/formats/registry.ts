@@ -8,6 +8,7 @@ import { integerGroups } from './integer-groups.ts';
 import { INTEGER_GRAMMAR, type IntegerParameters, parseIntegerName } from './integer-names.ts';
 import { iq4_nl, iq4_xs } from './iq4.ts';
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from './k-quants.ts';
+import { nf4, nf4Single } from './nf4.ts';
 import { tq1_0, tq2_0 } from './ternary.ts';
 import { w8a8, w8a8Static } from './w8a8.ts';
 
@@ -75,6 +76,8 @@ export const formats: readonly Format[] = [
   mxfp4,
   tq2_0,
   tq1_0,
+  nf4,
+  nf4Single,
   w8a8,
   w8a8Static,
   ...LISTED.map((name) => integerFormat(parseIntegerName(name)!)),

@@ -59,6 +59,8 @@ const PACKERS: Readonly<Record<string, Packer>> = {
   tq2_0: superBlocks(toTq20),
   mxfp4: nibbles,
   nvfp4: nibbles,
+  nf4: nibbles,
+  'nf4-f32': nibbles,
 };
 
 /** Integer groups are told by the bits of a code and by their zeros. */

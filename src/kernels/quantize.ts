@@ -1,6 +1,7 @@
 import toIq4Nl from '../../shaders/quantize/iq4_nl.wgsl';
 import toIq4Xs from '../../shaders/quantize/iq4_xs.wgsl';
 import toMxfp4 from '../../shaders/quantize/mxfp4.wgsl';
+import toNf4F32 from '../../shaders/quantize/nf4_f32.wgsl';
 import toNvfp4 from '../../shaders/quantize/nvfp4.wgsl';
 import toQ2K from '../../shaders/quantize/q2_k.wgsl';
 import toQ3K from '../../shaders/quantize/q3_k.wgsl';
@@ -24,14 +25,15 @@ import toTq10 from '../../shaders/quantize/tq1_0.wgsl';
 import toTq20 from '../../shaders/quantize/tq2_0.wgsl';
 import toW8A8 from '../../shaders/quantize/w8a8.wgsl';
 import toW8A8Static from '../../shaders/quantize/w8a8_static.wgsl';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, FormatError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
 import type { Format, QuantizeMethod } from '../formats/format.ts';
-import { formatBytes, shaderConstants } from '../formats/layout.ts';
+import { arrayBytes, formatBytes, shaderConstants } from '../formats/layout.ts';
 import { methodSearches } from '../formats/methods.ts';
 import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
+import { doubleQuantizeSteps } from './double-quantize.ts';
 import { integerQuantizer } from './integer-quantizer.ts';
 
 const WORKGROUP = 64;
@@ -53,8 +55,8 @@ export interface Quantizer {
 
 const DENSE: Readonly<Record<string, ShaderSource>> = { f32: toF32, f16: toF16, bf16: toBf16 };
 
-/** With the blocks that a thread owns. */
-const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
+/** Those of ggml and others that have a kernel of their own, with the blocks that a thread owns. */
+const BLOCKS: Readonly<Record<string, readonly [ShaderSource, number]>> = {
   q4_0: [toQ40, 2],
   q4_1: [toQ41, 2],
   q5_0: [toQ50, 2],
@@ -71,6 +73,7 @@ const GGML: Readonly<Record<string, readonly [ShaderSource, number]>> = {
   tq2_0: [toTq20, 2],
   mxfp4: [toMxfp4, 4],
   nvfp4: [toNvfp4, 1],
+  'nf4-f32': [toNf4F32, 1],
 };
 
 /** The kernels of the method `search` where they are others than those of `rtn`. */
@@ -85,7 +88,7 @@ const SEARCHES: Readonly<Record<string, ShaderSource>> = {
 /** Formats whose one kernel searches where its override SEARCH says so. */
 const FLOAT4 = ['mxfp4', 'nvfp4'];
 
-function ggmlQuantizer(format: Format, source: ShaderSource, weightsPerThread: number, search: boolean): Quantizer {
+function blockQuantizer(format: Format, source: ShaderSource, weightsPerThread: number, search: boolean): Quantizer {
   if (FLOAT4.includes(format.name)) {
     return { source, constants: { SEARCH: Number(search) }, weightsPerThread, weighs: true };
   }
@@ -97,8 +100,8 @@ function ggmlQuantizer(format: Format, source: ShaderSource, weightsPerThread: n
 function quantizerOf(format: Format, k: number, search = false): Quantizer {
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
-  const ggml = GGML[format.name];
-  if (ggml) return ggmlQuantizer(format, ggml[0], ggml[1] * format.block, search);
+  const known = BLOCKS[format.name];
+  if (known) return blockQuantizer(format, known[0], known[1] * format.block, search);
   if (format.activations) {
     const source = format.activations === 'static' ? toW8A8Static : toW8A8;
     return { source, constants: {}, weightsPerThread: 1, wholeRows: true };
@@ -140,12 +143,15 @@ export interface QuantizeArguments {
 /**
  * Converts a dense matrix to `format` (dense to dense too). Codes, scales, zeros and minima equal `format.reference.quantize` bit
  * for bit on every device, unless they are searched for.
- * @throws FormatError when `k` is no multiple of the block, ArgumentError for shapes and buffers that do not fit, for a method that the
- * format does not offer, and for an importance where it takes none.
+ * @throws FormatError when `k` is no multiple of the block and for formats whose scales are quantized as well (`quantizeSteps`), ArgumentError for
+ * shapes and buffers that do not fit, for a method that the format does not offer, and for an importance where it takes none.
  */
 export function quantizeStep(args: QuantizeArguments): Step {
   const { source, from, format, to, rows, k, bad, name = 'weight', method, importance } = args;
   if (source.kind !== 'dense') throw new ArgumentError(`Only dense weights can be quantized, not ${source.name}.`);
+  if (format.single) {
+    throw new FormatError(`Quantizing ${name} to ${format.name} takes several steps: use quantizeSteps.`);
+  }
   checkRow(format, k, name);
   const search = methodSearches(format, method, importance !== undefined);
   return convertStep({
@@ -160,6 +166,34 @@ export function quantizeStep(args: QuantizeArguments): Step {
     k,
     bad,
   });
+}
+
+/** Bytes that `quantizeSteps` needs for the scales of a format that are quantized in their turn; 0 for others. */
+export function scaleRoomBytes({ single }: Format, rows: number, k: number): number {
+  const scales = single?.arrays.find((array) => array.name === 'scales');
+  return scales ? arrayBytes(scales, rows, k) : 0;
+}
+
+/**
+ * Steps that convert a dense matrix, which has to be a whole one where the format's scales are quantized all together (`single`).
+ * @param args `scaleRoom`: `scaleRoomBytes` bytes, where that is not 0
+ * @throws as `quantizeStep` does, for all formats
+ */
+export function quantizeSteps(args: QuantizeArguments & { readonly scaleRoom?: BufferView | undefined }): Step[] {
+  const { format, to, rows, k, name = 'weight', method, importance, scaleRoom } = args;
+  const { single } = format;
+  if (!single) return [quantizeStep(args)];
+  checkRow(format, k, name);
+  methodSearches(format, method, importance !== undefined);
+  const label = `quantize ${name} to ${format.name}`;
+  const [codes, scales, nested] = bindArrays(label, format, to, rows, k, readWrite);
+  if (!scaleRoom) throw new ArgumentError(`${label}: give "scaleRoom" of ${scaleRoomBytes(format, rows, k)} bytes.`);
+  return [
+    quantizeStep({ ...args, format: single, to: [codes!, scaleRoom] }),
+    ...doubleQuantizeSteps({
+      ...{ scales: scaleRoom, groups: (rows * k) / format.block, codes: scales!, nested: nested!, name },
+    }),
+  ];
 }
 
 /** What expanding a quantized matrix reads and writes. */

@@ -17,6 +17,7 @@ const FEW = [
     'iq4_nl',
     'nvfp4',
     'tq2_0',
+    'nf4',
     'w8a8',
   ],
   ...['int8-g32', 'int4-g64-asym', 'int4-g64-fzp', 'int3-g64-asym', 'int2-g64', 'int3-row-asym-bf16'],
