@@ -1,7 +1,7 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
 import { checkRow } from '../formats/checks.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
-import { arrayBytes, contentBytes, formatBytes } from '../formats/layout.ts';
+import { arrayBytes, contentBytes, formatBytes, rowMultiple } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { type Binding, type BufferView, read } from '../gpu/kernel.ts';
@@ -36,10 +36,12 @@ const MAX_PART_WEIGHTS = 2 ** 32 - 1024;
 
 /** Most rows that fit one binding of the device in every array, and that a kernel can index. */
 export function rowsPerPart(format: Format, k: number, limit: number): number {
-  const perRow = Math.max(...format.arrays.map((array) => contentBytes(array, ROW_MULTIPLE, k)));
-  const rows = Math.floor(Math.min(limit / perRow, MAX_PART_WEIGHTS / (k * ROW_MULTIPLE))) * ROW_MULTIPLE;
+  // Both are powers of two.
+  const multiple = Math.max(ROW_MULTIPLE, rowMultiple(format, k));
+  const perMultiple = Math.max(...format.arrays.map((array) => contentBytes(array, multiple, k)));
+  const rows = Math.floor(Math.min(limit / perMultiple, MAX_PART_WEIGHTS / (k * multiple))) * multiple;
   if (rows === 0)
-    throw new OutOfMemoryError(`A row of ${k} weights in ${format.name} does not fit a binding of ${limit} bytes.`);
+    throw new OutOfMemoryError(`Rows of ${k} weights in ${format.name} do not fit a binding of ${limit} bytes.`);
   return rows;
 }
 

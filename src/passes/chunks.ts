@@ -1,7 +1,7 @@
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { readReordered, sourceRow } from '../files/gguf/row-order.ts';
 import type { Format } from '../formats/format.ts';
-import { formatBytes } from '../formats/layout.ts';
+import { formatBytes, setsOf } from '../formats/layout.ts';
 import { rowsPerPart } from '../kernels/weight.ts';
 import type { PlannedTensor } from './plan.ts';
 import { CHUNK_ROWS, chunkRows, denseFormatOf } from './stored-weight.ts';
@@ -35,11 +35,12 @@ export function chunksOf(tensor: PlannedTensor, room: DeviceRoom, chunkBytes?: n
   if (target && weight.kind === 'dense') {
     const k = shape[1]!;
     const source = denseFormatOf(weight.info.type)!;
+    const made = target.single ?? target;
     most = Math.min(
       most,
       rowsPerPart(source, k, room.binding),
-      rowsPerPart(target, k, room.binding),
-      rowsInMemory(source, target, k, room.memory),
+      rowsPerPart(made, k, room.binding),
+      rowsInMemory(source, made, k, room.memory),
     );
   }
   const chunks: Chunk[] = [];
@@ -66,9 +67,16 @@ export async function readChunk(
 ): Promise<Uint8Array[]> {
   const { weight, gguf } = tensor;
   const arrays: Uint8Array[] = [];
-  for (const info of weight.kind === 'quantized' ? weight.parts : [weight.info]) {
+  for (const [i, info] of (weight.kind === 'quantized' ? weight.parts : [weight.info]).entries()) {
     const read = (start: number, count: number) => checkpoint.read(info, start, count, signal);
-    arrays.push(gguf?.order ? await readReordered(read, gguf.order, rowStart, rows) : await read(rowStart, rows));
+    if (gguf?.order) arrays.push(await readReordered(read, gguf.order, rowStart, rows));
+    else {
+      const array = weight.kind === 'quantized' ? weight.format.arrays[i]! : undefined;
+      const { start, count } = array
+        ? setsOf(array, rowStart, rows, weight.shape[1]!)
+        : { start: rowStart, count: rows };
+      arrays.push(await read(start, count));
+    }
   }
   return arrays;
 }

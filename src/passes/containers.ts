@@ -7,6 +7,7 @@ import { byteLengthOf } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
 import type { HostArrays } from '../formats/format.ts';
 import { suggest } from '../suggest.ts';
+import { joined } from './joined.ts';
 import { type Plan, type PlannedTensor, sizesOf } from './plan.ts';
 import type { TensorOutput } from './tensor-output.ts';
 
@@ -123,14 +124,4 @@ export function containerOutput(
       await inner.write(tensor, [codes, ...container.rest(matrix, whole)], rows, true);
     },
   };
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.byteLength;
-  }
-  return all;
 }

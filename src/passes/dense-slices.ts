@@ -1,6 +1,8 @@
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { nonFinite } from '../formats/checks.ts';
+import type { Format } from '../formats/format.ts';
+import { rowMultiple } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
@@ -11,7 +13,7 @@ import { denseFormatOf } from './stored-weight.ts';
 
 /** Bytes of rows in f32 that are on the GPU together; methods hold some eight times as much. */
 const SLICE_BYTES = 64 * 1024 * 1024;
-/** Slices start at multiples of this many rows, so that every array of every slice starts on a whole word. */
+/** Slices start at multiples of this many rows, or of those of a format, so that every array of every slice starts on a whole word. */
 const SLICE_ROWS = 8;
 
 /** Some rows of a matrix, in f32 on the GPU until the next are asked for. */
@@ -20,17 +22,19 @@ export interface DenseSlice extends DenseRows {
 }
 
 /**
- * The rows of a dense matrix of a checkpoint, as many at a time as methods have room for.
+ * The rows of a dense matrix of a checkpoint, as many at a time as methods have room for. Slices start where `format` may be cut.
  * @throws NonFiniteError naming the weight; FileError, OutOfMemoryError, DeviceLostError
  */
 export async function* denseSlices(
   gpu: Gpu,
   checkpoint: Checkpoint,
   info: TensorInfo,
+  format: Format,
   signal?: AbortSignal,
 ): AsyncGenerator<DenseSlice> {
   const [all, k] = info.shape as [number, number];
-  const most = Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * SLICE_ROWS))) * SLICE_ROWS;
+  const multiple = Math.max(SLICE_ROWS, rowMultiple(format, k));
+  const most = Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * multiple))) * multiple;
   for (let rowStart = 0; rowStart < all; rowStart += most) {
     const rows = Math.min(most, all - rowStart);
     const scratch = new Scratch(gpu);

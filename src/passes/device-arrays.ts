@@ -2,14 +2,11 @@ import type { Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
-import { scaleRoomBytes } from '../kernels/quantize.ts';
 
 /** Room on the device for the arrays of some rows in a format, all in one buffer, so that they come back in one read. */
 export interface DeviceRows {
   /** In the order of `format.arrays`. */
   readonly arrays: readonly BufferView[];
-  /** For `quantizeSteps`, where the format takes it. */
-  readonly scaleRoom?: BufferView;
   /** Four bytes, zeroed: where kernels report a weight that is not finite. */
   readonly bad: BufferView;
   /**
@@ -31,12 +28,10 @@ export function allocateRows(gpu: Gpu, format: Format, rows: number, k: number, 
     end = align(place.offset + place.size);
     return place;
   });
-  const scaleRoom = { offset: end, size: scaleRoomBytes(format, rows, k) };
-  const buffer = gpu.memory.allocate(end + scaleRoom.size, label);
+  const buffer = gpu.memory.allocate(end, label);
   gpu.upload(buffer, new Uint8Array(4));
   return {
     arrays: places.map((place) => ({ buffer, ...place })),
-    ...(scaleRoom.size > 0 && { scaleRoom: { buffer, ...scaleRoom } }),
     bad: { buffer, offset: 0, size: 4 },
     async read() {
       const all = await gpu.readBack(buffer, 0, end);

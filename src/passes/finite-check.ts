@@ -27,9 +27,14 @@ export function checkFinite(chunk: Chunk, info: TensorInfo, bytes: Uint8Array, s
  * @throws NonFiniteError for a NaN or infinity among scales and minima
  */
 export function checkScales(chunk: Chunk, format: Format, arrays: readonly Uint8Array[], k: number): void {
-  for (const [i, { name, type, elementsPerRow }] of format.arrays.entries()) {
+  for (const [i, { name, type, elementsPerRow, span }] of format.arrays.entries()) {
     const bad = findNonFinite(type, arrays[i]!, true);
     if (bad < 0) continue;
+    if (span) {
+      throw new NonFiniteError(
+        `Of tensor "${chunk.tensor.name}" (${format.name}), the ${name} hold a value that is NaN or infinite. Repair the file, or compress the original model again.`,
+      );
+    }
     const perRow = elementsPerRow(k);
     throw new NonFiniteError(
       `Of tensor "${chunk.tensor.name}" (${format.name}), the ${name} hold a value that is NaN or infinite: in row ` +

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import { decodeToF32, encodeF16 } from '../files/convert.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
-import { arrayBytes, contentBytes } from '../formats/layout.ts';
+import { arrayBytes, contentBytes, setsOf } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
@@ -16,6 +16,7 @@ import {
   denseFormatOf,
   findWeight,
   matrixShape,
+  readScales,
   readValues,
   type StoredWeight,
   weightsOf,
@@ -83,9 +84,15 @@ export async function dequantizedWeights(
   };
 }
 
-/** The format in which `loadWeight` puts a weight on the GPU. */
-export const gpuFormat = (stored: StoredWeight, role: GraphWeight['role'], options: LoadOptions = {}): Format =>
-  stored.kind === 'quantized' ? stored.format : targetOf(stored.info, role, options);
+/** The format in which `loadWeight` puts a weight on the GPU, or some rows of it, which have exact scales where a whole matrix has them quantized. */
+export const gpuFormat = (
+  stored: StoredWeight,
+  role: GraphWeight['role'],
+  options: LoadOptions & { readonly rows?: RowRange | number } = {},
+): Format => {
+  if (stored.kind === 'dense') return targetOf(stored.info, role, options);
+  return (options.rows !== undefined && stored.format.single) || stored.format;
+};
 
 /**
  * Brings some rows of a matrix onto the GPU as a matrix of those rows only: all that an embedding reads for a text. Neighbours are read
@@ -100,7 +107,7 @@ export async function gatherRows(
   signal?: AbortSignal,
 ): Promise<Weight> {
   const stored = findWeight(checkpoint, name);
-  const format = gpuFormat(stored, role);
+  const format = gpuFormat(stored, role, { rows: rows.length });
   const { k } = matrixShape(stored.shape);
   const arrays: HostArrays = {};
   for (const [i, array] of format.arrays.entries()) {
@@ -183,7 +190,10 @@ export async function loadWeight(
     for (const part of weight.parts) {
       for (const [i, array] of format.arrays.entries()) {
         const view = part.arrays[i]!;
-        const step = chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
+        // What several rows share is little.
+        const step = array.span
+          ? part.rows
+          : chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
         for (let row = 0; row < part.rows; row += step) {
           const range = isVector
             ? { start: first, count: k }
@@ -214,7 +224,11 @@ async function readPart(
   { start, count }: RowRange,
   signal?: AbortSignal,
 ): Promise<Uint8Array> {
-  if (stored.kind === 'quantized') return checkpoint.read(stored.parts[part]!, start, count, signal);
+  if (stored.kind === 'quantized') {
+    if (format !== stored.format && part > 0) return readScales(checkpoint, stored, start, count, signal);
+    const sets = setsOf(format.arrays[part]!, start, count, stored.shape[1]);
+    return checkpoint.read(stored.parts[part]!, sets.start, sets.count, signal);
+  }
   const { info } = stored;
   const bytes = await checkpoint.read(info, start, count, signal);
   if (format === denseFormatOf(info.type)) return bytes;

@@ -7,9 +7,10 @@ import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
 import type { WeightNode, WeightTree } from '../files/weight-tree.ts';
 import type { Format, FormatArray } from '../formats/format.ts';
-import { contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
+import { arrayShape, contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
+import { scaleRoomBytes } from '../kernels/quantize.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
 import { defaultMethod, type Method, needsCalibration } from './methods/method.ts';
@@ -316,7 +317,7 @@ function specOf(name: string, shape: readonly number[], target: Format, array: F
   return {
     name: target.kind === 'dense' ? name : `${name}.${array.name}`,
     type: array.type,
-    shape: [rows, array.elementsPerRow(k)],
+    shape: arrayShape(array, rows, k),
   };
 }
 
@@ -386,10 +387,15 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
     chunk = Math.max(chunk, part * rowBytes);
     const format = weight.kind === 'quantized' ? weight.format : target;
     onGpu += format ? formatBytes(format, rows, k) : bytes;
-    if (format) held = Math.max(held, formatBytes(format, rows, k) - contentBytes(format.arrays[0]!, rows, k));
+    if (format) {
+      const scales = target ? scaleRoomBytes(target, rows, k) : 0;
+      held = Math.max(held, formatBytes(format, rows, k) - contentBytes(format.arrays[0]!, rows, k) + scales);
+      gpu = Math.max(gpu, 2 * scales);
+    }
     if (target) {
-      results = Math.max(results, formatBytes(target, part, k));
-      gpu = Math.max(gpu, part * rowBytes + 2 * formatBytes(target, part, k));
+      const made = target.single ?? target;
+      results = Math.max(results, formatBytes(made, part, k));
+      gpu = Math.max(gpu, part * rowBytes + 2 * formatBytes(made, part, k));
     }
   }
   return {

@@ -4,8 +4,9 @@ import { decodeToF32 } from '../files/convert.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { quote } from '../files/text.ts';
 import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
+import { expandScales, NESTED } from '../formats/double-quantize.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
-import { arrayBytes, groupOf } from '../formats/layout.ts';
+import { arrayBytes, arrayShape, groupOf, setsOf } from '../formats/layout.ts';
 import { formatByName, formatNamed } from '../formats/registry.ts';
 import type { ActivationRange } from '../graph/reference/integer-linear.ts';
 
@@ -70,7 +71,7 @@ export const checkWeight: CheckWeight = (node, parts) => {
   for (const array of format.arrays) {
     const part = parts.get(array.name);
     if (!part) return `lacks the part "${array.name}" of ${format.name}`;
-    const wanted = [rows, array.elementsPerRow(k)];
+    const wanted = arrayShape(array, rows, k);
     if (part.type !== array.type || part.shape.length !== 2 || part.shape.some((size, i) => size !== wanted[i])) {
       return `needs its part "${array.name}" as ${array.type} [${wanted}], but that is ${part.type} [${part.shape}]`;
     }
@@ -158,7 +159,10 @@ export function weightsOf(checkpoint: Checkpoint): Map<string, StoredWeight> {
 /** Layer 2 before layer 10, the same on every system. */
 export const byName = new Intl.Collator('en', { numeric: true }).compare;
 
-/** The arrays of some rows of a quantized weight, exactly as the device holds them. */
+/**
+ * The arrays of some rows of a quantized weight, exactly as the device holds them.
+ * @param rowStart a multiple of `rowMultiple`
+ */
 export async function readArrays(
   checkpoint: Checkpoint,
   weight: StoredWeight & { kind: 'quantized' },
@@ -168,7 +172,8 @@ export async function readArrays(
 ): Promise<HostArrays> {
   const arrays: HostArrays = {};
   for (const [i, array] of weight.format.arrays.entries()) {
-    const bytes = await checkpoint.read(weight.parts[i]!, rowStart, rows, signal);
+    const { start, count } = setsOf(array, rowStart, rows, weight.shape[1]);
+    const bytes = await checkpoint.read(weight.parts[i]!, start, count, signal);
     const padded = new Uint8Array(arrayBytes(array, rows, weight.shape[1]));
     padded.set(bytes);
     arrays[array.name] = padded;
@@ -187,8 +192,44 @@ export async function readValues(
   if (weight.kind === 'dense') {
     return decodeToF32(await checkpoint.read(weight.info, rowStart, rows, signal), weight.info.type);
   }
-  const arrays = await readArrays(checkpoint, weight, rowStart, rows, signal);
-  return weight.format.reference.dequantize(arrays, rows, weight.shape[1]);
+  const format = weight.format.single ?? weight.format;
+  const arrays = await readRows(checkpoint, weight, rowStart, rows, signal);
+  return format.reference.dequantize(arrays, rows, weight.shape[1]);
+}
+
+/**
+ * The arrays of any rows of a quantized weight, in the format that has all of a row in the row: `single` where scales are quantized all together, else its
+ * own.
+ */
+export async function readRows(
+  checkpoint: Checkpoint,
+  weight: StoredWeight & { kind: 'quantized' },
+  rowStart: number,
+  rows: number,
+  signal?: AbortSignal,
+): Promise<HostArrays> {
+  if (!weight.format.single) return readArrays(checkpoint, weight, rowStart, rows, signal);
+  return {
+    codes: await checkpoint.read(weight.parts[0]!, rowStart, rows, signal),
+    scales: await readScales(checkpoint, weight, rowStart, rows, signal),
+  };
+}
+
+/** The scales in f32 of any rows of a weight whose scales are quantized all together. */
+export async function readScales(
+  checkpoint: Checkpoint,
+  { format, parts, shape }: StoredWeight & { kind: 'quantized' },
+  rowStart: number,
+  rows: number,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const groups = shape[1] / format.block;
+  const first = rowStart * groups;
+  const block = Math.floor(first / NESTED);
+  const blocks = Math.ceil((first + rows * groups) / NESTED) - block;
+  const codes = await checkpoint.read(parts[1]!, rowStart, rows, signal);
+  const nested = decodeToF32(await checkpoint.read(parts[2]!, block, blocks, signal), 'F32');
+  return new Uint8Array(expandScales(codes, nested, first % NESTED).buffer);
 }
 
 /** How products with a weight quantize what they multiply it with; undefined where they don't. */

@@ -12,11 +12,12 @@ import type { Calibration } from './calibration/calibration.ts';
 import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
 import type { ColumnStatistics, Statistics, StatisticsSource } from './calibration/statistics.ts';
 import { walkInputs } from './calibration/walk.ts';
-import { denseSlices } from './dense-slices.ts';
+import { type DenseSlice, denseSlices } from './dense-slices.ts';
 import { checkpointSource } from './load-weights.ts';
 import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
 import { defaultRounds } from './methods/method.ts';
+import { roundWhole } from './methods/round-whole.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Work } from './write-tensors.ts';
 
@@ -144,12 +145,16 @@ async function compressMatrix(
   const whole = allocateArrays(format.arrays, rows, k);
   const sums = { rtn: 0, chosen: 0, all: 0 };
   let fellBack = 0;
-  for await (const slice of denseSlices(gpu, checkpoint, weight.info, signal)) {
+  const rounded = format.single && (await roundWhole(gpu, checkpoint, weight.info, format, signal));
+  for await (const slice of denseSlices(gpu, checkpoint, weight.info, format, signal)) {
     const result = await compressRows(
       gpu,
       slice,
       format,
-      { method, rounds: refine ?? defaultRounds(method) },
+      {
+        ...{ method, rounds: refine ?? defaultRounds(method) },
+        ...(rounded && { rounded: rowsOf(format, rounded, slice) }),
+      },
       inputs,
       signal,
     );
@@ -168,6 +173,15 @@ async function compressMatrix(
   }
   const share = (error: number) => (sums.all > 0 ? error / sums.all : 0);
   return { arrays: whole, lost: { rtn: share(sums.rtn), chosen: share(sums.chosen) } };
+}
+
+/** Some rows of a weight, which start where it may be cut. */
+function rowsOf(format: Format, arrays: HostArrays, { rowStart, rows, k }: DenseSlice): HostArrays {
+  const parts = format.arrays.map((array) => {
+    const start = contentBytes(array, rowStart, k);
+    return [array.name, arrays[array.name]!.slice(start, start + contentBytes(array, rows, k))] as const;
+  });
+  return Object.fromEntries(parts);
 }
 
 /** The arrays without padding, rows in the order of the output. */

@@ -1,12 +1,15 @@
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { decodeToF32 } from '../files/convert.ts';
+import { contentBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { type Chunk, chunksOf, readChunk } from './chunks.ts';
 import type { CompressProgress } from './compress-options.ts';
 import { checkFinite, checkScales } from './finite-check.ts';
+import { joined } from './joined.ts';
 import { runPipeline } from './pipeline.ts';
 import type { Plan, PlannedTensor } from './plan.ts';
 import { quantizeChunk } from './quantize-chunk.ts';
+import { quantizeScales } from './quantize-scales.ts';
 import { countSaturated, type SaturatedCounts } from './saturation.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import type { RecordSpan } from './timeline.ts';
@@ -52,12 +55,13 @@ export async function writeTensors(work: Work): Promise<void> {
   const chunks = plan.tensors
     .filter((tensor) => !skipped.has(tensor) && !apart.has(tensor))
     .flatMap((tensor) => chunksOf(tensor, room, work.chunkBytes));
+  const scales = new ScalesOfTensor(gpu);
   await runPipeline<Chunk, Uint8Array[], Converted>(
     chunks,
     {
       read: (chunk, stopped) => readChunk(checkpoint, chunk, stopped),
       compute: async (chunk, arrays, stopped) => ({
-        arrays: await convert(work, chunk, arrays, stopped),
+        arrays: await convert(work, scales, chunk, arrays, stopped),
         bytes: arrays.reduce((sum, array) => sum + array.byteLength, 0),
       }),
       write: async (chunk, { arrays, bytes }) => {
@@ -77,6 +81,7 @@ export async function writeTensors(work: Work): Promise<void> {
 /** The arrays of a chunk as the output holds them. @throws NonFiniteError */
 async function convert(
   { gpu, strict, saturated }: Work,
+  scales: ScalesOfTensor,
   chunk: Chunk,
   arrays: Uint8Array[],
   signal: AbortSignal,
@@ -86,6 +91,8 @@ async function convert(
   if (weight.kind !== 'dense') return arrays;
   const [bytes] = arrays as [Uint8Array];
   if (target) {
+    if (target.single)
+      return scales.take(chunk, await quantizeChunk(gpu, chunk, weight.info, target.single, bytes, signal));
     const quantized = await quantizeChunk(gpu, chunk, weight.info, target, bytes, signal);
     const { name } = chunk.tensor;
     const count = countSaturated(target, weight.info, bytes, quantized);
@@ -94,4 +101,28 @@ async function convert(
   }
   checkFinite(chunk, weight.info, bytes, strict);
   return gguf?.toF32 ? [new Uint8Array(decodeToF32(bytes, weight.info.type).buffer)] : arrays;
+}
+
+/** Scales that are quantized all together, of the tensor at work: its chunks come one after the other. */
+class ScalesOfTensor {
+  readonly #gpu: Gpu;
+  #parts: Uint8Array[] = [];
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+  }
+
+  /** The arrays of a chunk, given those of the format before its scales are quantized: these come with the tensor's last rows, all at once. */
+  async take({ tensor, last }: Chunk, [codes, scales]: readonly Uint8Array[]): Promise<Uint8Array[]> {
+    const format = tensor.target!;
+    // A copy: the arrays of a chunk share one buffer.
+    this.#parts.push(scales!.slice());
+    if (!last) return format.arrays.map((_, i) => (i === 0 ? codes! : new Uint8Array(0)));
+    const [rows, k] = tensor.weight.shape as [number, number];
+    const all = joined(this.#parts);
+    this.#parts = [];
+    const arrays = await quantizeScales(this.#gpu, format, all, rows, k, tensor.name);
+    const rest = format.arrays.slice(1);
+    return [codes!, ...rest.map((array) => arrays[array.name]!.subarray(0, contentBytes(array, rows, k)))];
+  }
 }

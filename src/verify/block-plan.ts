@@ -117,7 +117,10 @@ function embeddingRows(
     return [...sidesOf(streams, null)].map((side) => {
       const stored = findWeight(checkpointOf(checkpoints, side), operation.weight);
       const { k } = matrixShape(stored.shape);
-      return gpuFormat(stored, wanted!.role).arrays.reduce((sum, array) => sum + contentBytes(array, 1, k), 0);
+      return gpuFormat(stored, wanted!.role, { rows: 1 }).arrays.reduce(
+        (sum, array) => sum + contentBytes(array, 1, k),
+        0,
+      );
     });
   });
   return Math.max(1, Math.floor(Math.min(EMBEDDING_BYTES, budget / 8) / Math.max(1, ...bytes)));

@@ -23,7 +23,7 @@ const TERNARY_BITS = 2;
  * original, if that is larger. Its blocks divide the rows wherever those of `format` do.
  */
 export function nextFormat(format: Format, original: Format | undefined): Format | undefined {
-  const larger = [...formats, ...siblings(format)].filter(
+  const larger = [...siblings(format), ...formats].filter(
     (other) =>
       other.kind === 'block' &&
       !other.activations &&

@@ -103,7 +103,8 @@ export interface LoadedShape extends LoadOptions {
 
 /** Pooled bytes of what `loadWeight` makes of a stored weight. */
 export function loadedBytes(stored: StoredWeight, { role, rows, binding, ...options }: LoadedShape): number {
-  const format = role === 'norm' || role === 'bias' ? formatByName('f32') : gpuFormat(stored, role, options);
+  const how = { ...options, ...(rows !== undefined && { rows }) };
+  const format = role === 'norm' || role === 'bias' ? formatByName('f32') : gpuFormat(stored, role, how);
   const shape = matrixShape(stored.shape);
   return stored.shape.length < 2
     ? pooledBytes(format, 1, rows ?? shape.k, binding)

@@ -7,7 +7,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
 import type { Graph } from '../graph/graph.ts';
 import { randomUniform } from '../graph/reference/random.ts';
-import { quantizeStep } from '../kernels/quantize.ts';
+import { quantizeSteps, scaleRoomBytes } from '../kernels/quantize.ts';
 import { allocateWeight, type Weight } from '../kernels/weight.ts';
 import { SHAPES_1B, stackGraph } from '../models/stack.ts';
 import { matrixShape } from '../passes/stored-weight.ts';
@@ -143,41 +143,42 @@ class WeightMaker {
     if (known) return known;
     const block = allocateWeight(this.#gpu, format, blockRows(k), k, 'random weights');
     this.#made.push(block);
-    await this.#gpu.scheduler.run(
-      block.parts.map((part) =>
-        quantizeStep({
-          source: this.#random.format,
-          from: this.#random.parts[0]!.arrays[0]!,
-          format,
-          to: part.arrays,
-          rows: part.rows,
-          k,
-          bad: this.#bad,
-          name: 'random weights',
-        }),
-      ),
-    );
+    const room = scaleRoomBytes(format, block.rows, k);
+    const buffer = room > 0 ? this.#gpu.memory.allocate(room, 'random scales') : undefined;
+    try {
+      await this.#gpu.scheduler.run(
+        block.parts.flatMap((part) =>
+          quantizeSteps({
+            source: this.#random.format,
+            from: this.#random.parts[0]!.arrays[0]!,
+            format,
+            to: part.arrays,
+            rows: part.rows,
+            k,
+            bad: this.#bad,
+            name: 'random weights',
+            scaleRoom: buffer && { buffer },
+          }),
+        ),
+      );
+    } finally {
+      if (buffer) this.#gpu.memory.release(buffer);
+    }
     this.#blocks.set(key, block);
     return block;
   }
 
-  /** Copies the block into as many rows as it has, again and again. */
+  /** Copies the block's arrays, again and again, until those of the weight are full. */
   #fill({ format, k, parts }: Weight, block: Weight): void {
     const encoder = this.#gpu.device.createCommandEncoder({ label: 'synthetic weights' });
-    const { rows: blockRows, arrays: from } = block.parts[0]!;
+    const { rows, arrays: from } = block.parts[0]!;
     for (const part of parts) {
-      for (let row = 0; row < part.rows; row += blockRows) {
-        const rows = Math.min(blockRows, part.rows - row);
-        for (const [i, array] of format.arrays.entries()) {
-          const to = part.arrays[i]!;
-          const offset = (to.offset ?? 0) + contentBytes(array, row, k);
-          encoder.copyBufferToBuffer(
-            from[i]!.buffer,
-            from[i]!.offset ?? 0,
-            to.buffer,
-            offset,
-            arrayBytes(array, rows, k),
-          );
+      for (const [i, array] of format.arrays.entries()) {
+        const to = part.arrays[i]!;
+        const [once, all] = [contentBytes(array, rows, k), arrayBytes(array, part.rows, k)];
+        for (let at = 0; at < all; at += once) {
+          const count = Math.min(once, all - at);
+          encoder.copyBufferToBuffer(from[i]!.buffer, from[i]!.offset ?? 0, to.buffer, (to.offset ?? 0) + at, count);
         }
       }
     }

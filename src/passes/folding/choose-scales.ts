@@ -65,7 +65,7 @@ export async function chooseScales(args: ChooseScalesArguments): Promise<Readonl
     else {
       const given = matrices.map((tensor) => ({
         format: tensor.target!,
-        slices: () => denseSlices(gpu, original, original.tensors.get(tensor.name)!, signal),
+        slices: () => denseSlices(gpu, original, original.tensors.get(tensor.name)!, tensor.target!, signal),
       }));
       const { factors } = await awqScales(gpu, given, statistics.hessian, columns, folding.channelOf, signal);
       move(folding, factors);

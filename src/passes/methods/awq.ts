@@ -89,13 +89,15 @@ export function awqFactors(sizes: Float32Array, alpha: number): Float32Array {
 async function scaledError(
   gpu: Gpu,
   { view, rows, k }: DenseRows,
-  format: Format,
+  target: Format,
   hessian: BufferView | undefined,
   meanSquare: Float32Array,
   columns: Float32Array,
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const scratch = new Scratch(gpu);
+  // Of scales that are quantized in their turn the exact ones: these may be some rows of the matrix only.
+  const format = target.single ?? target;
   const result = allocateRows(gpu, format, rows, k, format.name);
   try {
     const scaled = scratch.room(4 * rows * k, 'scaled weights');

@@ -4,6 +4,7 @@ import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { quantizeStep } from '../../kernels/quantize.ts';
+import { padToWord } from '../../kernels/weight.ts';
 import { allocateRows, type DeviceRows } from '../device-arrays.ts';
 import type { FactoredHessian } from './factored-hessian.ts';
 import { gptq, refitScales } from './gptq.ts';
@@ -38,13 +39,18 @@ export interface CompressedRows {
 
 /**
  * Quantizes some finite rows by a method that knows their inputs, and measures what that costs beside rounding to nearest, which is taken where it costs less.
+ * Where the format takes whole matrices (`single`), `rounded` is what rounding to nearest makes of these rows; they keep its scales.
  * @throws FormatError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function compressRows(
   gpu: Gpu,
   dense: DenseRows,
   format: Format,
-  { method, rounds }: { readonly method: Method; readonly rounds: number },
+  {
+    method,
+    rounds,
+    rounded: given,
+  }: { readonly method: Method; readonly rounds: number; readonly rounded?: HostArrays },
   { hessian, factored, importance }: Inputs,
   signal?: AbortSignal,
 ): Promise<CompressedRows> {
@@ -58,6 +64,13 @@ export async function compressRows(
     const quantized = async (how: 'rtn' | 'search', weighted: boolean): Promise<DeviceRows> => {
       const result = allocateRows(gpu, format, rows, k, format.name);
       made.push(result);
+      if (given) {
+        for (const [i, { name }] of format.arrays.entries()) {
+          const { buffer, offset } = result.arrays[i]!;
+          gpu.upload(buffer, padToWord(given[name]!), offset);
+        }
+        return result;
+      }
       const step = quantizeStep({
         ...{
           source: formatByName('f32'),
