@@ -128,3 +128,37 @@ export function decodeMlx(
   }
   return out;
 }
+
+/** A 4-bit matrix of bitsandbytes, decoded as its `dequantize_4bit` does, each operation rounded to f32: rows × columns. */
+export function decodeBitsAndBytes(tensors: ReadonlyMap<string, FileTensor>, module: string): Float32Array {
+  const part = (name: string, dtype: string): FileTensor => {
+    const tensor = tensors.get(`${module}.weight${name}`);
+    if (tensor?.dtype !== dtype)
+      throw new Error(`${module}.weight${name}: ${tensor?.dtype ?? 'missing'}, not ${dtype}`);
+    return tensor;
+  };
+  const state = JSON.parse(new TextDecoder().decode(part('.quant_state.bitsandbytes__nf4', 'U8').bytes));
+  const { shape, blocksize, nested_blocksize: nestedSize, nested_offset: offset, quant_type: type, dtype } = state;
+  if (type !== 'nf4' || !['float32', 'float16', 'bfloat16'].includes(dtype))
+    throw new Error(`${module}: ${type}, ${dtype}`);
+  const count = shape[0] * shape[1];
+  const packed = part('', 'U8');
+  if (packed.shape.join() !== `${count / 2},1`) throw new Error(`${module}: ${packed.shape}`);
+  const map = floats(part('.quant_map', 'F32'));
+  let scales: ArrayLike<number>;
+  if (nestedSize === undefined) scales = floats(part('.absmax', 'F32'));
+  else {
+    const nested = floats(part('.nested_absmax', 'F32'));
+    const nestedMap = floats(part('.nested_quant_map', 'F32'));
+    const codes = part('.absmax', 'U8').bytes;
+    if (nested.length !== Math.ceil(codes.length / nestedSize)) throw new Error(`${module}: ${nested.length}`);
+    scales = Float32Array.from(codes, (code, i) =>
+      Math.fround(Math.fround(nestedMap[code]! * nested[Math.floor(i / nestedSize)]!) + Math.fround(offset)),
+    );
+  }
+  if (scales.length !== count / blocksize) throw new Error(`${module}: ${scales.length} scales`);
+  return Float32Array.from({ length: count }, (_, i) => {
+    const byte = packed.bytes[Math.floor(i / 2)]!;
+    return map[i % 2 === 0 ? byte >> 4 : byte & 15]! * scales[Math.floor(i / blocksize)]!;
+  });
+}

@@ -124,7 +124,7 @@ export function registerCompress(program: Command): void {
         parseSize,
       ),
     )
-    .option('--container <name>', 'in a folder: as another stack stores them: compressed-tensors or mlx')
+    .option('--container <name>', 'in a folder: as another stack stores them: compressed-tensors, mlx or bitsandbytes')
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document')
     .addOption(adapterOption())

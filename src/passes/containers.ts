@@ -1,22 +1,27 @@
 import { ArgumentError, FormatError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
+import { bitsAndBytes } from '../files/containers/bitsandbytes.ts';
 import { compressedTensors } from '../files/containers/compressed-tensors.ts';
-import { type ContainedMatrix, type Container, type IntegerFormat, moduleOf } from '../files/containers/container.ts';
+import { type ContainedMatrix, type Container, moduleOf } from '../files/containers/container.ts';
 import { mlx } from '../files/containers/mlx.ts';
 import { byteLengthOf } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
-import type { HostArrays } from '../formats/format.ts';
+import type { ElementType, HostArrays } from '../formats/format.ts';
 import { suggest } from '../suggest.ts';
 import { joined } from './joined.ts';
 import { type Plan, type PlannedTensor, sizesOf } from './plan.ts';
 import type { TensorOutput } from './tensor-output.ts';
 
 /** Ways of storing quantized matrices that other stacks load. */
-export const CONTAINERS = ['compressed-tensors', 'mlx'] as const;
+export const CONTAINERS = ['compressed-tensors', 'mlx', 'bitsandbytes'] as const;
 /** One of them. */
 export type ContainerName = (typeof CONTAINERS)[number];
 
-const BY_NAME: Readonly<Record<ContainerName, Container>> = { 'compressed-tensors': compressedTensors, mlx };
+const BY_NAME: Readonly<Record<ContainerName, Container>> = {
+  'compressed-tensors': compressedTensors,
+  mlx,
+  bitsandbytes: bitsAndBytes,
+};
 
 /** @throws ArgumentError that says which there are */
 export function containerByName(name: string): Container {
@@ -63,13 +68,14 @@ export function placeInContainer(container: Container, plan: Plan, checkpoint: C
     }
     const [rows, k] = weight.shape as [number, number];
     const problem = problemOf(container, tensor);
-    if (problem !== undefined || !format.integer) {
+    if (problem !== undefined) {
       throw new FormatError(
-        `Tensor ${quote(name)} cannot be ${format.name} in ${container.name}: ${problem}. Choose another format (int4-g64, say), or keep this tensor.`,
+        `Tensor ${quote(name)} cannot be ${format.name} in ${container.name}: ${problem}. Choose another format (${container.suggestion}, say), or keep this tensor.`,
       );
     }
     if (report.role === 'head') headIsKept = false;
-    const matrix: ContainedMatrix = { name, format: format as IntegerFormat, rows, k };
+    const type = weight.kind === 'dense' ? weight.info.type : typeOfRest(plan);
+    const matrix: ContainedMatrix = { name, format, type, rows, k };
     const specs = container.tensors(matrix);
     const bytesAfter = specs.reduce((sum, spec) => sum + byteLengthOf(spec), 0);
     const moved = { ...tensor, specs, report: { ...report, bytesAfter } };
@@ -96,10 +102,16 @@ export function placeInContainer(container: Container, plan: Plan, checkpoint: C
 
 function problemOf(container: Container, { name, report, weight, target }: PlannedTensor): string | undefined {
   const format = weight.kind === 'quantized' ? weight.format : target!;
-  if (!format.integer) return 'it holds integer groups (int…) only';
   if (!name.endsWith('.weight')) return 'its name does not end in .weight';
   if (report.role === 'embedding' && !container.embeddings) return 'embeddings stay as they are there';
-  return container.problem(format as IntegerFormat);
+  if (report.role === 'head' && !container.heads) return 'heads stay as they are there';
+  return container.problem(format);
+}
+
+/** The type of a model that is compressed already: that of its embedding. */
+function typeOfRest({ tensors }: Plan): ElementType {
+  const embedding = tensors.find(({ report, weight }) => report.role === 'embedding' && weight.kind === 'dense');
+  return embedding?.weight.kind === 'dense' ? embedding.weight.info.type : 'F16';
 }
 
 /** Writes the arrays of matrices as the tensors of a container, to an output that takes them as they are. */

@@ -2,11 +2,11 @@ import { writeBits } from '../../formats/codes.ts';
 import { STORED_FLOATS } from '../../formats/scale-type.ts';
 import type { TensorSpec } from '../safetensors-write.ts';
 import type { JsonObject } from '../strict-json.ts';
-import { bySchemes, type ContainedMatrix, type Container, moduleOf } from './container.ts';
+import { bySchemes, type Container, type IntegerMatrix, integerProblem, moduleOf } from './container.ts';
 import { groupSize, packedRowBytes, packRows, readGroups } from './integer-arrays.ts';
 
 /** One scheme of `config_groups`. */
-const schemeOf = ({ format: { integer } }: ContainedMatrix): JsonObject => ({
+const schemeOf = ({ format: { integer } }: IntegerMatrix): JsonObject => ({
   num_bits: integer.bits,
   type: 'int',
   symmetric: integer.zero === 'middle',
@@ -28,11 +28,14 @@ const schemeOf = ({ format: { integer } }: ContainedMatrix): JsonObject => ({
 export const compressedTensors: Container = {
   name: 'compressed-tensors',
   embeddings: false,
+  heads: true,
+  suggestion: 'int4-g64',
   metadata: { format: 'pt' },
 
-  problem: ({ integer }) => (integer.zero === 'float' ? 'its zero points are integers' : undefined),
+  problem: (format) =>
+    integerProblem(format, (integer) => (integer.zero === 'float' ? 'its zero points are integers' : undefined)),
 
-  tensors({ name, format, rows, k }) {
+  tensors({ name, format, rows, k }: IntegerMatrix) {
     const { integer } = format;
     const groups = k / groupSize(format, k);
     const module = moduleOf(name);
@@ -51,7 +54,7 @@ export const compressedTensors: Container = {
 
   codes: packRows,
 
-  rest({ format, rows, k }, arrays) {
+  rest({ format, rows, k }: IntegerMatrix, arrays) {
     const { bits, zero, scale } = format.integer;
     const size = groupSize(format, k);
     const groups = k / size;
@@ -72,7 +75,7 @@ export const compressedTensors: Container = {
     return [scales, packed, shape];
   },
 
-  config(matrices, kept) {
+  config(matrices: readonly IntegerMatrix[], kept) {
     const schemes = bySchemes(matrices, (matrix) => JSON.stringify(schemeOf(matrix)));
     const groups = schemes.map((group, i) => [
       `group_${i}`,

@@ -2,12 +2,12 @@ import { FormatError } from '../../errors.ts';
 import { STORED_FLOATS } from '../../formats/scale-type.ts';
 import type { JsonObject } from '../strict-json.ts';
 import { quote } from '../text.ts';
-import { bySchemes, type ContainedMatrix, type Container, moduleOf } from './container.ts';
+import { bySchemes, type Container, type IntegerMatrix, integerProblem, moduleOf } from './container.ts';
 import { groupSize, packedRowBytes, packRows, readGroups } from './integer-arrays.ts';
 
 const GROUPS: readonly unknown[] = [32, 64, 128];
 
-const schemeOf = ({ format: { integer } }: ContainedMatrix): JsonObject => ({
+const schemeOf = ({ format: { integer } }: IntegerMatrix): JsonObject => ({
   group_size: integer.group as number,
   bits: integer.bits,
 });
@@ -21,11 +21,16 @@ const schemeOf = ({ format: { integer } }: ContainedMatrix): JsonObject => ({
 export const mlx: Container = {
   name: 'mlx',
   embeddings: true,
+  heads: true,
+  suggestion: 'int4-g64',
   metadata: { format: 'mlx' },
 
-  problem: ({ integer }) => (GROUPS.includes(integer.group) ? undefined : `its groups are of ${GROUPS.join(', ')}`),
+  problem: (format) =>
+    integerProblem(format, (integer) =>
+      GROUPS.includes(integer.group) ? undefined : `its groups are of ${GROUPS.join(', ')}`,
+    ),
 
-  tensors({ name, format, rows, k }) {
+  tensors({ name, format, rows, k }: IntegerMatrix) {
     const { bits, scale } = format.integer;
     const module = moduleOf(name);
     const floats = { type: STORED_FLOATS[scale].element, shape: [rows, k / groupSize(format, k)] };
@@ -38,7 +43,7 @@ export const mlx: Container = {
 
   codes: packRows,
 
-  rest({ name, format, rows, k }, arrays) {
+  rest({ name, format, rows, k }: IntegerMatrix, arrays) {
     const { scale } = format.integer;
     const stored = STORED_FLOATS[scale];
     const { scales, zeros } = readGroups(format, arrays, rows, k, groupSize(format, k));
@@ -57,7 +62,7 @@ export const mlx: Container = {
     return [arrays.scales!.subarray(0, bytes), biases];
   },
 
-  config(matrices) {
+  config(matrices: readonly IntegerMatrix[]) {
     const [most, ...others] = bySchemes(matrices, (matrix) => JSON.stringify(schemeOf(matrix)));
     const exceptions = others.flat().map((matrix) => [moduleOf(matrix.name), schemeOf(matrix)]);
     return { quantization: { ...schemeOf(most![0]!), mode: 'affine', ...Object.fromEntries(exceptions) } };

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { decodeMlx, decodePackQuantized, readFile } from '../../../bench/container-decoders.ts';
+import { decodeBitsAndBytes, decodeMlx, decodePackQuantized, readFile } from '../../../bench/container-decoders.ts';
 import { ArgumentError, FormatError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
@@ -115,7 +115,63 @@ test('formats of several widths and a kept matrix in MLX, the embedding too', as
   expect(tensors.get('model.layers.0.mlp.down_proj.weight')!.dtype).toBe('F32');
 });
 
+test.each(['nf4', 'nf4-f32'])('%s in bitsandbytes is what it is in our files', async (format) => {
+  // Small chunks: scales are quantized when the last is there.
+  const how = { format, chunkBytes: 16 * 1024 } as const;
+  const { files, report } = await compressed({ ...how, container: 'bitsandbytes' });
+  const wanted = await ours(how);
+  const { tensors, metadata } = readFile(files.get('model.safetensors')!);
+  expect(metadata).toEqual({ format: 'pt' });
+  for (const name of linear) {
+    const got = decodeBitsAndBytes(tensors, moduleOf(name));
+    expect(got.findIndex((value, i) => value !== wanted(name)[i])).toBe(-1);
+    expect(got).toHaveLength(wanted(name).length);
+  }
+  expect(tensors.get('model.embed_tokens.weight')!.dtype).toBe('F32');
+  expect(configOf(files)).toEqual({
+    ...config,
+    quantization_config: {
+      quant_method: 'bitsandbytes',
+      load_in_4bit: true,
+      load_in_8bit: false,
+      bnb_4bit_quant_type: 'nf4',
+      bnb_4bit_use_double_quant: format === 'nf4',
+      bnb_4bit_compute_dtype: 'float32',
+      bnb_4bit_quant_storage: 'uint8',
+      llm_int8_skip_modules: ['lm_head'],
+    },
+  });
+  expect(report.bytesAfter).toBe([...tensors.values()].reduce((sum, { bytes }) => sum + bytes.length, 0));
+  // The same from a file that has it already.
+  const { files: before } = await compressed(how);
+  const output = memoryOutput();
+  const input = memoryFolder('compressed', Object.fromEntries(before));
+  await compress(input, output, { gpu, format: 'keep', container: 'bitsandbytes' });
+  expect(Buffer.compare(output.files.get('model.safetensors')!, files.get('model.safetensors')!)).toBe(0);
+});
+
+test('floats of bitsandbytes start at whole words, whatever the number of groups', async () => {
+  const { files } = await compressed({ format: 'nf4', container: 'bitsandbytes' });
+  const file = files.get('model.safetensors')!;
+  const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+  let floats = 0;
+  for (const [name, { dtype, data_offsets }] of Object.entries<{ dtype: string; data_offsets: number[] }>(header)) {
+    if (name === '__metadata__' || dtype !== 'F32') continue;
+    expect((8 + length + data_offsets[0]!) % 4, name).toBe(0);
+    floats++;
+  }
+  expect(floats).toBeGreaterThan(3 * linear.length);
+});
+
 test('what a container can’t hold is refused before the GPU is needed', async () => {
+  await expect(planCompression(await model(), { format: 'int4-g64', container: 'bitsandbytes' })).rejects.toThrow(
+    /int4-g64 in bitsandbytes: it holds nf4 and nf4-f32 only.*\(nf4, say\)/,
+  );
+  const head = { version: 1, rules: [{ match: '*', role: 'head', format: 'nf4' }] };
+  await expect(planCompression(await model(), { recipe: head as never, container: 'bitsandbytes' })).rejects.toThrow(
+    /heads stay as they are/,
+  );
   const plan = async (options: object) => planCompression(await model(), options);
   await expect(plan({ format: 'q4_0', container: 'mlx' })).rejects.toThrow(FormatError);
   await expect(plan({ format: 'q4_0', container: 'mlx' })).rejects.toThrow(/q4_0 in mlx: it holds integer groups/);
@@ -129,7 +185,7 @@ test('what a container can’t hold is refused before the GPU is needed', async 
   );
   await expect(plan({ format: 'keep', container: 'mlx' })).rejects.toThrow(ArgumentError);
   await expect(plan({ format: 'int4-g64', container: 'gptq' })).rejects.toThrow(
-    /no container "gptq".*Known: compressed-tensors, mlx/,
+    /no container "gptq".*Known: compressed-tensors, mlx, bitsandbytes/,
   );
   await expect(plan({ format: 'int4-g64', container: 'mlx', output: 'gguf' })).rejects.toThrow(/write a folder/);
 });

@@ -1,10 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { decodeMlx, decodePackQuantized, type FileTensor } from '../../../bench/container-decoders.ts';
+import {
+  decodeBitsAndBytes,
+  decodeMlx,
+  decodePackQuantized,
+  type FileTensor,
+} from '../../../bench/container-decoders.ts';
 import { FormatError } from '../../../src/errors.ts';
+import { bitsAndBytes } from '../../../src/files/containers/bitsandbytes.ts';
 import { compressedTensors } from '../../../src/files/containers/compressed-tensors.ts';
 import type { ContainedMatrix, Container, IntegerFormat } from '../../../src/files/containers/container.ts';
 import { mlx } from '../../../src/files/containers/mlx.ts';
 import { byteLengthOf } from '../../../src/files/safetensors-write.ts';
+import type { Format } from '../../../src/formats/format.ts';
 import { contentBytes } from '../../../src/formats/layout.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 import { randomSource } from '../../gpu/random.ts';
@@ -19,11 +26,11 @@ const names = BITS.flatMap((bits) =>
 const integer = (name: string) => formatByName(name) as IntegerFormat;
 
 /** A random matrix in a format, and the tensors that a container makes of it, codes in two pieces. */
-function contained(container: Container, format: IntegerFormat, rows: number, k: number, seed: number) {
+function contained(container: Container, format: Format, rows: number, k: number, seed: number) {
   const next = randomSource(seed);
   const weights = Float32Array.from({ length: rows * k }, () => (next() - 0.4) * 0.1);
   const arrays = format.reference.quantize(weights, rows, k);
-  const matrix: ContainedMatrix = { name: 'm.q.weight', format, rows, k };
+  const matrix: ContainedMatrix = { name: 'm.q.weight', format, type: 'BF16', rows, k };
   const [codes, ...others] = container.tensors(matrix);
   const layout = format.arrays[0]!;
   const cut = rows > 8 ? 8 : 0;
@@ -75,7 +82,54 @@ describe('MLX decodes to the same weights, up to the rounding of its biases', ()
   });
 });
 
+describe('bitsandbytes', () => {
+  test.each(['nf4', 'nf4-f32'])('%s', (name) => {
+    const format = formatByName(name);
+    expect(bitsAndBytes.problem(format)).toBeUndefined();
+    // Numbers of groups that fill no word, one block of 256, or several in part.
+    for (const [rows, k] of [
+      [1, 64],
+      [11, 192],
+      [64, 256],
+      [65, 320],
+    ] as const) {
+      const { tensors, wanted } = contained(bitsAndBytes, format, rows, k, rows);
+      expect(decodeBitsAndBytes(tensors, 'm.q')).toEqual(wanted);
+      const state = JSON.parse(
+        new TextDecoder().decode(tensors.get('m.q.weight.quant_state.bitsandbytes__nf4')!.bytes),
+      );
+      const { nested_offset: offset, ...rest } = state;
+      expect(typeof offset).toBe(name === 'nf4' ? 'number' : 'undefined');
+      expect(rest).toEqual({
+        quant_type: 'nf4',
+        blocksize: 64,
+        dtype: 'bfloat16',
+        shape: [rows, k],
+        ...(name === 'nf4' && { nested_blocksize: 256, nested_dtype: 'float32' }),
+      });
+      // Floats start at whole words.
+      let at = 0;
+      for (const { dtype, bytes } of tensors.values()) {
+        if (dtype === 'F32') expect(at % 4).toBe(0);
+        at += bytes.length;
+      }
+      expect(at % 4).toBe(0);
+    }
+  });
+
+  test('two codes a byte, the first in the high nibble', () => {
+    const format = formatByName('nf4');
+    // Levels 0 … 15 in turn.
+    const weights = Float32Array.from({ length: 64 }, (_, i) => format.grid!.levels[i % 16]!);
+    const { codes } = format.reference.quantize(weights, 1, 64);
+    const packed = bitsAndBytes.codes(format, codes!, 1, 64);
+    expect([...packed.subarray(0, 8)]).toEqual([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
+  });
+});
+
 test('what containers can’t hold is named', () => {
+  expect(bitsAndBytes.problem(formatByName('q4_0'))).toMatch(/nf4 and nf4-f32/);
+  expect(mlx.problem(formatByName('nf4'))).toMatch(/integer groups/);
   expect(compressedTensors.problem(integer('int4-g64-fzp'))).toMatch(/integers/);
   expect(mlx.problem(integer('int4-g16'))).toMatch(/32, 64, 128/);
   expect(mlx.problem(integer('int4-row-asym'))).toMatch(/32, 64, 128/);
@@ -84,7 +138,7 @@ test('what containers can’t hold is named', () => {
 test('a bias beyond the type of the scales is refused', () => {
   const format = integer('int8-g32');
   const arrays = format.reference.quantize(new Float32Array(32).fill(60000 * 127), 1, 32);
-  const matrix: ContainedMatrix = { name: 'm.weight', format, rows: 1, k: 32 };
+  const matrix: ContainedMatrix = { name: 'm.weight', format, type: 'F16', rows: 1, k: 32 };
   expect(() => mlx.rest(matrix, arrays)).toThrow(FormatError);
   expect(() => mlx.rest(matrix, arrays)).toThrow(/"m.weight".*int8-g32-f32/);
 });
@@ -109,6 +163,7 @@ describe('config.json', () => {
   const matrix = (name: string, format: string): ContainedMatrix => ({
     name: `${name}.weight`,
     format: integer(format),
+    type: 'F32',
     rows: 8,
     k: 256,
   });
