@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'puppeteer-core';
 import { build, type PreviewServer, preview } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runWith, swiftShaderEnvironment } from '../../src/cli/software-vulkan.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
@@ -17,8 +18,8 @@ import { dequantizedWeights } from '../../src/passes/load-weights.ts';
 import { findBrowser, launchBrowser } from '../../tools/browser.ts';
 import { wgsl } from '../../tools/wgsl-plugin.ts';
 import { openTestGpu } from '../gpu/open-test-gpu.ts';
-// Types only: the page itself runs in the browser.
-import type {} from './browser/page.ts';
+// The page itself runs in the browser.
+import type { CalibratedJob } from './browser/page.ts';
 import { sampleValues } from './browser/sample-values.ts';
 
 const SAMPLE = 'models/union-7m';
@@ -123,6 +124,41 @@ test('compresses a model from HTTP to the bytes that Node makes, and writes a se
   expect(inPage.pieces.join('')).toBe(model.tokenizer!.decode(inPage.tokens, { skipSpecial: true }));
   expect(inPage.pieces.join('')).toMatch(/\w+ \w+/);
   expect(inPage.memory[1]).toBe(inPage.memory[0]);
+});
+
+test('a calibrated compression makes the bytes in the browser that it makes in Node, on the same driver', async () => {
+  const rule = (match: string, format: string, method: 'gptq' | 'awq') => ({ match, format, method });
+  const job: CalibratedJob = {
+    recipe: {
+      version: 1,
+      rules: [
+        rule('model.layers.0.self_attn.*', 'int4-g64-asym', 'gptq'),
+        rule('model.layers.0.mlp.{gate,up}_proj.weight', 'int3-g64', 'awq'),
+      ],
+    },
+    text: await readFile(`${SAMPLE}/calibration.txt`, 'utf8'),
+    windows: 2,
+    window: 48,
+  };
+  const inPage = await ask(page.evaluate((...given) => window.compressCalibrated(...given), url, job));
+
+  // The browser computes on its own SwiftShader: so does the command.
+  const [recipe, out] = [join(folder, 'recipe.json'), join(folder, 'in-node')];
+  await writeFile(recipe, JSON.stringify(job.recipe));
+  const args = [
+    '--calibration',
+    `${SAMPLE}/calibration.txt`,
+    '--windows',
+    `${job.windows}`,
+    '--window',
+    `${job.window}`,
+  ];
+  const command = ['dist/cli/main.js', 'compress', SAMPLE, '-o', out, '--recipe', recipe, ...args];
+  expect(await runWith(process.execPath, command, await swiftShaderEnvironment())).toBe(0);
+  const inNode: Record<string, string> = {};
+  for (const file of await readdir(out)) inNode[file] = sha256(await readFile(join(out, file)));
+  expect(Object.keys(inNode)).toContain('model.safetensors');
+  expect(inPage).toEqual(inNode);
 });
 
 test('computes on a device that the page brings, without a read-back, and leaves it alone', async () => {

@@ -2,6 +2,8 @@
 import {
   allocateWeight,
   compress,
+  cutWindows,
+  encodeText,
   formatByName,
   type GpuDescription,
   httpFolder,
@@ -12,6 +14,7 @@ import {
   openGpu,
   openModel,
   quantizeStep,
+  type Recipe,
 } from '../../../src/index.ts';
 import { sampleValues } from './sample-values.ts';
 
@@ -27,6 +30,14 @@ export interface PageResult {
   readonly memory: readonly [number, number];
 }
 
+/** A calibrated compression, and the text for it: windows of so many tokens. */
+export interface CalibratedJob {
+  readonly recipe: Recipe;
+  readonly text: string;
+  readonly windows: number;
+  readonly window: number;
+}
+
 export interface BroughtResult {
   readonly readBacks: number;
   readonly y: readonly number[];
@@ -37,6 +48,8 @@ export interface BroughtResult {
 declare global {
   interface Window {
     compressAndWrite(modelUrl: string, prompt: string, maxTokens: number): Promise<PageResult>;
+    /** SHA-256 of every file written. */
+    compressCalibrated(modelUrl: string, job: CalibratedJob): Promise<Record<string, string>>;
     onBroughtDevice(rows: number, k: number): Promise<BroughtResult>;
   }
 }
@@ -49,6 +62,14 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+async function sha256OfEach(
+  files: Iterable<readonly [string, Uint8Array<ArrayBuffer>]>,
+): Promise<Record<string, string>> {
+  const sums: Record<string, string> = {};
+  for (const [name, bytes] of files) sums[name] = await sha256(bytes);
+  return sums;
+}
+
 window.compressAndWrite = async (modelUrl, prompt, maxTokens) => {
   stage('opening the GPU');
   const gpu = await openGpu();
@@ -56,8 +77,7 @@ window.compressAndWrite = async (modelUrl, prompt, maxTokens) => {
     stage('compressing');
     const output = memoryOutput();
     await compress(httpFolder(modelUrl), output, { gpu, format: 'q4_0' });
-    const files: Record<string, string> = {};
-    for (const [name, bytes] of output.files) files[name] = await sha256(bytes);
+    const files = await sha256OfEach(output.files);
     const folder = memoryFolder('compressed', Object.fromEntries(output.files));
 
     stage('reading the compressed model');
@@ -83,6 +103,24 @@ window.compressAndWrite = async (modelUrl, prompt, maxTokens) => {
       const memory = [before, gpu.memory.bytesInUse] as const;
       return { device: gpu.description, files, tensors, promptTokens, tokens, pieces, memory };
     }
+  } finally {
+    gpu.close();
+  }
+};
+
+window.compressCalibrated = async (modelUrl, { recipe, text, windows, window }) => {
+  stage('opening the GPU');
+  const gpu = await openGpu();
+  try {
+    stage('encoding the text');
+    const model = await openCheckpoint(httpFolder(modelUrl));
+    const tokens = await encodeText(model, text);
+    await model.close();
+    stage('compressing with calibration');
+    const output = memoryOutput();
+    const calibration = { windows: cutWindows(tokens, { windows, window }) };
+    await compress(httpFolder(modelUrl), output, { gpu, recipe, calibration });
+    return await sha256OfEach(output.files);
   } finally {
     gpu.close();
   }
