@@ -129,6 +129,9 @@ export {
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+export { type FactoredHessian, factorHessian } from './passes/methods/factored-hessian.ts';
+export { type GptqOptions, gptq } from './passes/methods/gptq.ts';
+export type { DenseRows } from './passes/methods/matrix-error.ts';
 export { METHODS, type Method } from './passes/methods/method.ts';
 export { columnMaxima, type SmoothOptions, smooth, smoothingFactors } from './passes/methods/smooth-quant.ts';
 export { modelGraph } from './passes/model-graph.ts';
