@@ -1,5 +1,5 @@
 // out = a − b.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { count: u32 }
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -7,14 +7,6 @@ struct Params { count: u32 }
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let at = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(at: u32) {
   if (at < params.count) { out[at] = a[at] - b[at]; }
 }

@@ -1,22 +1,15 @@
 // Of each column of x: Σ|x| and Σx², times `factor`, added to what is there, and the largest |x| so far. A thread for each column; sums run over
 // 32 tokens at a time.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { tokens: u32, width: u32, factor: f32 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;             // [tokens, width]
 @group(0) @binding(1) var<storage, read_write> statistics: array<f32>; // [3, width]
 @group(0) @binding(2) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
 const STRETCH = 32u;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let column = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(column: u32) {
   let width = params.width;
   if (column >= width) { return; }
   var sums = vec2<f32>(0.0);

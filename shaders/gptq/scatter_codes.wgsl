@@ -1,5 +1,5 @@
 // Codes chosen column by column, [k, rows] in the order of `place`, as bytes of the matrix [rows, k]: a thread makes a word.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { rows: u32, k: u32 }
 
 @group(0) @binding(0) var<storage, read> chosen: array<u32>;  // [k, rows]
@@ -7,15 +7,7 @@ struct Params { rows: u32, k: u32 }
 @group(0) @binding(2) var<storage, read_write> codes: array<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let word = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(word: u32) {
   let count = params.rows * params.k;
   if (4u * word >= count) { return; }
   var packed = 0u;

@@ -1,5 +1,5 @@
 // Copies the batch's keys and values into the caches, from the state's position on; an element of both a thread.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 @group(0) @binding(0) var<storage, read> k: array<u32>;
 @group(0) @binding(1) var<storage, read> v: array<u32>;
 @group(0) @binding(2) var<storage, read> state: array<u32>;
@@ -9,15 +9,7 @@
 
 struct Params { tokens: u32, width: u32, max_positions: u32 }
 
-override WORKGROUP: u32 = 256;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(i: u32) {
   let token = i / params.width;
   // Tokens past the end of the cache are dropped: the host doesn't run any.
   if (token >= params.tokens || state[0] >= params.max_positions || token >= params.max_positions - state[0]) { return; }

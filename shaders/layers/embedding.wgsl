@@ -1,6 +1,6 @@
 // Row ids[t] of a weight in any format, times a factor, to row t of out, four weights a thread. Tokens outside rows
 // row_start .. row_start + rows - 1, which this part of the weight holds, are left alone.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
@@ -11,16 +11,8 @@ fn row_length() -> u32 { return params.width; }
 fn columns() -> u32 { return params.width; }
 fn place(row: u32, k: u32) -> vec2<u32> { return vec2<u32>(row, k); }
 
-override WORKGROUP: u32 = 64;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
+fn each(i: u32) {
   let quads = (params.width + 3u) / 4u;
-  let i = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
   let token = i / quads;
   if (token >= params.tokens) { return; }
   // An id below row_start wraps to a large number.

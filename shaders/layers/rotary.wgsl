@@ -1,5 +1,5 @@
 // Rotary embedding, half style: turns the pair (i, i + head_dim / 2) of each head; a pair a thread.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 // #include "turn.wgsl"
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> frequencies: array<vec2<u32>>;
@@ -9,16 +9,8 @@
 
 struct Params { tokens: u32, heads: u32, head_dim: u32 }
 
-override WORKGROUP: u32 = 256;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
+fn each(pair: u32) {
   let half = params.head_dim / 2u;
-  let pair = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
   let head = pair / half;
   if (head >= params.tokens * params.heads) { return; }
   let i = pair % half;

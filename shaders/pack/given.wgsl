@@ -2,5 +2,3 @@
 struct Params { count: u32 }
 
 @group(0) @binding(0) var<storage, read> given: array<u32>;
-
-override WORKGROUP: u32 = 64;

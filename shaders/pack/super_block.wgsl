@@ -2,20 +2,14 @@
 //   SUB                                                        weights of a sub-block
 //   fn clear_codes(index: u32)                                 zeroes what the other adds bits to
 //   fn write_codes(index: u32, j: u32, i: u32, codes: u32)     four codes, a byte each: 4i .. 4i + 3 of sub-block j
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 
 // first + length, in a form that no compiler can count with.
 fn end_of(first: u32, length: u32) -> u32 {
   return min(first + length, params.count);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let index = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(index: u32) {
   if (index >= params.count / 256u) { return; }
   clear_codes(index);
   for (var vector = 0u; vector < end_of(0u, 64u); vector++) {

@@ -1,11 +1,9 @@
 // Codes in E2M1: the nearest of the doubled magnitudes 0, 1, 2, 3, 4, 6, 8, 12 times half the scale, of two the smaller.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 // #include "../common/float4_scales.wgsl"
 // #include "source.wgsl"
 // #include "pack.wgsl"
 // #include "gains.wgsl"
-override WORKGROUP: u32 = 64;
-
 // Scales are searched for.
 override SEARCH: bool = false;
 // A trial has to be better by this factor: less is rounding, in which devices differ.

@@ -1,12 +1,11 @@
 // What the quantizers of integer groups share (src/formats/integer-groups.ts): a thread owns OWN groups, enough for whole words of every
 // array, and `quantize_group` makes one. Of bytes the bits FLIPPED are stored flipped.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 // #include "../common/float16.wgsl"
 // #include "source.wgsl"
 // #include "extremes.wgsl"
 // #include "rounding.wgsl"
 // #include "pack.wgsl"
-override WORKGROUP: u32 = 64;
 override BITS: u32 = 4;
 override GROUP: u32 = 32;
 override OWN: u32 = 2;
@@ -100,14 +99,9 @@ fn pack_threes(first: vec4<f32>, second: vec4<f32>) -> u32 {
   return u32(i32(dot(first, places) + dot(second, places) * 4096.0));
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
+fn each(thread: u32) {
   let groups = params.count / GROUP;
-  let first = OWN * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
+  let first = OWN * thread;
   for (var group = first; group < min(first + OWN, groups); group++) {
     quantize_group(group, group + 1u == groups);
   }

@@ -3,10 +3,9 @@
 //   fn clear(index: u32)                                       zeroes what the two others add bits to
 //   fn write_scale(index: u32, j: u32, scale: u32, minimum: u32)
 //   fn write_codes(index: u32, j: u32, i: u32, codes: u32)     four codes, a byte each: 4i .. 4i + 3 of sub-block j
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 const GROUP = 256u;
 // #include "k_block.wgsl"
-override WORKGROUP: u32 = 64;
 
 const ANY_MINIMUM = false;
 const THOROUGH = false;
@@ -22,13 +21,7 @@ fn round_part(scale: f32, offset: f32) {
   }
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let index = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(index: u32) {
   if (index >= params.count / GROUP) { return; }
   let first = GROUP * index;
   open_block(first);

@@ -38,14 +38,9 @@ fn quantize_block(index: u32) -> u32 {
   return e;
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
+fn each(thread: u32) {
   let blocks = params.count / GROUP;
-  let index = 4u * (workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread);
+  let index = 4u * thread;
   if (index >= blocks) { return; }
   var word = 0u;
   for (var i = 0u; i < min(4u, blocks - index); i++) { word |= quantize_block(index + i) << (i << 3u); }

@@ -42,13 +42,7 @@ fn quantize_group(index: u32) -> u32 {
   return byte;
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let index = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(index: u32) {
   if (index >= params.count / 64u) { return; }
   var word = 0u;
   for (var i = 0u; i < 4u; i++) { word |= quantize_group(4u * index + i) << (i << 3u); }

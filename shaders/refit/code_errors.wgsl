@@ -1,5 +1,5 @@
 // errors = w − (scale · level + offset) of the codes that there are, [k, rows] in the order of `order`.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { k: u32, rows: u32, group: u32, first_row: u32, grid_width: u32 }
 
 @group(0) @binding(0) var<storage, read> w: array<f32>;            // [k, rows]
@@ -10,15 +10,7 @@ struct Params { k: u32, rows: u32, group: u32, first_row: u32, grid_width: u32 }
 @group(0) @binding(5) var<storage, read_write> errors: array<f32>; // [k, rows]
 @group(0) @binding(6) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let at = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(at: u32) {
   if (at >= params.k * params.rows) { return; }
   let row = params.first_row + at % params.rows;
   let pair = grid[row * params.grid_width + order[at / params.rows] / params.group];

@@ -1,6 +1,6 @@
 // A step of conjugate gradients for every row by itself (Shewchuk 1994, B3), preconditioned by the diagonal. The first call, with FIRST, takes the
 // residual as it is and makes the first direction. All arrays are [units, rows]; a thread for each row.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { units: u32, rows: u32 }
 
 @group(0) @binding(0) var<storage, read> product: array<f32>;         // A · direction; with FIRST, the residual
@@ -10,7 +10,6 @@ struct Params { units: u32, rows: u32 }
 @group(0) @binding(4) var<storage, read_write> direction: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
 override FIRST: bool = false;
 
 fn preconditioned(at: u32, value: f32) -> f32 {
@@ -19,13 +18,7 @@ fn preconditioned(at: u32, value: f32) -> f32 {
   return select(0.0, value / d, d > 0x1p-100);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let row = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(row: u32) {
   let rows = params.rows;
   if (row >= rows) { return; }
   let end = params.units * rows;

@@ -1,5 +1,5 @@
 // out = direction · (w − error): for each weight its value times what its unit's scale changes by, [k, rows] in the order of `order`.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { k: u32, rows: u32, unit: u32 }
 
 @group(0) @binding(0) var<storage, read> w: array<f32>;          // [k, rows]
@@ -9,15 +9,7 @@ struct Params { k: u32, rows: u32, unit: u32 }
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;  // [k, rows]
 @group(0) @binding(5) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let at = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(at: u32) {
   if (at >= params.k * params.rows) { return; }
   let unit = order[at / params.rows] / params.unit;
   out[at] = direction[unit * params.rows + at % params.rows] * (w[at] - errors[at]);

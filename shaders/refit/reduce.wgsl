@@ -1,6 +1,6 @@
 // out[unit, row] = Σ (w − error) · y over the weights of a unit; y and the weights are [k, rows], column c of the matrix in row place[c].
 // With DIAGONAL, y is the matrix H [k, k] in that order, and the sum is Σ (w − error)² H[c, c].
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 struct Params { k: u32, rows: u32, unit: u32 }
 
 @group(0) @binding(0) var<storage, read> w: array<f32>;
@@ -10,16 +10,9 @@ struct Params { k: u32, rows: u32, unit: u32 }
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;  // [k / unit, rows]
 @group(0) @binding(5) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
 override DIAGONAL: bool = false;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let index = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(index: u32) {
   if (index >= params.k / params.unit * params.rows) { return; }
   let row = index % params.rows;
   let first = index / params.rows * params.unit;

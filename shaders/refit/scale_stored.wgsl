@@ -1,5 +1,5 @@
 // Multiplies stored scales by 1 + change[unit, row], rounded to their type: a thread for each word of the array.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 // #include "../common/float16.wgsl"
 struct Params { rows: u32, units: u32, per_unit: u32, count: u32 }
 
@@ -7,7 +7,6 @@ struct Params { rows: u32, units: u32, per_unit: u32, count: u32 }
 @group(0) @binding(1) var<storage, read_write> stored: array<u32>; // [rows, units · per_unit]
 @group(0) @binding(2) var<uniform> params: Params;
 
-override WORKGROUP: u32 = 64;
 // 0: f32, 1: f16, 2: bf16.
 override TYPE: u32 = 1;
 
@@ -24,13 +23,7 @@ fn half(bits: u32, index: u32) -> u32 {
   return bf16_bits_saturated(bitcast<u32>(bitcast<f32>(bits << 16u) * factor(index)));
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let word = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(word: u32) {
   if (TYPE == 0u) {
     if (word < params.count) { stored[word] = bitcast<u32>(bitcast<f32>(stored[word]) * factor(word)); }
     return;

@@ -1,8 +1,7 @@
 import source from '../../shaders/layers/add.wgsl';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-
-const WORKGROUP = 256;
 
 export interface AddArguments {
   readonly a: BufferView;
@@ -19,10 +18,9 @@ export function addStep({ a, b, out, count }: AddArguments): Step {
   checkSizes(label, { count });
   return {
     label,
-    kernel: { source, constants: { WORKGROUP } },
+    ...each(count, { source }),
     bindings: [reads(label, 'a', a, count), reads(label, 'b', b, count), writes(label, 'out', out, count)],
     params: packParams(count),
-    grid: grid1d(Math.ceil(count / WORKGROUP)),
     bytes: 12 * count,
     operations: count,
   };

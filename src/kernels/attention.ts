@@ -2,13 +2,13 @@ import appendSource from '../../shaders/layers/append.wgsl';
 import source from '../../shaders/layers/attention.wgsl';
 import threadSource from '../../shaders/layers/attention_thread.wgsl';
 import { ArgumentError } from '../errors.ts';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, readsState, writes } from './exact.ts';
 import { checkSoftCap } from './soft-cap.ts';
 
 /** Threads, positions of a tile, and a quarter of the largest head. */
 const WORKGROUP = 64;
-const APPEND_WORKGROUP = 256;
 export const MAX_HEAD_DIM = 4 * WORKGROUP;
 
 export interface AppendArguments {
@@ -33,7 +33,7 @@ export function appendStep({ k, v, state, kCache, vCache, tokens, width, maxPosi
   const count = tokens * width;
   return {
     label,
-    kernel: { source: appendSource, constants: { WORKGROUP: APPEND_WORKGROUP } },
+    ...each(count, { source: appendSource }),
     bindings: [
       reads(label, 'k', k, count),
       reads(label, 'v', v, count),
@@ -42,7 +42,6 @@ export function appendStep({ k, v, state, kCache, vCache, tokens, width, maxPosi
       writes(label, 'vCache', vCache, maxPositions * width),
     ],
     params: packParams(tokens, width, maxPositions),
-    grid: grid1d(Math.ceil(count / APPEND_WORKGROUP)),
     bytes: 16 * count,
   };
 }

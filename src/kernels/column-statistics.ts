@@ -1,8 +1,7 @@
 import source from '../../shaders/calibrate/column_statistics.wgsl';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-
-const THREADS = 64;
 
 /**
  * Adds to f32 [3, width]: the sum of |x| and of x² over the tokens, times `factor`, and takes the larger of the largest |x|, column by column.
@@ -21,10 +20,9 @@ export function columnStatisticsStep(args: {
   checkSizes(label, { tokens, width });
   return {
     label,
-    kernel: { source, constants: { WORKGROUP: THREADS } },
+    ...each(width, { source }),
     bindings: [reads(label, 'x', x, tokens * width), writes(label, 'statistics', statistics, 3 * width)],
     params: packParams(tokens, width, { f32: factor }),
-    grid: grid1d(Math.ceil(width / THREADS)),
     bytes: 4 * (tokens + 6) * width,
     operations: 4 * tokens * width,
   };

@@ -1,11 +1,10 @@
 import source from '../../shaders/layers/embedding.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { shaderConstants } from '../formats/layout.ts';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { type Weight, weightBindings } from './weight.ts';
-
-const WORKGROUP = 64;
 
 export interface EmbeddingArguments {
   /** u32 token ids. Each must be a row of the weight: for others, the row of `out` is left alone. */
@@ -27,11 +26,14 @@ export function embeddingSteps({ ids, weight, out, tokens, scale = 1 }: Embeddin
     checkSizes(label, { rows: part.rows, width });
     return {
       label,
-      kernel: { source, format: format.shader, constants: { ...shaderConstants(format, width), WORKGROUP } },
+      ...each(tokens * Math.ceil(width / 4), {
+        source,
+        format: format.shader,
+        constants: shaderConstants(format, width),
+      }),
       bindings: [reads(label, 'ids', ids, tokens), writes(label, 'out', out, tokens * width)],
       weight: weightBindings(part),
       params: packParams(tokens, width, part.rowStart, part.rows, { f32: scale }),
-      grid: grid1d(Math.ceil((tokens * Math.ceil(width / 4)) / WORKGROUP)),
       bytes: 4 * tokens * width,
     };
   });

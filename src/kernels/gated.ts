@@ -1,9 +1,9 @@
 import gelu from '../../shaders/layers/gelu_mul.wgsl';
 import silu from '../../shaders/layers/silu_mul.wgsl';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 
-const WORKGROUP = 256;
 const SOURCES = { silu, gelu } as const;
 const OPERATIONS = { silu: 6, gelu: 10 } as const;
 
@@ -24,10 +24,9 @@ export function gatedStep({ activation, gate, up, out, count }: GatedArguments):
   checkSizes(label, { count });
   return {
     label,
-    kernel: { source: SOURCES[activation], constants: { WORKGROUP } },
+    ...each(count, { source: SOURCES[activation] }),
     bindings: [reads(label, 'gate', gate, count), reads(label, 'up', up, count), writes(label, 'out', out, count)],
     params: packParams(count),
-    grid: grid1d(Math.ceil(count / WORKGROUP)),
     bytes: 12 * count,
     operations: OPERATIONS[activation] * count,
   };

@@ -1,11 +1,10 @@
 import toGrid from '../../shaders/pack/grid.wgsl';
 import type { Format } from '../formats/format.ts';
 import { formatBytes, shaderConstants } from '../formats/layout.ts';
-import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
+import { each } from './each.ts';
 import { checkGrid } from './pack.ts';
-
-const WORKGROUP = 64;
 
 /** What finding scales and offsets reads and writes. */
 export interface GridArguments {
@@ -32,15 +31,14 @@ export function gridStep(args: GridArguments): Step {
   const groups = (rows * k) / group;
   return {
     label,
-    kernel: {
+    ...each(groups, {
       source: toGrid,
       format: format.shader,
-      constants: { ...shaderConstants(format, k), SHARING: group, WORKGROUP },
-    },
+      constants: { ...shaderConstants(format, k), SHARING: group },
+    }),
     bindings: [bindArray(label, 'grid', to, 8 * groups, readWrite)],
     weight: bindArrays(label, format, from, rows, k, read),
     params: packParams(groups),
-    grid: grid1d(Math.ceil(groups / WORKGROUP)),
     bytes: 8 * groups + formatBytes(format, rows, k),
   };
 }

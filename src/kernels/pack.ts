@@ -13,11 +13,10 @@ import toTq20 from '../../shaders/pack/tq2_0.wgsl';
 import { ArgumentError, FormatError } from '../errors.ts';
 import { checkRow } from '../formats/checks.ts';
 import type { Format } from '../formats/format.ts';
-import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
-
-const WORKGROUP = 64;
+import { each } from './each.ts';
 
 /** Kernels index weights with 32 bits. */
 const MAX_WEIGHTS = 2 ** 32 - 1024;
@@ -103,10 +102,9 @@ export function packStep(args: PackArguments): Step {
   const written = format.arrays.flatMap((array, i) => (holding.includes(array.name) ? [arrays[i]!] : []));
   return {
     label,
-    kernel: { source, constants: { ...constants, WORKGROUP } },
+    ...each(count / weightsPerThread, { source, ...(constants && { constants }) }),
     bindings: [bindArray(label, 'codes', codes, Math.ceil(count / 4) * 4, read), ...written],
     params: packParams(count),
-    grid: grid1d(Math.ceil(count / weightsPerThread / WORKGROUP)),
     bytes: count + written.reduce((sum, { size }) => sum + size!, 0),
   };
 }

@@ -2,11 +2,9 @@ import permuteSymmetric from '../../shaders/algebra/permute_symmetric.wgsl';
 import scaleSymmetric from '../../shaders/algebra/scale_symmetric.wgsl';
 import gatherColumns from '../../shaders/gptq/gather_columns.wgsl';
 import scatterCodes from '../../shaders/gptq/scatter_codes.wgsl';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-
-const THREADS = 64;
-const constants = { WORKGROUP: THREADS };
 
 /** out[i, j] = matrix[order[i], order[j]], f32 [n, n], with `damping` added on the diagonal. @throws ArgumentError */
 export function permuteSymmetricStep(args: {
@@ -22,14 +20,13 @@ export function permuteSymmetricStep(args: {
   checkSizes(label, { n, rows: n });
   return {
     label,
-    kernel: { source: permuteSymmetric, constants },
+    ...each(n * n, { source: permuteSymmetric }),
     bindings: [
       reads(label, 'matrix', args.matrix, n * n),
       reads(label, 'order', args.order, n),
       writes(label, 'out', args.out, n * n),
     ],
     params: packParams(n, { f32: damping }),
-    grid: grid1d(Math.ceil((n * n) / THREADS)),
     bytes: 8 * n * n,
   };
 }
@@ -45,10 +42,9 @@ export function scaleSymmetricStep(args: {
   checkSizes(label, { n, rows: n });
   return {
     label,
-    kernel: { source: scaleSymmetric, constants },
+    ...each(n * n, { source: scaleSymmetric }),
     bindings: [reads(label, 'factors', factors, n), writes(label, 'matrix', matrix, n * n)],
     params: packParams(n),
-    grid: grid1d(Math.ceil((n * n) / THREADS)),
     bytes: 8 * n * n,
   };
 }
@@ -67,14 +63,13 @@ export function gatherColumnsStep(args: {
   checkSizes(label, { rows, k });
   return {
     label,
-    kernel: { source: gatherColumns, constants },
+    ...each(rows * k, { source: gatherColumns }),
     bindings: [
       reads(label, 'weights', args.weights, rows * k),
       reads(label, 'order', args.order, k),
       writes(label, 'out', args.out, rows * k),
     ],
     params: packParams(rows, k),
-    grid: grid1d(Math.ceil((rows * k) / THREADS)),
     bytes: 8 * rows * k,
   };
 }
@@ -94,14 +89,13 @@ export function scatterCodesStep(args: {
   const words = Math.ceil((rows * k) / 4);
   return {
     label,
-    kernel: { source: scatterCodes, constants },
+    ...each(words, { source: scatterCodes }),
     bindings: [
       reads(label, 'chosen', args.chosen, rows * k),
       reads(label, 'place', args.place, k),
       writes(label, 'codes', args.codes, words),
     ],
     params: packParams(rows, k),
-    grid: grid1d(Math.ceil(words / THREADS)),
     bytes: 5 * rows * k,
   };
 }

@@ -4,13 +4,10 @@ import expand from '../../shaders/refit/expand.wgsl';
 import reduce from '../../shaders/refit/reduce.wgsl';
 import scaleStored from '../../shaders/refit/scale_stored.wgsl';
 import type { ElementType, Grid } from '../formats/format.ts';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { transposedProductStep } from './transposed-product.ts';
-
-const THREADS = 64;
-const constants = { WORKGROUP: THREADS };
-const threads = (count: number) => grid1d(Math.ceil(count / THREADS));
 
 /** Weights and what is lost in them, column by column in the order of `order`: f32 [k, rows] each. */
 export interface ColumnsInOrder {
@@ -45,7 +42,7 @@ export function codeErrorsStep(
   const groups = k / grid.group;
   return {
     label,
-    kernel: { source: codeErrors, constants },
+    ...each(k * rows, { source: codeErrors }),
     bindings: [
       reads(label, 'weights', weights, k * rows),
       reads(label, 'chosen', chosen, k * rows),
@@ -55,7 +52,6 @@ export function codeErrorsStep(
       writes(label, 'errors', errors, k * rows),
     ],
     params: packParams(k, rows, grid.group, firstRow, groups),
-    grid: threads(k * rows),
     bytes: 12 * k * rows,
   };
 }
@@ -97,7 +93,7 @@ export function refitSteps(args: RefitArguments): Step[] {
     });
   const reduced = (out: BufferView, isDiagonal: boolean): Step => ({
     label: `${label}: reduce`,
-    kernel: { source: reduce, constants: { ...constants, DIAGONAL: Number(isDiagonal) } },
+    ...each(units * rows, { source: reduce, constants: { DIAGONAL: Number(isDiagonal) } }),
     bindings: [
       big('weights', weights),
       big('errors', errors),
@@ -106,22 +102,20 @@ export function refitSteps(args: RefitArguments): Step[] {
       writes(label, 'systems', out, units * rows),
     ],
     params,
-    grid: threads(units * rows),
   });
   const descend = (first: boolean): Step => ({
     label: `${label}: conjugate gradients`,
-    kernel: { source: conjugateGradients, constants: { ...constants, FIRST: Number(first) } },
+    ...each(rows, { source: conjugateGradients, constants: { FIRST: Number(first) } }),
     bindings: [
       small('product', product),
       small('diagonal', diagonal),
       ...[solution, residual, direction].map((view) => writes(label, 'systems', view, units * rows)),
     ],
     params: packParams(units, rows),
-    grid: threads(rows),
   });
   const expandedDirection: Step = {
     label: `${label}: expand`,
-    kernel: { source: expand, constants },
+    ...each(k * rows, { source: expand }),
     bindings: [
       big('weights', weights),
       big('errors', errors),
@@ -130,7 +124,6 @@ export function refitSteps(args: RefitArguments): Step[] {
       writes(label, 'scratch', expanded, k * rows),
     ],
     params,
-    grid: threads(k * rows),
   };
   const iteration = [expandedDirection, multiply(expanded), reduced(product, false), descend(false)];
   return [
@@ -165,9 +158,8 @@ export function scaleStoredStep(args: {
   const words = type === 'F32' ? count : Math.ceil(count / 2);
   return {
     label,
-    kernel: { source: scaleStored, constants: { ...constants, TYPE: TYPES[type]! } },
+    ...each(words, { source: scaleStored, constants: { TYPE: TYPES[type]! } }),
     bindings: [reads(label, 'change', change, units * rows), writes(label, 'stored', stored, words)],
     params: packParams(rows, units, perUnit, count),
-    grid: threads(words),
   };
 }

@@ -1,9 +1,8 @@
 import source from '../../shaders/layers/rotary.wgsl';
 import { ArgumentError } from '../errors.ts';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, readsState, writes } from './exact.ts';
-
-const WORKGROUP = 256;
 
 /**
  * The frequency table of `rotaryStep`: inverse frequencies (radians per position) as turns per position modulo 1, in
@@ -41,7 +40,7 @@ export function rotaryStep({ x, frequencies, state, out, tokens, heads, headDim 
   const count = tokens * heads * headDim;
   return {
     label,
-    kernel: { source, constants: { WORKGROUP } },
+    ...each(count / 2, { source }),
     bindings: [
       reads(label, 'x', x, count),
       reads(label, 'frequencies', frequencies, headDim),
@@ -49,7 +48,6 @@ export function rotaryStep({ x, frequencies, state, out, tokens, heads, headDim 
       writes(label, 'out', out, count),
     ],
     params: packParams(tokens, heads, headDim),
-    grid: grid1d(Math.ceil(count / 2 / WORKGROUP)),
     bytes: 4 * (2 * count + headDim),
     operations: 3 * count,
   };

@@ -1,11 +1,9 @@
 import difference from '../../shaders/algebra/difference.wgsl';
 import rowProducts from '../../shaders/algebra/row_products.wgsl';
 import scaleColumns from '../../shaders/algebra/scale_columns.wgsl';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-
-const THREADS = 64;
-const constants = { WORKGROUP: THREADS };
 
 /** out = a − b, f32 [count] each. @throws ArgumentError */
 export function differenceStep(args: {
@@ -19,10 +17,9 @@ export function differenceStep(args: {
   checkSizes(label, { count });
   return {
     label,
-    kernel: { source: difference, constants },
+    ...each(count, { source: difference }),
     bindings: [reads(label, 'a', a, count), reads(label, 'b', b, count), writes(label, 'out', out, count)],
     params: packParams(count),
-    grid: grid1d(Math.ceil(count / THREADS)),
     bytes: 12 * count,
   };
 }
@@ -41,10 +38,9 @@ export function scaleColumnsStep(args: {
   const count = rows * width;
   return {
     label,
-    kernel: { source: scaleColumns, constants },
+    ...each(count, { source: scaleColumns }),
     bindings: [reads(label, 'x', x, count), reads(label, 'factors', factors, width), writes(label, 'out', out, count)],
     params: packParams(count, width),
-    grid: grid1d(Math.ceil(count / THREADS)),
     bytes: 8 * count,
   };
 }
@@ -62,10 +58,9 @@ export function rowProductsStep(args: {
   checkSizes(label, { rows, width });
   return {
     label,
-    kernel: { source: rowProducts, constants },
+    ...each(rows, { source: rowProducts }),
     bindings: [reads(label, 'a', a, rows * width), reads(label, 'b', b, rows * width), writes(label, 'out', out, rows)],
     params: packParams(rows, width),
-    grid: grid1d(Math.ceil(rows / THREADS)),
     bytes: 8 * rows * width,
     operations: 2 * rows * width,
   };

@@ -1,9 +1,8 @@
 import source from '../../shaders/layers/soft_cap.wgsl';
 import { ArgumentError } from '../errors.ts';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { each } from './each.ts';
 import { checkSizes, writes } from './exact.ts';
-
-const WORKGROUP = 256;
 
 export interface SoftCapArguments {
   /** f32; replaced. */
@@ -20,10 +19,9 @@ export function softCapStep({ y, count, cap }: SoftCapArguments): Step {
   checkSoftCap(label, cap);
   return {
     label,
-    kernel: { source, constants: { WORKGROUP } },
+    ...each(count, { source }),
     bindings: [writes(label, 'y', y, count)],
     params: packParams(count, { f32: cap }),
-    grid: grid1d(Math.ceil(count / WORKGROUP)),
     bytes: 8 * count,
     operations: 10 * count,
   };
