@@ -56,6 +56,7 @@ export const claim: Claim = {
       });
       points.push({ series: `Compressa, ${method}`, format, ...quality });
     };
+    for (const [setting, figure] of Object.entries(reference.perplexity16.gptq)) await compare(setting, 'gptq', figure);
     for (const [setting, figure] of Object.entries(reference.perplexity16['round-to-nearest'])) {
       await compare(setting, 'rtn', figure);
     }
@@ -66,7 +67,6 @@ export const claim: Claim = {
       if (type.startsWith('tq')) continue;
       points.push({ series: 'Compressa, gptq', format: type, ...(await measured.of(type, 'gptq')) });
     }
-    for (const [setting, figure] of Object.entries(reference.perplexity16.gptq)) await compare(setting, 'gptq', figure);
     for (const { bits, format } of BEST) {
       const listed = [reference.perplexity16['round-to-nearest'], reference.perplexity16.gptq].flatMap((figures) =>
         Object.entries(figures).filter(([setting]) => setting.startsWith(`int${bits} g64 `)),
