@@ -27,22 +27,14 @@ fn outer(x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
 }
 
 fn store(row: u32, column: u32, value: f32) {
-  if (row >= params.rows || column >= params.columns) { return; }
+  // Of a symmetric block on the diagonal one half is enough.
+  if (params.symmetric != 0u && column > row) { return; }
   let at = row * params.c_width + column;
   var result = params.factor * value;
   // Not a product with zero: what a buffer held before may be NaN.
   if (params.keep != 0.0) { result += params.keep * c[at]; }
   c[at] = result;
-  if (params.symmetric != 0u && row != column) { c[column * params.c_width + row] = result; }
-}
-
-fn store16(row: u32, column: u32, values: mat4x4<f32>) {
-  for (var i = 0u; i < 4u; i++) {
-    for (var j = 0u; j < 4u; j++) {
-      // Of a block on the diagonal one half is enough.
-      if (params.symmetric == 0u || column + j <= row + i) { store(row + i, column + j, values[i][j]); }
-    }
-  }
+  if (params.symmetric != 0u) { c[column * params.c_width + row] = result; }
 }
 
 @compute @workgroup_size(8, 8)
@@ -74,8 +66,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     high_low += hl;
     high_high += hh;
   }
-  store16(row, column, low_low);
-  store16(row, column + 4u, low_high);
-  store16(row + 4u, column, high_low);
-  store16(row + 4u, column + 4u, high_high);
+  // Stored in a loop that is not unrolled: software devices compile stores slowly.
+  var lows = array<mat4x4<f32>, 2>(low_low, high_low);
+  var highs = array<mat4x4<f32>, 2>(low_high, high_high);
+  for (var i = 0u; i < min(8u, params.rows - row); i++) {
+    let low = lows[i >> 2u][i & 3u];
+    let high = highs[i >> 2u][i & 3u];
+    for (var j = 0u; j < min(8u, params.columns - column); j++) {
+      store(row + i, column + j, select(low[j & 3u], high[j & 3u], j >= 4u));
+    }
+  }
 }
