@@ -1,5 +1,5 @@
 // NF4 of bitsandbytes: the scale of 64 weights is the largest magnitude, and weights are multiplied by its inverse; a thread owns such a group.
-// #include "../common/grid.wgsl"
+// #include "../common/each.wgsl"
 // #include "../common/divide.wgsl"
 // #include "source.wgsl"
 // #include "pack.wgsl"
@@ -7,8 +7,6 @@
 @group(0) @binding(1) var<storage, read_write> scales: array<u32>;
 @group(0) @binding(2) var<storage, read_write> bad: atomic<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
-
-override WORKGROUP: u32 = 64;
 
 const GROUP = 64u;
 const VECTORS = GROUP / 4u;
@@ -33,13 +31,7 @@ fn codes4(i: u32, unit: f32, inverse: f32) -> vec4<f32> {
     + above(x, 0.5016634166240692) + above(x, 0.6427869200706482) + above(x, 0.8614784181118011);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let index = workgroup_index(workgroup_id, num_workgroups) * WORKGROUP + thread;
+fn each(index: u32) {
   if (index >= params.count / GROUP) { return; }
   var largest = vec4<u32>(0u);
   for (var i = 0u; i < VECTORS; i++) {
