@@ -1,16 +1,19 @@
-// out = direction · (w − error): for each weight its value times what its unit's scale changes by, [k, rows] in the order of `order`.
+// out = direction · part, summed over the parts: for each weight what it changes by if factors change by `direction`; [k, rows] in the order of
+// `order`.
 // #include "../common/each.wgsl"
-struct Params { k: u32, rows: u32, unit: u32 }
+// #include "parts.wgsl"
+@group(0) @binding(3) var<storage, read> direction: array<f32>;  // [parts, k / unit, rows]
+@group(0) @binding(4) var<storage, read> order: array<u32>;      // [k]
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;  // [k, rows]
+@group(0) @binding(6) var<uniform> params: Params;
 
-@group(0) @binding(0) var<storage, read> w: array<f32>;          // [k, rows]
-@group(0) @binding(1) var<storage, read> errors: array<f32>;     // [k, rows]
-@group(0) @binding(2) var<storage, read> direction: array<f32>;  // [k / unit, rows]
-@group(0) @binding(3) var<storage, read> order: array<u32>;      // [k]
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;  // [k, rows]
-@group(0) @binding(5) var<uniform> params: Params;
+override PARTS: u32 = 1;
 
 fn each(at: u32) {
   if (at >= params.k * params.rows) { return; }
-  let unit = order[at / params.rows] / params.unit;
-  out[at] = direction[unit * params.rows + at % params.rows] * (w[at] - errors[at]);
+  let column = order[at / params.rows];
+  let system = column / params.unit * params.rows + at % params.rows;
+  var sum = direction[system] * value(at);
+  if (PARTS == 2u) { sum += direction[params.k / params.unit * params.rows + system] * offset_of(at, column); }
+  out[at] = sum;
 }

@@ -18,6 +18,11 @@ export interface ColumnsInOrder {
   readonly order: BufferView;
   /** u32 [k]: the place of each column. */
   readonly place: BufferView;
+  /** f32x2 [gridRows, k / grid.group]: scale and offset, as `gridStep` gives them. */
+  readonly scales: BufferView;
+  readonly gridRows: number;
+  /** The row of `scales` that is the first of `weights`; default 0. */
+  readonly firstRow?: number;
   readonly rows: number;
   readonly k: number;
 }
@@ -27,10 +32,6 @@ export function codeErrorsStep(
   args: ColumnsInOrder & {
     /** u32 [k, rows] */
     readonly chosen: BufferView;
-    /** f32x2 [gridRows, k / grid.group] */
-    readonly scales: BufferView;
-    readonly gridRows: number;
-    readonly firstRow?: number;
     readonly grid: Grid;
     /** f32: `grid.levels`. */
     readonly levels: BufferView;
@@ -60,31 +61,56 @@ export function codeErrorsStep(
 export interface RefitArguments extends ColumnsInOrder {
   /** f32 [k, k]: H in the order of `order`. */
   readonly hessian: BufferView;
+  readonly grid: Pick<Grid, 'group'>;
   /** Weights of a row that share a stored scale. */
   readonly unit: number;
+  /** 2: offsets are stored by themselves and fitted, too. */
+  readonly parts: 1 | 2;
   readonly iterations: number;
   /** f32 [k, rows] each. */
   readonly scratch: readonly [BufferView, BufferView];
-  /** f32 [5, k / unit, rows]; the first of the five receives how much each scale changes, relative to itself. */
+  /** f32 [parts, k / unit, rows]; the first of the five receives what `scaleStoredStep` takes. */
   readonly systems: readonly [BufferView, BufferView, BufferView, BufferView, BufferView];
 }
 
 /**
- * With codes fixed, the scales that minimize tr(ΔW H ΔWᵀ): for each row a linear system over its units, (T H Tᵀ) δ = T H e, T being the values by unit
- * and e what is lost; solved by conjugate gradients for all rows at once, so that the work is products with H.
+ * With codes fixed, the scales and offsets that minimize tr(ΔW H ΔWᵀ): for each row a linear system, (T H Tᵀ) δ = T H e, e being what is lost and T the
+ * weights by unit, below them their offsets alone, where these are stored; solved by conjugate gradients for all rows at once, so that the work
+ * is products with H. A unit's scale changes by the factor 1 + δ, its offset by 1 + δ + δ', which keeps both nearly independent of each other.
  * @throws ArgumentError for sizes and buffers that do not fit
  */
 export function refitSteps(args: RefitArguments): Step[] {
-  const { hessian, weights, errors, order, place, unit, iterations, rows, k } = args;
+  const {
+    hessian,
+    weights,
+    errors,
+    order,
+    place,
+    scales,
+    gridRows,
+    firstRow = 0,
+    grid,
+    unit,
+    parts,
+    iterations,
+  } = args;
+  const { rows, k } = args;
   const label = 'refit';
   checkSizes(label, { rows, k });
-  checkSizes(label, { units: k / unit });
+  const units = k / unit;
+  checkSizes(label, { units, parts, systems: rows });
   const [expanded, y] = args.scratch;
   const [solution, residual, direction, product, diagonal] = args.systems;
-  const units = k / unit;
-  const params = packParams(k, rows, unit);
+  const unknowns = parts * units;
+  const groups = k / grid.group;
+  const params = packParams(k, rows, unit, grid.group, firstRow, groups);
   const big = (name: string, view: BufferView) => reads(label, name, view, k * rows);
-  const small = (name: string, view: BufferView) => reads(label, name, view, units * rows);
+  const small = (name: string, view: BufferView) => reads(label, name, view, unknowns * rows);
+  const values = [
+    big('weights', weights),
+    big('errors', errors),
+    reads(label, 'scales', scales, 2 * gridRows * groups),
+  ];
   const multiply = (b: BufferView): Step =>
     transposedProductStep({
       a: { ...hessian, width: k },
@@ -93,13 +119,12 @@ export function refitSteps(args: RefitArguments): Step[] {
     });
   const reduced = (out: BufferView, isDiagonal: boolean): Step => ({
     label: `${label}: reduce`,
-    ...each(units * rows, { source: reduce, constants: { DIAGONAL: Number(isDiagonal) } }),
+    ...each(unknowns * rows, { source: reduce, constants: { DIAGONAL: Number(isDiagonal), PARTS: parts } }),
     bindings: [
-      big('weights', weights),
-      big('errors', errors),
+      ...values,
       isDiagonal ? reads(label, 'hessian', hessian, k * k) : big('scratch', y),
       reads(label, 'place', place, k),
-      writes(label, 'systems', out, units * rows),
+      writes(label, 'systems', out, unknowns * rows),
     ],
     params,
   });
@@ -109,16 +134,15 @@ export function refitSteps(args: RefitArguments): Step[] {
     bindings: [
       small('product', product),
       small('diagonal', diagonal),
-      ...[solution, residual, direction].map((view) => writes(label, 'systems', view, units * rows)),
+      ...[solution, residual, direction].map((view) => writes(label, 'systems', view, unknowns * rows)),
     ],
-    params: packParams(units, rows),
+    params: packParams(unknowns, rows),
   });
   const expandedDirection: Step = {
     label: `${label}: expand`,
-    ...each(k * rows, { source: expand }),
+    ...each(k * rows, { source: expand, constants: { PARTS: parts } }),
     bindings: [
-      big('weights', weights),
-      big('errors', errors),
+      ...values,
       small('direction', direction),
       reads(label, 'order', order, k),
       writes(label, 'scratch', expanded, k * rows),
@@ -137,13 +161,19 @@ export function refitSteps(args: RefitArguments): Step[] {
 
 const TYPES: Partial<Record<ElementType, number>> = { F32: 0, F16: 1, BF16: 2 };
 
+/** What stored floats are to the weights of a unit: scales, offsets, zero points (offsets in units of the scale), or a scale and an offset in turns. */
+export const STORED_ROLES = ['scale', 'offset', 'zero', 'scale and offset'] as const;
+export type StoredRole = (typeof STORED_ROLES)[number];
+
 /**
- * Multiplies the stored scales of some rows by 1 + change, rounded to their type.
+ * Multiplies stored scales, offsets or zero points of some rows by the factors that were fitted, rounded to their type.
  * @throws ArgumentError for sizes and buffers that do not fit
  */
 export function scaleStoredStep(args: {
-  /** f32 [units, rows] */
+  /** f32 [parts, units, rows]: what `refitSteps` found. */
   readonly change: BufferView;
+  readonly parts: 1 | 2;
+  readonly role: StoredRole;
   /** [rows, units · perUnit] of `type`. */
   readonly stored: BufferView;
   readonly type: ElementType;
@@ -151,15 +181,16 @@ export function scaleStoredStep(args: {
   readonly units: number;
   readonly perUnit: number;
 }): Step {
-  const { change, stored, type, rows, units, perUnit } = args;
+  const { change, parts, role, stored, type, rows, units, perUnit } = args;
   const label = 'scale the scales';
   const count = rows * units * perUnit;
   checkSizes(label, { count });
   const words = type === 'F32' ? count : Math.ceil(count / 2);
+  const constants = { TYPE: TYPES[type]!, ROLE: STORED_ROLES.indexOf(role), PARTS: parts };
   return {
     label,
-    ...each(words, { source: scaleStored, constants: { TYPE: TYPES[type]! } }),
-    bindings: [reads(label, 'change', change, units * rows), writes(label, 'stored', stored, words)],
+    ...each(words, { source: scaleStored, constants }),
+    bindings: [reads(label, 'change', change, parts * units * rows), writes(label, 'stored', stored, words)],
     params: packParams(rows, units, perUnit, count),
   };
 }

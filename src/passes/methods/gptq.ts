@@ -18,8 +18,8 @@ export interface GptqOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Of conjugate gradients: with the diagonal as preconditioner, three leave less than 1% of what could be gained. */
-const ITERATIONS = 3;
+/** Of conjugate gradients, without and with offsets: these leave less than 1% of what could be gained (test/gpu/algebra/refit.test.ts). */
+const ITERATIONS = { 1: 3, 2: 4 } as const;
 
 /**
  * Chooses the codes of some rows by GPTQ under the scales that `arrays` hold (static groups, act-order), then refines both in rounds. Works on any
@@ -144,7 +144,7 @@ class Columns {
     const stored = this.#fitting?.stored ?? storedScales(this.#format, k);
     if (!stored) return [];
     const units = k / stored.unit;
-    const system = () => this.#scratch.room(4 * units * rows, 'systems');
+    const system = () => this.#scratch.room(4 * stored.parts * units * rows, 'systems');
     this.#fitting ??= {
       stored,
       rooms: [this.#columns('values'), this.#columns('products with H')],
@@ -155,10 +155,16 @@ class Columns {
     return [
       ...refitSteps({
         ...this.#shared,
-        ...{ hessian: this.#hessian.matrix, unit: stored.unit, iterations: ITERATIONS, scratch: rooms, systems },
+        ...{
+          hessian: this.#hessian.matrix,
+          unit: stored.unit,
+          parts: stored.parts,
+          iterations: ITERATIONS[stored.parts],
+        },
+        ...{ scratch: rooms, systems },
       }),
-      ...stored.arrays.map(({ index, type, perUnit }) =>
-        scaleStoredStep({ change, stored: this.#arrays[index]!, type, rows, units, perUnit }),
+      ...stored.arrays.map(({ index, ...array }) =>
+        scaleStoredStep({ change, parts: stored.parts, stored: this.#arrays[index]!, ...array, rows, units }),
       ),
       this.#readScales(),
       codeErrorsStep({ ...this.#shared, levels: this.#levels }),
