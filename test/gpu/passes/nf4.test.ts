@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { NonFiniteError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../../src/files/model-files.ts';
 import { type TensorSpec, writeSafetensors } from '../../../src/files/safetensors-write.ts';
-import { memorySink } from '../../../src/files/sink.ts';
+import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import type { HostArrays } from '../../../src/formats/format.ts';
 import { rowMultiple } from '../../../src/formats/layout.ts';
@@ -18,6 +19,7 @@ import { compressRows } from '../../../src/passes/methods/compress-rows.ts';
 import { roundWhole } from '../../../src/passes/methods/round-whole.ts';
 import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
+import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
 import { gaussian, generator } from '../weight-cases.ts';
 
 const nf4 = formatByName('nf4');
@@ -162,6 +164,29 @@ test('methods that take some rows at a time start from the scales of the whole',
   // Sums of f32.
   expect(Math.abs(errors.chosen / lost - 1)).toBeLessThan(1e-4);
   gpu.memory.release(view.buffer);
+});
+
+test('gptq keeps the scales of rounding and loses less, awq loses no more', async () => {
+  const { graph, values, open: folder } = await modelFolder(smallConfig('Llama', { intermediate_size: 128 }));
+  const calibration = { windows: windowsOf(graph.vocabulary) };
+  for (const method of ['gptq', 'awq'] as const) {
+    const output = memoryOutput('out');
+    const report = await compress(folder(), output, { gpu, format: 'nf4', method, calibration });
+    const matrices = report.tensors.filter(({ role }) => role === 'linear');
+    expect(matrices).toHaveLength(14);
+    for (const { error } of matrices) expect(error!.chosen).toBeLessThanOrEqual(error!.rtn);
+    const sum = (of: 'rtn' | 'chosen') => matrices.reduce((total, { error }) => total + error![of], 0);
+    if (method === 'awq') continue;
+    expect(sum('chosen')).toBeLessThan(0.8 * sum('rtn'));
+    const checkpoint = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
+    for (const { name, shape } of matrices) {
+      const [rows, k] = shape as [number, number];
+      const { scales, nested, codes } = nf4.reference.quantize(values(name), rows, k);
+      expect(await checkpoint.read(`${name}.scales`)).toEqual(scales!.slice(0, (rows * k) / 64));
+      expect(await checkpoint.read(`${name}.nested`)).toEqual(nested);
+      expect(await checkpoint.read(`${name}.codes`)).not.toEqual(codes);
+    }
+  }
 });
 
 test('a weight that is not finite, and a scale in a file that is not', async () => {
