@@ -170,7 +170,7 @@ test('compares sizes and weights of files of any architecture', async () => {
 });
 
 /** One of each kind of layout: K types take seconds to encode on a CPU. */
-const KINDS = ['f32', 'bf16', 'q8_0', 'q5_1', 'q4_0', 'q6_k', 'nvfp4', 'tq1_0', 'int8-g32', 'int4-g128-asym'];
+const KINDS = ['f32', 'bf16', 'q8_0', 'q5_1', 'q4_0', 'q6_k', 'nvfp4', 'tq1_0', 'nf4', 'int8-g32', 'int4-g128-asym'];
 
 test.each(KINDS)('times synthetic layers in %s', async (name) => {
   const format = formatByName(name);

@@ -84,6 +84,7 @@ async function checkComplete(name: string, wanted: Map<string, Uint8Array>) {
 
 describe.each<[string, Partial<CompressOptions>]>([
   ['out', { format: 'q4_0' }],
+  ['out', { format: 'nf4' }],
   ['out', { format: 'int4-g64-asym', shardBytes: 600_000 }],
   ['out.safetensors', { format: 'q8_0' }],
   ['out.gguf', { format: 'q4_1' }],
