@@ -1,78 +1,28 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { Browser, Page } from 'puppeteer-core';
-import { build, type PreviewServer, preview } from 'vite';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
 import { memoryOutput } from '../../src/files/sink.ts';
 import { compress } from '../../src/passes/compress.ts';
 import { verify } from '../../src/verify/verify.ts';
-import { findBrowser, launchBrowser } from '../../tools/browser.ts';
-import { wgsl } from '../../tools/wgsl-plugin.ts';
 import { openTestGpu } from '../gpu/open-test-gpu.ts';
 // Types only: the page itself runs in the browser.
 import type {} from './browser-opfs/page.ts';
+import { openServedPage, SAMPLE } from './served-page.ts';
 
-const SAMPLE = 'models/union-7m';
 const [WINDOW, WINDOWS] = [32, 2];
-/** Most milliseconds for one question to the page, below the test's own limit: this error says more. */
-const ANSWER = 170_000;
 
-let folder: string;
-let server: PreviewServer | undefined;
-let browser: Browser | undefined;
-let page: Page;
-let url: string;
-/** The last things that the page said. */
-const said: string[] = [];
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'compressa-opfs-'));
-  const common = { configFile: false, logLevel: 'warn', root: join(import.meta.dirname, 'browser-opfs') } as const;
-  await build({
-    ...common,
-    plugins: [wgsl()],
-    publicDir: join(process.cwd(), SAMPLE),
-    build: { outDir: folder, emptyOutDir: true, minify: false },
-  });
-  // `mpa`: a file that is missing is missing, not the page once more.
-  server = await preview({
-    ...common,
-    appType: 'mpa',
-    build: { outDir: folder },
-    preview: { host: '127.0.0.1', port: 0 },
-  });
-  url = server.resolvedUrls!.local[0]!;
-  browser = await launchBrowser({ timeout: ANSWER });
-  page = await browser.newPage();
-  page.on('console', (message) => said.push(message.text()));
-  page.on('pageerror', (error) => said.push(String(error)));
-  await page.goto(url, { timeout: 30_000 });
-});
-
-afterAll(async () => {
-  // A browser that hangs does not answer; its process ends anyway.
-  const closed = browser?.close().then(() => true);
-  const hung = new Promise<boolean>((resolve) => setTimeout(resolve, 10_000, false).unref());
-  if (closed && !(await Promise.race([closed, hung]))) browser?.process()?.kill('SIGKILL');
-  await server?.close();
-  if (folder) await rm(folder, { recursive: true, force: true });
-});
+const served = openServedPage('browser-opfs', 170_000);
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 test("compresses into the browser's own file system what Node makes, and verifies it there", {
   timeout: 180_000,
 }, async () => {
-  const question = page.evaluate((...given) => window.compressIntoOpfs(...given), url, WINDOW, WINDOWS);
-  const { answers, files, refusal, report, chosen } = await question.catch(async (cause) => {
-    const { path, origin } = await findBrowser();
-    throw new Error(`${cause}\nThe browser was ${path} (${origin}); the page last said: ${said.slice(-5).join('; ')}`);
-  });
+  const question = served.page.evaluate((...given) => window.compressIntoOpfs(...given), served.url, WINDOW, WINDOWS);
+  const { answers, files, refusal, report, chosen } = await served.ask(question);
   // Ranges, and what a model may lack.
   expect(Object.keys(answers).sort()).toEqual(['206', '404']);
   expect(answers[206]).toBeGreaterThan(100);

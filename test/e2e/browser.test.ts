@@ -1,10 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Browser, Page } from 'puppeteer-core';
-import { build, type PreviewServer, preview } from 'vite';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { runWith, swiftShaderEnvironment } from '../../src/cli/software-vulkan.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
@@ -15,80 +12,23 @@ import { ReferenceRun } from '../../src/graph/reference.ts';
 import { readModel } from '../../src/model.ts';
 import { compress } from '../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../src/passes/load-weights.ts';
-import { findBrowser, launchBrowser } from '../../tools/browser.ts';
-import { wgsl } from '../../tools/wgsl-plugin.ts';
 import { openTestGpu } from '../gpu/open-test-gpu.ts';
 // The page itself runs in the browser.
 import type { CalibratedJob } from './browser/page.ts';
 import { sampleValues } from './browser/sample-values.ts';
+import { openServedPage, SAMPLE } from './served-page.ts';
 
-const SAMPLE = 'models/union-7m';
 const PROMPT = 'My fellow citizens';
 const TOKENS = 16;
-/** Most milliseconds for one question to the page, below the test's own limit: this error says more. */
-const ANSWER = 100_000;
 
-let folder: string;
-let server: PreviewServer | undefined;
-let browser: Browser | undefined;
-let page: Page;
-let url: string;
-/** The last things that the page said. */
-const said: string[] = [];
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'compressa-browser-'));
-  const common = { configFile: false, logLevel: 'warn', root: join(import.meta.dirname, 'browser') } as const;
-  await build({
-    ...common,
-    plugins: [wgsl()],
-    publicDir: join(process.cwd(), SAMPLE),
-    build: { outDir: folder, emptyOutDir: true, minify: false },
-  });
-  // `mpa`: a file that is missing is missing, not the page once more.
-  server = await preview({
-    ...common,
-    appType: 'mpa',
-    build: { outDir: folder },
-    preview: { host: '127.0.0.1', port: 0 },
-  });
-  url = server.resolvedUrls!.local[0]!;
-  browser = await launchBrowser({ timeout: ANSWER });
-  page = await browser.newPage();
-  page.on('console', (message) => said.push(message.text()));
-  page.on('pageerror', (error) => said.push(String(error)));
-  page.on('requestfailed', (request) => said.push(`${request.url()}: ${request.failure()?.errorText}`));
-  await page.goto(url, { timeout: 30_000 });
-});
-
-afterAll(async () => {
-  // A browser that hangs does not answer; its process ends anyway.
-  const closed = browser?.close().then(() => true);
-  const hung = new Promise<boolean>((resolve) => setTimeout(resolve, 10_000, false).unref());
-  if (closed && !(await Promise.race([closed, hung]))) browser?.process()?.kill('SIGKILL');
-  await server?.close();
-  if (folder) await rm(folder, { recursive: true, force: true });
-});
-
-/** Waits for the page, and says where it was if it fails, crashes or hangs. */
-async function ask<T>(question: Promise<T>): Promise<T> {
-  const crashed = new Promise<never>((_, reject) => {
-    page.once('error', reject);
-    browser!.once('disconnected', () => reject(new Error('The browser is gone.')));
-  });
-  try {
-    return await Promise.race([question, crashed]);
-  } catch (cause) {
-    const { path, origin } = await findBrowser();
-    const last = said.slice(-5).join('\n  ') || 'nothing';
-    throw new Error(`${String(cause)}\nThe browser was ${path} (${origin}); the page last said:\n  ${last}`, { cause });
-  }
-}
+const served = openServedPage('browser', 110_000);
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 test('compresses a model from HTTP to the bytes that Node makes, and writes a sentence', async () => {
-  const inPage = await ask(page.evaluate((...given) => window.compressAndWrite(...given), url, PROMPT, TOKENS));
+  const inPage = await served.ask(
+    served.page.evaluate((...given) => window.compressAndWrite(...given), served.url, PROMPT, TOKENS),
+  );
 
   const gpu = await openTestGpu();
   const output = memoryOutput();
@@ -126,7 +66,9 @@ test('compresses a model from HTTP to the bytes that Node makes, and writes a se
   expect(inPage.memory[1]).toBe(inPage.memory[0]);
 });
 
-test('a calibrated compression makes the bytes in the browser that it makes in Node, on the same driver', async () => {
+test('a calibrated compression makes the bytes in the browser that it makes in Node, on the same driver', {
+  timeout: 300_000,
+}, async () => {
   const rule = (match: string, format: string, method: 'gptq' | 'awq') => ({ match, format, method });
   const job: CalibratedJob = {
     recipe: {
@@ -140,10 +82,12 @@ test('a calibrated compression makes the bytes in the browser that it makes in N
     windows: 2,
     window: 48,
   };
-  const inPage = await ask(page.evaluate((...given) => window.compressCalibrated(...given), url, job));
+  const inPage = await served.ask(
+    served.page.evaluate((...given) => window.compressCalibrated(...given), served.url, job),
+  );
 
   // The browser computes on its own SwiftShader: so does the command.
-  const [recipe, out] = [join(folder, 'recipe.json'), join(folder, 'in-node')];
+  const [recipe, out] = [join(served.folder, 'recipe.json'), join(served.folder, 'in-node')];
   await writeFile(recipe, JSON.stringify(job.recipe));
   const args = [
     '--calibration',
@@ -163,7 +107,9 @@ test('a calibrated compression makes the bytes in the browser that it makes in N
 
 test('computes on a device that the page brings, without a read-back, and leaves it alone', async () => {
   const [rows, k] = [96, 256];
-  const { readBacks, y, alive } = await ask(page.evaluate((...given) => window.onBroughtDevice(...given), rows, k));
+  const { readBacks, y, alive } = await served.ask(
+    served.page.evaluate((...given) => window.onBroughtDevice(...given), rows, k),
+  );
   const { reference } = formatByName('q4_0');
   const weights = reference.dequantize(reference.quantize(sampleValues(rows * k), rows, k), rows, k);
   const x = sampleValues(k);
