@@ -12,6 +12,8 @@ export interface CalibrationOptions {
   readonly calibration?: string;
   readonly windows?: string;
   readonly window?: string;
+  /** A share from 0 to 1. */
+  readonly correct?: string;
   /** `--no-propagate` */
   readonly propagate?: boolean;
 }
@@ -24,12 +26,15 @@ const DEFAULTS = { windows: '64', window: '256' };
  */
 export async function readCalibration(
   model: string,
-  { calibration: path, windows, window, propagate }: CalibrationOptions,
+  { calibration: path, windows, window, correct, propagate }: CalibrationOptions,
   signal: AbortSignal,
 ): Promise<Calibration | undefined> {
   if (path === undefined) {
-    if (windows === undefined && window === undefined && propagate !== false) return undefined;
-    throw new ArgumentError('--windows, --window and --no-propagate are about a calibration text: give --calibration.');
+    const none = [windows, window, correct].every((option) => option === undefined) && propagate !== false;
+    if (none) return undefined;
+    throw new ArgumentError(
+      '--windows, --window, --correct and --no-propagate are about a calibration text: give --calibration.',
+    );
   }
   const how = {
     windows: wholeNumber('--windows', windows ?? DEFAULTS.windows, 1),
@@ -39,7 +44,12 @@ export async function readCalibration(
   const checkpoint = await openCheckpoint(await openInput(model), { checkWeight, signal });
   try {
     const tokens = await encodeText(checkpoint, text, 'a calibration text');
-    return { windows: cutWindows(tokens, how), ...(propagate === false && { propagate }) };
+    const correction = correct === undefined ? undefined : Number(correct);
+    return {
+      windows: cutWindows(tokens, how),
+      ...(propagate === false && { propagate }),
+      ...(correction !== undefined && { correction }),
+    };
   } finally {
     await checkpoint.close();
   }

@@ -102,6 +102,10 @@ export function registerCompress(program: Command): void {
     .option('--window <n>', 'tokens in a window (default: 256)')
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')
     .option('--imatrix <file>', 'weigh errors by an importance matrix of llama.cpp')
+    .option(
+      '--correct <share>',
+      'how much of what earlier matrices lost gptq makes up for in later ones, 0 to 1 (default: 0.5 below 4 bits, else 0)',
+    )
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .addOption(
       new Option(

@@ -49,7 +49,7 @@ export class SegmentRun {
       }
       const given = { inputs: this.#inputs, keep: new Set(outputs), keepValues };
       this.#batch = planBatch(gpu, graph, this.#decoder.buffers, tokens, given);
-      this.#behind = behind?.((value) => this.#batch.values.get(value)!) ?? [];
+      this.#behind = behind?.((value) => this.view(value)) ?? [];
     } catch (error) {
       this.#releaseInputs();
       throw error;
@@ -59,6 +59,11 @@ export class SegmentRun {
   /** For callers that put steps of their own behind them. */
   get steps(): readonly Step[] {
     return this.#batch.steps;
+  }
+
+  /** Where a value that the segment gives on lies: f32 [tokens, its width]. */
+  view(value: ValueName): BufferView {
+    return this.#batch.values.get(value)!;
   }
 
   /** What the last operation makes: f32 [tokens, its width]. */

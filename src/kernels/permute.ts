@@ -1,5 +1,6 @@
 import permuteSymmetric from '../../shaders/algebra/permute_symmetric.wgsl';
 import scaleSymmetric from '../../shaders/algebra/scale_symmetric.wgsl';
+import addGathered from '../../shaders/gptq/add_gathered.wgsl';
 import gatherColumns from '../../shaders/gptq/gather_columns.wgsl';
 import scatterCodes from '../../shaders/gptq/scatter_codes.wgsl';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
@@ -97,5 +98,31 @@ export function scatterCodesStep(args: {
     ],
     params: packParams(rows, k),
     bytes: 5 * rows * k,
+  };
+}
+
+/** weights[row, column] += share · x[row, place[column]]: f32 [rows, k] both. @throws ArgumentError */
+export function addGatheredStep(args: {
+  readonly x: BufferView;
+  /** u32 [k] */
+  readonly place: BufferView;
+  readonly weights: BufferView;
+  readonly share: number;
+  readonly rows: number;
+  readonly k: number;
+}): Step {
+  const { rows, k, share } = args;
+  const label = 'add columns';
+  checkSizes(label, { rows, k });
+  return {
+    label,
+    ...each(rows * k, { source: addGathered }),
+    bindings: [
+      reads(label, 'x', args.x, rows * k),
+      reads(label, 'place', args.place, k),
+      writes(label, 'weights', args.weights, rows * k),
+    ],
+    params: packParams(rows, k, { f32: share }),
+    bytes: 12 * rows * k,
   };
 }

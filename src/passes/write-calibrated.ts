@@ -15,6 +15,7 @@ import { walkInputs } from './calibration/walk.ts';
 import { type DenseSlice, denseSlices } from './dense-slices.ts';
 import { checkpointSource } from './load-weights.ts';
 import { compressRows, type Inputs } from './methods/compress-rows.ts';
+import { type Correction, defaultCorrection, makeCorrection } from './methods/correction.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
 import { defaultRounds } from './methods/method.ts';
 import { roundWhole } from './methods/round-whole.ts';
@@ -54,10 +55,11 @@ export async function writeCalibrated(
     const weights = new Map<WeightName, Weight>();
     const columns = await statistics.columns();
     const { inputs, release } = await inputsOf(work, group, targets, statistics, columns);
+    const given = 'load' in work.inputs ? undefined : work.inputs.correction;
     try {
       for (const tensor of targets) {
         checkCancelled(signal, 'The compression');
-        const { arrays, lost } = await compressMatrix(work, tensor, inputs);
+        const { arrays, lost } = await compressMatrix(work, tensor, inputs, correctionOf(tensor, given));
         if (tensor.target!.activations === 'static') {
           arrays.activations = activationScales(Math.max(...columns.absMax), tensor.weight.shape[0]!);
         }
@@ -89,10 +91,16 @@ export async function writeCalibrated(
     }
     return errors;
   }
+  const { windows, propagate = true, correction } = work.inputs;
+  const originals = propagate && tensors.some((tensor) => correctionOf(tensor, correction) > 0);
   const source = checkpointSource(gpu, checkpoint, signal);
-  await walkInputs({ gpu, graph, source, windows: work.inputs.windows, visit, wanted, ...(signal && { signal }) });
+  await walkInputs({ gpu, graph, source, windows, originals, visit, wanted, ...(signal && { signal }) });
   return errors;
 }
+
+/** How much of what its inputs have lost a matrix makes up for. */
+const correctionOf = ({ method, target }: PlannedTensor, given: number | undefined): number =>
+  method === 'gptq' ? (given ?? defaultCorrection(target!.grid!.levels.length)) : 0;
 
 /** What the methods of a group need of its statistics. */
 async function inputsOf(
@@ -103,7 +111,7 @@ async function inputsOf(
   }: { readonly gpu: Gpu; readonly signal?: AbortSignal; readonly notice: (text: string) => void },
   group: InputGroup,
   targets: readonly PlannedTensor[],
-  { hessian }: Statistics,
+  { hessian, cross }: Statistics,
   { meanSquare }: ColumnStatistics,
 ): Promise<{ readonly inputs: Inputs; readonly release: () => void }> {
   const names = targets.map(({ name }) => quote(name)).join(', ');
@@ -124,8 +132,19 @@ async function inputsOf(
   // A column without any input counts a little: its weights are rounded, not lost.
   const least = 0.01 * (meanSquare.reduce((sum, value) => sum + value, 0) / meanSquare.length);
   const importance = meanSquare.map((value) => value + least);
-  const inputs = { importance, ...(hessian && { hessian }), ...(factored && { factored }) };
-  return { inputs, release: () => factored?.release() };
+  let correction: Correction | undefined;
+  const release = () => {
+    factored?.release();
+    correction?.release();
+  };
+  try {
+    if (factored && cross) correction = await makeCorrection(gpu, cross, factored, signal);
+  } catch (error) {
+    release();
+    throw error;
+  }
+  const known = { ...(hessian && { hessian }), ...(factored && { factored }), ...(correction && { correction }) };
+  return { inputs: { importance, ...known }, release };
 }
 
 /** A whole matrix, in the order of the checkpoint, some rows at a time. */
@@ -138,6 +157,7 @@ async function compressMatrix(
   }: Pick<Work, 'gpu' | 'checkpoint' | 'signal'> & { readonly notice: (text: string) => void },
   { name, weight, target, method = 'rtn', refine }: PlannedTensor,
   inputs: Inputs,
+  correct: number,
 ): Promise<{ readonly arrays: HostArrays; readonly lost: MatrixErrors }> {
   if (weight.kind !== 'dense') throw new Error(`${name} is not dense.`);
   const format = target!;
@@ -152,7 +172,7 @@ async function compressMatrix(
       slice,
       format,
       {
-        ...{ method, rounds: refine ?? defaultRounds(method) },
+        ...{ method, rounds: refine ?? defaultRounds(method), correct },
         ...(rounded && { rounded: rowsOf(format, rounded, slice) }),
       },
       inputs,

@@ -1,6 +1,7 @@
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView, Step } from '../../gpu/kernel.ts';
 import { columnStatisticsStep } from '../../kernels/column-statistics.ts';
+import { differenceStep } from '../../kernels/rows.ts';
 import { transposedProductStep } from '../../kernels/transposed-product.ts';
 import type { ColumnStatistics, Statistics } from './statistics.ts';
 
@@ -16,21 +17,18 @@ export class InputStatistics implements Statistics {
   readonly #gpu: Gpu;
   readonly #columns: BufferView;
   #hessian: BufferView | undefined;
+  #cross: BufferView | undefined;
+  #difference: BufferView | undefined;
 
   /** Where a device can't bind k² numbers at once there is no H. @throws OutOfMemoryError */
   constructor(gpu: Gpu, k: number, tokens: number, { hessian = true }: { readonly hessian?: boolean } = {}) {
     this.#gpu = gpu;
     this.k = k;
     this.tokens = tokens;
-    const zeroed = (size: number, label: string): BufferView => {
-      const buffer = gpu.memory.allocate(size, label);
-      gpu.clear(buffer, size);
-      return { buffer, size };
-    };
-    this.#columns = zeroed(12 * k, 'column statistics');
+    this.#columns = this.#zeroed(12 * k, 'column statistics');
     if (hessian && 4 * k * k <= gpu.bindingLimit) {
       try {
-        this.#hessian = zeroed(4 * k * k, 'H');
+        this.#hessian = this.#zeroed(4 * k * k, 'H');
       } catch (error) {
         this.release();
         throw error;
@@ -43,18 +41,42 @@ export class InputStatistics implements Statistics {
     return this.#hessian;
   }
 
-  /** Adds the tokens of a window: x is f32 [tokens, k]. */
-  steps(x: BufferView, tokens: number): Step[] {
+  /** How the input differs from that of the original model: (X₀ − X)ᵀX / T, f32 [k, k]; undefined without H, and where no window gave both. */
+  get cross(): BufferView | undefined {
+    return this.#cross;
+  }
+
+  /**
+   * Adds the tokens of a window: x is f32 [tokens, k], and `original` what the original model has in its place.
+   * @throws OutOfMemoryError
+   */
+  steps(x: BufferView, tokens: number, original?: BufferView): Step[] {
     const { k } = this;
     const factor = 1 / this.tokens;
     const columns = columnStatisticsStep({ x, statistics: this.#columns, tokens, width: k, factor });
     if (!this.#hessian) return [columns];
     const a = { ...x, width: k };
     const sizes = { rows: k, columns: k, from: 0, to: tokens };
-    return [
+    const added = { ...sizes, keep: 1, factor };
+    const steps = [
       columns,
-      transposedProductStep({ a, b: a, c: this.#hessian, ...sizes, keep: 1, factor, symmetric: true, label: 'H' }),
+      transposedProductStep({ a, b: a, c: this.#hessian, ...added, symmetric: true, label: 'H' }),
     ];
+    if (!original) return steps;
+    this.#cross ??= this.#zeroed(4 * k * k, 'cross products');
+    this.#difference ??= this.#zeroed(4 * tokens * k, 'differences');
+    const difference = { ...this.#difference, width: k };
+    return [
+      ...steps,
+      differenceStep({ a: original, b: x, out: difference, count: tokens * k }),
+      transposedProductStep({ a: difference, b: a, c: this.#cross, ...added, label: 'cross products' }),
+    ];
+  }
+
+  #zeroed(size: number, label: string): BufferView {
+    const buffer = this.#gpu.memory.allocate(size, label);
+    this.#gpu.clear(buffer, size);
+    return { buffer, size };
   }
 
   /** @throws DeviceLostError */
@@ -66,7 +88,7 @@ export class InputStatistics implements Statistics {
 
   release(): void {
     this.#gpu.memory.release(this.#columns.buffer);
-    if (this.#hessian) this.#gpu.memory.release(this.#hessian.buffer);
-    this.#hessian = undefined;
+    for (const view of [this.#hessian, this.#cross, this.#difference]) if (view) this.#gpu.memory.release(view.buffer);
+    this.#hessian = this.#cross = this.#difference = undefined;
   }
 }

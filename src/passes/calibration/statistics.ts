@@ -17,6 +17,8 @@ export interface ColumnStatistics {
 export interface Statistics {
   /** H = XᵀX / T on the GPU, f32 [k, k]; undefined where it is not known. */
   readonly hessian: BufferView | undefined;
+  /** (X₀ − X)ᵀX / T, f32 [k, k], X₀ being the input in the original model; where both were run. */
+  readonly cross?: BufferView | undefined;
   /** @throws DeviceLostError */
   columns(): Promise<ColumnStatistics>;
   release(): void;

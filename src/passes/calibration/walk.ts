@@ -1,8 +1,9 @@
 import { ModelError } from '../../errors.ts';
 import { checkCancelled } from '../../files/cancel.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
+import type { BufferView, Step } from '../../gpu/kernel.ts';
 import type { Graph, GraphWeight, ValueName, WeightName } from '../../graph/graph.ts';
-import { SegmentRun } from '../../graph/segment-run.ts';
+import { SegmentRun, type SegmentRunOptions } from '../../graph/segment-run.ts';
 import { type Segment, segmentGraph, segmentOf } from '../../graph/segments.ts';
 import type { Weight } from '../../kernels/weight.ts';
 import { batchWindows, indexesIn } from '../embedding-batches.ts';
@@ -26,6 +27,8 @@ export interface WalkArguments {
   readonly wanted: (group: InputGroup) => boolean;
   /** Leave H out: only statistics of columns. */
   readonly columnsOnly?: boolean;
+  /** Take the windows through the original model as well, once a weight was replaced, so that statistics tell how its inputs differ. */
+  readonly originals?: boolean;
   /**
    * Called once for each group of interest, in the order of the graph, with what all windows were like there. What it returns takes the place of
    * those weights in the rest of the walk, which releases it.
@@ -53,7 +56,7 @@ export async function walkInputs(args: WalkArguments): Promise<void> {
   const total = windows.length * cuts.length;
   let done = 0;
   const count = () => args.onWindow?.(++done, total);
-  let values: ReadonlyMap<ValueName, Float32Array>[] = windows.map(() => new Map());
+  let values: Streams = { now: windows.map(() => new Map()) };
   let replaced: ReadonlyMap<WeightName, Weight> = new Map();
   try {
     for (const { segment, group } of cuts) {
@@ -63,6 +66,8 @@ export async function walkInputs(args: WalkArguments): Promise<void> {
         new InputStatistics(args.gpu, group.k, windows.length * windows[0]!.length, { hessian: !args.columnsOnly });
       try {
         const run = segment.kind === 'embedding' ? runEmbedding : runPiece;
+        // Up to the first weight that is replaced both models are the same.
+        if (args.originals && replaced.size > 0) values = { original: values.now, ...values };
         values = await run(args, segment, values, replaced, statistics && { group, statistics }, count);
         release(replaced);
         replaced = new Map();
@@ -110,37 +115,55 @@ interface Gathering {
   readonly statistics: InputStatistics;
 }
 
-type Values = ReadonlyMap<ValueName, Float32Array>[];
+type Values = readonly ReadonlyMap<ValueName, Float32Array>[];
+
+/** What windows are like in the model as it is now, and in the original one, where that is another. */
+interface Streams {
+  readonly now: Values;
+  readonly original?: Values;
+}
 
 async function runPiece(
   { gpu, graph, source, windows, signal }: WalkArguments,
   segment: Segment,
-  values: Values,
+  values: Streams,
   replaced: ReadonlyMap<WeightName, Weight>,
   gathering: Gathering | undefined,
   count: () => void,
-): Promise<Values> {
+): Promise<Streams> {
   const piece = segmentGraph(graph, segment);
   const loaded = new Map<WeightName, Weight>();
-  let run: SegmentRun | undefined;
+  const runs: SegmentRun[] = [];
   try {
     for (const weight of piece.weights) {
       checkCancelled(signal, WHAT);
-      if (!replaced.has(weight.name)) loaded.set(weight.name, await source.load(weight));
+      if (values.original || !replaced.has(weight.name)) loaded.set(weight.name, await source.load(weight));
     }
     const tokens = windows[0]!.length;
-    run = new SegmentRun(gpu, piece, segment, new Map([...loaded, ...replaced]), tokens, {
-      ...(gathering && { behind: (view) => gathering.statistics.steps(view(gathering.group.input), tokens) }),
-    });
-    const results: Values = [];
-    for (const before of values) {
+    const made = (weights: ReadonlyMap<WeightName, Weight>, options?: SegmentRunOptions): SegmentRun => {
+      const run = new SegmentRun(gpu, piece, segment, weights, tokens, options);
+      runs.push(run);
+      return run;
+    };
+    const original = values.original && made(loaded);
+    const behind = (view: (value: ValueName) => BufferView): readonly Step[] => {
+      const { group, statistics } = gathering!;
+      return statistics.steps(view(group.input), tokens, original?.view(group.input));
+    };
+    const now = made(new Map([...loaded, ...replaced]), gathering && { behind });
+    const results: { now: Values[number][]; original: Values[number][] } = { now: [], original: [] };
+    for (const [window, before] of values.now.entries()) {
       checkCancelled(signal, WHAT);
-      results.push(advance(segment, before, await run.run(before)));
+      if (original) {
+        const first = values.original![window]!;
+        results.original.push(advance(segment, first, await original.run(first)));
+      }
+      results.now.push(advance(segment, before, await now.run(before)));
       count();
     }
-    return results;
+    return original ? results : { now: results.now };
   } finally {
-    run?.release();
+    for (const run of runs) run.release();
     release(loaded);
   }
 }
@@ -148,14 +171,15 @@ async function runPiece(
 async function runEmbedding(
   { gpu, graph, source, windows, signal }: WalkArguments,
   segment: Segment,
-  values: Values,
+  values: Streams,
   _replaced: ReadonlyMap<WeightName, Weight>,
   _gathering: Gathering | undefined,
   count: () => void,
-): Promise<Values> {
+): Promise<Streams> {
   const piece = segmentGraph(graph, segment);
   const weight = piece.weights[0]!;
-  const results = [...values];
+  // Ids are the same in both models.
+  const streams = [values.now, ...(values.original ? [values.original] : [])].map((stream) => [...stream]);
   const jobs = windows.map((tokens, window) => ({ tokens, window }));
   for (const batch of batchWindows(jobs, EMBEDDING_ROWS)) {
     checkCancelled(signal, WHAT);
@@ -164,8 +188,10 @@ async function runEmbedding(
     try {
       run = new SegmentRun(gpu, piece, segment, new Map([[weight.name, rows]]), windows[0]!.length);
       for (const { tokens, window } of batch.windows) {
-        const made = await run.run(values[window]!, indexesIn(batch.rows, tokens));
-        results[window] = advance(segment, values[window]!, made);
+        for (const stream of streams) {
+          const made = await run.run(stream[window]!, indexesIn(batch.rows, tokens));
+          stream[window] = advance(segment, stream[window]!, made);
+        }
         count();
       }
     } finally {
@@ -173,7 +199,8 @@ async function runEmbedding(
       rows.release();
     }
   }
-  return results;
+  const [now, original] = streams;
+  return { now: now!, ...(original && { original }) };
 }
 
 /** What a window has behind a piece, without what nobody reads any more. */

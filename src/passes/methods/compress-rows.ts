@@ -6,6 +6,7 @@ import { Scratch } from '../../gpu/scratch.ts';
 import { quantizeStep } from '../../kernels/quantize.ts';
 import { padToWord } from '../../kernels/weight.ts';
 import { allocateRows, type DeviceRows } from '../device-arrays.ts';
+import type { Correction } from './correction.ts';
 import type { FactoredHessian } from './factored-hessian.ts';
 import { gptq, refitScales } from './gptq.ts';
 import { type DenseRows, matrixError } from './matrix-error.ts';
@@ -17,6 +18,8 @@ export interface Inputs {
   readonly hessian?: BufferView;
   /** For methods that need it. */
   readonly factored?: FactoredHessian;
+  /** Where the original inputs are known as well. */
+  readonly correction?: Correction;
   /** f32 [k]: how much each column counts. */
   readonly importance: Float32Array;
 }
@@ -49,15 +52,23 @@ export async function compressRows(
   {
     method,
     rounds,
+    correct = 0,
     rounded: given,
-  }: { readonly method: Method; readonly rounds: number; readonly rounded?: HostArrays },
-  { hessian, factored, importance }: Inputs,
+  }: {
+    readonly method: Method;
+    readonly rounds: number;
+    /** The share of what their inputs have lost that the rows make up for: they are changed. Default 0. */
+    readonly correct?: number;
+    readonly rounded?: HostArrays;
+  },
+  { hessian, factored, correction, importance }: Inputs,
   signal?: AbortSignal,
 ): Promise<CompressedRows> {
   const { view, rows, k } = dense;
   const made: DeviceRows[] = [];
   const scratch = new Scratch(gpu);
   try {
+    if (correction && correct > 0) await correction.apply(dense, correct, signal);
     // Without H the squared error of each column, as its importance weighs it.
     const columns = hessian ? undefined : scratch.upload(importance.map(Math.sqrt), 'importance');
     const weights = importance.some((value) => value > 0) ? scratch.upload(importance, 'importance') : undefined;
