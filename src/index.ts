@@ -44,7 +44,7 @@ export type {
   QuantizeOptions,
 } from './formats/format.ts';
 export { formatBytes } from './formats/layout.ts';
-export { checkImportance, searches, weighs } from './formats/methods.ts';
+export { checkImportance, hqqProblem, searches, weighs } from './formats/methods.ts';
 export { formatAliases, formatByName, formats } from './formats/registry.ts';
 export type { BufferPool } from './gpu/buffer-pool.ts';
 export type { Compiler } from './gpu/compiler.ts';

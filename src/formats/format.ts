@@ -61,10 +61,13 @@ export interface Grid {
   readonly levels: readonly number[];
 }
 
-/** How scales are chosen: by the rule that the format states, or with the least squared error among trial scales. */
-export type QuantizeMethod = 'rtn' | 'search';
+/**
+ * How scales are chosen: by the rule that the format states, with the least squared error among trial scales, or by that rule with zero
+ * points of half-quadratic quantization.
+ */
+export type QuantizeMethod = 'rtn' | 'search' | 'hqq';
 
-/** How a matrix is quantized. `searches` and `weighs` (methods.ts) say what a format offers. */
+/** How a matrix is quantized. `searches`, `weighs` and `hqqProblem` (methods.ts) say what a format offers. */
 export interface QuantizeOptions {
   /** By default `rtn`. Formats that are `searched` search whatever it says. */
   readonly method?: QuantizeMethod;

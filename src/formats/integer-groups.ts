@@ -9,6 +9,7 @@ import int8ZeroShader from '../../shaders/formats/int8_zero.wgsl';
 import { checkWeights } from './checks.ts';
 import { levelsFrom, readBits, readNibble, writeBits, writeNibble } from './codes.ts';
 import type { Format, FormatArray } from './format.ts';
+import { hqqGroup } from './integer-hqq.ts';
 import { type IntegerParameters, integerName } from './integer-names.ts';
 import { integerCode, roundToNearest } from './integer-rounding.ts';
 import { searchGroup } from './integer-search.ts';
@@ -61,7 +62,7 @@ export const zeroBits = (bits: number, count: number): number =>
 /**
  * Groups of weights of one row: w = scale · (code − zero), with codes of 2, 3, 4 or 8 bits. Scales are f16, bf16 or f32; zero is the middle
  * code, a code of the group's own, or a float of the scale's type (the form of HQQ). `roundToNearest` states the rule for both, `searchGroup`
- * what the method `search` does instead, `integerCode` the rule for codes.
+ * and `hqqGroup` what the methods `search` and `hqq` do instead, `integerCode` the rule for codes.
  *
  * Eight-bit codes with the middle as zero are stored as int8, zero taken off.
  */
@@ -117,14 +118,15 @@ export function integerGroups(parameters: IntegerParameters): Format {
     reference: {
       quantize(weights, rows, k, options) {
         checkWeights(weights, rows, k);
-        const { search, importance } = checkOptions({ name, ...OFFER }, k, options);
+        const { search, importance } = checkOptions({ name, ...OFFER, integer: parameters }, k, options);
         const host = allocateArrays(arrays, rows, k);
         const size = sizeOf(k);
         for (let g = 0; g < weights.length / size; g++) {
           const first = g * size;
           const values = weights.subarray(first, first + size);
           const gains = search ? gainsOf(importance?.subarray(first % k, (first % k) + size)) : undefined;
-          const found = search ? searchGroup(values, parameters, gains) : roundToNearest(values, parameters);
+          const chosen = options?.method === 'hqq' ? hqqGroup : roundToNearest;
+          const found = search ? searchGroup(values, parameters, gains) : chosen(values, parameters);
           stored.write(host.scales!, g, found.scale);
           if (host.zeros) writeZero(host.zeros, g, found.zero, k);
           for (const [i, w] of values.entries()) {

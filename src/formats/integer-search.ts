@@ -37,15 +37,22 @@ export const trialRatios = ({ bits, zero }: IntegerParameters): TrialRatios =>
 /** Errors that differ by less, in units of the largest weight squared, are alike: see `scale-search.ts`. */
 const ALIKE = 2 ** -38;
 /** Groups with weights from here on keep the scale of the rule. */
-const LARGEST = 2 ** 100;
+export const LARGEST = 2 ** 100;
 /** Ranges below this count as none. */
 const SMALLEST_RANGE = 2 ** -60;
 
-/** Rounded to twelve bits: more would be noise of sums, in which devices differ. */
-function coarse(x: number): number {
+/** Rounded to `count` significant bits: more would be noise of sums, in which devices differ. */
+export function leadingBits(x: number, count: number): number {
+  const unit = 2 ** (24 - count);
   const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
-  return new Float32Array(Uint32Array.of((bits + 0x800) & 0xfffff000).buffer)[0]!;
+  return new Float32Array(Uint32Array.of((bits + unit / 2) & -unit).buffer)[0]!;
 }
+
+/** As many as a trial's scale and zero point keep. */
+const coarse = (x: number): number => leadingBits(x, 12);
+
+/** Of zero points that are floats: farther away, codes would be small differences of large numbers. */
+export const farthestZero = (bits: number): number => 2 ** (bits + 2);
 
 /** Trial codes: round((x − low) · factor). */
 interface Trial {
@@ -131,8 +138,9 @@ export function searchGroup(
     const offset = divide(f(f(sumQ2 * sumX) - f(sumQ * sumXQ)), determinant);
     const exact = divide(-offset, scale);
     if (kind === 'float') {
-      // Farther away, codes would be small differences of large numbers.
-      return Math.abs(exact) > 2 ** (bits + 2) ? { scale: 0, zero: 0 } : { scale, zero: stored.round(coarse(exact)) };
+      return Math.abs(exact) > farthestZero(bits)
+        ? { scale: 0, zero: 0 }
+        : { scale, zero: stored.round(coarse(exact)) };
     }
     const zero = clamp(roundHalfEven(exact), lowest, highest);
     const above = f(sumXQ - f(zero * sumX));

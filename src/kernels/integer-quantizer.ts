@@ -1,14 +1,15 @@
 import intMiddle from '../../shaders/quantize/int_middle.wgsl';
 import intMiddleSearch from '../../shaders/quantize/int_middle_search.wgsl';
 import intZero from '../../shaders/quantize/int_zero.wgsl';
+import intZeroHqq from '../../shaders/quantize/int_zero_hqq.wgsl';
 import intZeroSearch from '../../shaders/quantize/int_zero_search.wgsl';
-import type { Format } from '../formats/format.ts';
+import type { Format, QuantizeMethod } from '../formats/format.ts';
 import { trialRatios } from '../formats/integer-search.ts';
 import { groupOf, shaderConstants } from '../formats/layout.ts';
 import type { Quantizer } from './quantize.ts';
 
-/** The quantizer of integer groups for rows of `k` weights. */
-export function integerQuantizer(format: Format, k: number, search: boolean): Quantizer {
+/** The quantizer of integer groups for rows of `k` weights, by a method that the format offers. */
+export function integerQuantizer(format: Format, k: number, method: QuantizeMethod): Quantizer {
   const { bits, zero } = format.integer!;
   const constants = shaderConstants(format, k);
   const group = groupOf(format, k);
@@ -16,7 +17,8 @@ export function integerQuantizer(format: Format, k: number, search: boolean): Qu
   const own = zero === 'code' ? 32 / constants.ZERO_BITS! : 2;
   const shared = { ...constants, GROUP: group, BITS: bits, OWN: own };
   const weightsPerThread = own * group;
-  if (!search) return { source: zero === 'middle' ? intMiddle : intZero, constants: shared, weightsPerThread };
+  if (method === 'hqq') return { source: intZeroHqq, constants: shared, weightsPerThread };
+  if (method === 'rtn') return { source: zero === 'middle' ? intMiddle : intZero, constants: shared, weightsPerThread };
   const { count, first, step } = trialRatios(format.integer!);
   return {
     source: zero === 'middle' ? intMiddleSearch : intZeroSearch,

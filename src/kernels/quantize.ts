@@ -97,7 +97,7 @@ function blockQuantizer(format: Format, source: ShaderSource, weightsPerThread: 
   return { source, constants: {}, weightsPerThread };
 }
 
-function quantizerOf(format: Format, k: number, search = false): Quantizer {
+function quantizerOf(format: Format, k: number, method: QuantizeMethod = 'rtn', search = false): Quantizer {
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const known = BLOCKS[format.name];
@@ -106,7 +106,7 @@ function quantizerOf(format: Format, k: number, search = false): Quantizer {
     const source = format.activations === 'static' ? toW8A8Static : toW8A8;
     return { source, constants: {}, weightsPerThread: 1, wholeRows: true };
   }
-  return integerQuantizer(format, k, search);
+  return integerQuantizer(format, k, method);
 }
 
 /** What quantizing a matrix, or some of its rows, reads and writes. */
@@ -129,8 +129,9 @@ export interface QuantizeArguments {
   /** Names the tensor in labels and errors. */
   readonly name?: string;
   /**
-   * How scales are chosen: by the format's rule (`rtn`, the default), or with the least squared error among trial scales, where the
-   * format offers it (`searches`). Formats that are `searched` search in either case.
+   * How scales are chosen: by the format's rule (`rtn`, the default), with the least squared error among trial scales (`search`), where the
+   * format offers it (`searches`), or by that rule with zero points of half-quadratic quantization (`hqq`; `hqqProblem` says for which formats).
+   * Formats that are `searched` search in either case.
    */
   readonly method?: QuantizeMethod;
   /**
@@ -142,7 +143,7 @@ export interface QuantizeArguments {
 
 /**
  * Converts a dense matrix to `format` (dense to dense too). Codes, scales, zeros and minima equal `format.reference.quantize` bit
- * for bit on every device, unless they are searched for.
+ * for bit on every device, unless they are searched for or moved by `hqq`.
  * @throws FormatError when `k` is no multiple of the block and for formats whose scales are quantized as well (`quantizeSteps`), ArgumentError for
  * shapes and buffers that do not fit, for a method that the format does not offer, and for an importance where it takes none.
  */
@@ -156,7 +157,7 @@ export function quantizeStep(args: QuantizeArguments): Step {
   const search = methodSearches(format, method, importance !== undefined);
   return convertStep({
     label: `quantize ${name} to ${format.name}`,
-    quantizer: quantizerOf(format, k, search),
+    quantizer: quantizerOf(format, k, method, search),
     importance,
     source,
     from: [from],

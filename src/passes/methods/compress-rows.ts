@@ -1,4 +1,4 @@
-import type { Format, HostArrays } from '../../formats/format.ts';
+import type { Format, HostArrays, QuantizeMethod } from '../../formats/format.ts';
 import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
@@ -72,7 +72,7 @@ export async function compressRows(
     // Without H the squared error of each column, as its importance weighs it.
     const columns = hessian ? undefined : scratch.upload(importance.map(Math.sqrt), 'importance');
     const weights = importance.some((value) => value > 0) ? scratch.upload(importance, 'importance') : undefined;
-    const quantized = async (how: 'rtn' | 'search', weighted: boolean): Promise<DeviceRows> => {
+    const quantized = async (how: QuantizeMethod, weighted: boolean): Promise<DeviceRows> => {
       const result = allocateRows(gpu, format, rows, k, format.name);
       made.push(result);
       if (given) {

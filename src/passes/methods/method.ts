@@ -1,10 +1,10 @@
 import { RecipeError } from '../../errors.ts';
-import type { Format } from '../../formats/format.ts';
-import { searches, weighs } from '../../formats/methods.ts';
+import type { Format, QuantizeMethod } from '../../formats/format.ts';
+import { hqqProblem, searches, weighs } from '../../formats/methods.ts';
 import { suggest } from '../../suggest.ts';
 
 /** How codes and scales of a matrix are chosen. */
-export const METHODS = ['rtn', 'search', 'awq', 'gptq', 'smoothquant'] as const;
+export const METHODS = ['rtn', 'search', 'hqq', 'awq', 'gptq', 'smoothquant'] as const;
 /** One of them. */
 export type Method = (typeof METHODS)[number];
 
@@ -35,6 +35,7 @@ export const defaultMethod = (format: Format): Method => (searches(format) ? 'se
 export function methodProblem(method: Method, format: Format): string | undefined {
   if (format.kind === 'dense') return undefined;
   if (method === 'search' && !searches(format)) return `scales of ${format.name} are not searched for: use rtn`;
+  if (method === 'hqq') return hqqProblem(format);
   const integers = format.name.startsWith('w8a8');
   if (method === 'smoothquant' && !integers) {
     return `smoothquant is for formats that quantize activations, such as w8a8, not for ${format.name}: use awq`;
@@ -49,7 +50,8 @@ export function methodProblem(method: Method, format: Format): string | undefine
 export function startOf(
   method: Method,
   format: Format,
-): { readonly method: 'rtn' | 'search'; readonly weighted: boolean } {
+): { readonly method: QuantizeMethod; readonly weighted: boolean } {
+  if (method === 'hqq') return { method, weighted: false };
   const search = method !== 'rtn' && method !== 'smoothquant' && searches(format);
   return { method: search ? 'search' : 'rtn', weighted: search && weighs(format) };
 }

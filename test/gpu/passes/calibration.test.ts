@@ -259,6 +259,8 @@ test('refinement fits scales to what inputs are like, behind any method', async 
   };
   // H of the first blocks is the same; later ones see other inputs, hence the margins.
   expect(await run({ method: 'search', refine: 1 })).toBeLessThan(0.99 * (await run({ method: 'search' })));
+  const hqq = { format: 'int3-g16-fzp', method: 'hqq' } as const;
+  expect(await run({ ...hqq, refine: 1 })).toBeLessThan(0.99 * (await run(hqq)));
   const [none, three] = [await run({ method: 'gptq', refine: 0 }), await run({ method: 'gptq' })];
   expect(three).toBeLessThan(0.95 * none);
   await expect(run({ format: 'f16', refine: 1 })).resolves.toBe(0);

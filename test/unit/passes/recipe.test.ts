@@ -73,6 +73,15 @@ test('what is wrong with a recipe is said, with the nearest right word', () => {
   expect(() => parseRecipeText('{', 'r.json')).toThrow(/r\.json is no JSON/);
 });
 
+test('hqq is taken for the formats that it is for, and refused for others with the one that fits', () => {
+  const decided = (format: string) =>
+    compileRecipe({ version: 1, rules: [{ match: '*', format, method: 'hqq' }] }, 'r.json')('w', 'linear')?.method;
+  expect(decided('int4-g64-fzp')).toBe('hqq');
+  expect(() => decided('int4-g64-asym')).toThrow(RecipeError);
+  expect(() => decided('int4-g64-asym')).toThrow(/^r\.json: rules\.0\.method: hqq moves .* use int4-g64-fzp\.$/);
+  expect(() => decided('q4_k')).toThrow(/such as int4-g64-fzp, not for q4_k\.$/);
+});
+
 test('roles of tensors without a graph come from names and shapes', () => {
   const role = (name: string, ...shape: number[]) => guessRole({ name, shape });
   expect(role('encoder.fc1.weight', 8, 8)).toBe('linear');
