@@ -19,11 +19,14 @@ const mostOf = (format: string): number => {
   return /^(int3|q3)/.test(format) ? 1.03 : 1.01;
 };
 
-/** At each of these the best recipe has to lose 3% less than the best figure there is. */
+/**
+ * At each of these the best recipe has to lose 3% less than the best figure there is, with no more bits. At three bits zero points take four of their own
+ * in short rows, which would be more.
+ */
 const BEST = [
-  { bits: 4, format: 'int4-g64-asym' },
-  { bits: 3, format: 'int3-g64-asym' },
   { bits: 2, format: 'int2-g64-asym' },
+  { bits: 3, format: 'int3-g64' },
+  { bits: 4, format: 'int4-g64-asym' },
 ] as const;
 
 /** Bits per weight of the reference's settings at group 64: codes, an f16 scale, and a zero point of as many bits as a code. */
@@ -56,17 +59,6 @@ export const claim: Claim = {
       });
       points.push({ series: `Compressa, ${method}`, format, ...quality });
     };
-    for (const [setting, figure] of Object.entries(reference.perplexity16.gptq)) await compare(setting, 'gptq', figure);
-    for (const [setting, figure] of Object.entries(reference.perplexity16['round-to-nearest'])) {
-      await compare(setting, 'rtn', figure);
-    }
-    for (const [type, figure] of Object.entries(reference.perplexity16.ggml)) {
-      await compare(type, 'search', figure);
-      const { bitsPerWeight } = await measured.of(type, 'search');
-      points.push({ series: 'ggml', format: type, perplexity: figure, bitsPerWeight });
-      if (type.startsWith('tq')) continue;
-      points.push({ series: 'Compressa, gptq', format: type, ...(await measured.of(type, 'gptq')) });
-    }
     for (const { bits, format } of BEST) {
       const listed = [reference.perplexity16['round-to-nearest'], reference.perplexity16.gptq].flatMap((figures) =>
         Object.entries(figures).filter(([setting]) => setting.startsWith(`int${bits} g64 `)),
@@ -80,6 +72,17 @@ export const claim: Claim = {
         measured: `${(perplexity - dense).toFixed(4)} (${(100 * gain).toFixed(1)}% less), ${bitsPerWeight.toFixed(4)} bits`,
         pass: gain >= 0.03 && bitsPerWeight <= referenceBits(bits) + 1e-9,
       });
+    }
+    for (const [setting, figure] of Object.entries(reference.perplexity16.gptq)) await compare(setting, 'gptq', figure);
+    for (const [setting, figure] of Object.entries(reference.perplexity16['round-to-nearest'])) {
+      await compare(setting, 'rtn', figure);
+    }
+    for (const [type, figure] of Object.entries(reference.perplexity16.ggml)) {
+      await compare(type, 'search', figure);
+      const { bitsPerWeight } = await measured.of(type, 'search');
+      points.push({ series: 'ggml', format: type, perplexity: figure, bitsPerWeight });
+      if (type.startsWith('tq')) continue;
+      points.push({ series: 'Compressa, gptq', format: type, ...(await measured.of(type, 'gptq')) });
     }
     mkdirSync(FOLDER, { recursive: true });
     writeFileSync(
