@@ -69,10 +69,10 @@ export async function runPipeline<Item, Read, Computed>(
   signal?.throwIfAborted();
 }
 
-/** The result of `next`, once `previous` is over too. */
+/** The result of `next`, once `previous` is over too: also where `next` fails first, or the last turn of a stage would seem over too early. */
 async function settled<T>(previous: Promise<unknown>, next: Promise<T>): Promise<T> {
-  const [, result] = await Promise.all([previous, next]);
-  return result;
+  await Promise.allSettled([previous, next]);
+  return next;
 }
 
 /** The end of `work`, however it ends: its failure is noted where it happens. */

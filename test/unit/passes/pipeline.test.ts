@@ -115,3 +115,33 @@ test('a signal ends all stages', async () => {
   expect(seen.written.length).toBeLessThan(items.length);
   await expect(runPipeline([], stages, { signal: controller.signal })).rejects.toThrow('enough');
 });
+
+test('a stage that is still at work is waited for, where the item behind it fails to be read', async () => {
+  const aborted = new AbortController();
+  let [begun, atWork] = [0, 0];
+  const run = runPipeline(
+    items.slice(0, 3),
+    {
+      read: async (item) => {
+        if (item === 2) {
+          // The first item is done, and the second is being computed.
+          while (begun < 2) await later(1);
+          aborted.abort(new Error('enough'));
+          throw new Error('not read');
+        }
+        return item;
+      },
+      compute: async (item) => {
+        begun++;
+        atWork++;
+        await later(30);
+        atWork--;
+        return item;
+      },
+      write: async () => {},
+    },
+    { signal: aborted.signal },
+  );
+  await expect(run).rejects.toThrow();
+  expect(atWork).toBe(0);
+});
