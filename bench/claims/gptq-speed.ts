@@ -6,7 +6,7 @@ import { gaussian, random } from '../random.ts';
 const N = 4096;
 const FORMAT = 'int4-g128-asym';
 /** Kernels that multiply matrices. */
-const PRODUCTS = /^transposed_product/;
+const PRODUCTS = /transposed_product/;
 /** Seconds that the sample model may take. */
 const MOST_SECONDS = 240;
 
