@@ -1,4 +1,5 @@
 import type { ShaderSource } from '../gpu/shader-source.ts';
+import type { Float8Parameters } from './fp8.ts';
 import type { IntegerParameters } from './integer-names.ts';
 
 /** Every element type of safetensors, by the name that it has there. */
@@ -117,5 +118,7 @@ export interface Format {
   readonly grid?: Grid;
   /** Integer groups only. */
   readonly integer?: IntegerParameters;
+  /** FP8 only. */
+  readonly float8?: Float8Parameters;
   readonly codecs: { readonly ggml?: Codec };
 }

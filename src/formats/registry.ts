@@ -3,9 +3,10 @@ import { suggest } from '../suggest.ts';
 import { bf16, f16, f32 } from './dense.ts';
 import { mxfp4, nvfp4 } from './float4.ts';
 import type { Format } from './format.ts';
+import { FLOAT8_GRAMMAR, float8Groups, parseFloat8Name } from './fp8.ts';
 import { q4_0, q4_1, q5_0, q5_1, q8_0 } from './ggml.ts';
 import { integerGroups } from './integer-groups.ts';
-import { INTEGER_GRAMMAR, type IntegerParameters, parseIntegerName } from './integer-names.ts';
+import { INTEGER_GRAMMAR, parseIntegerName } from './integer-names.ts';
 import { iq4_nl, iq4_xs } from './iq4.ts';
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from './k-quants.ts';
 import { nf4, nf4Single } from './nf4.ts';
@@ -44,17 +45,23 @@ const LISTED = [
   'int2-g64-fzp',
 ];
 
-const integers = new Map<IntegerParameters, Format>();
-/** The format of some parameters, the same object each time. */
-function integerFormat(parameters: IntegerParameters): Format {
-  let format = integers.get(parameters);
-  if (!format) integers.set(parameters, (format = integerGroups(parameters)));
+/** The same of FP8. */
+const LISTED_FLOAT8 = ['e4m3-g128', 'e4m3-g32-bf16', 'e4m3-row', 'e5m2-g128', 'e5m2-g64-bf16'];
+
+const made = new Map<string, Format>();
+/** The format of integer groups or FP8 that has this name, the same object each time. */
+function groupsNamed(name: string): Format | undefined {
+  const known = made.get(name);
+  if (known) return known;
+  const [integer, float8] = [parseIntegerName(name), parseFloat8Name(name)];
+  const format = integer ? integerGroups(integer) : float8 && float8Groups(float8);
+  if (format) made.set(name, format);
   return format;
 }
 
 /**
- * The formats that tests, benches, the command line's help and the demo walk. `formatByName` knows more: integer groups of every width,
- * group, zero point and type of scale.
+ * The formats that tests, benches, the command line's help and the demo walk. `formatByName` knows more: integer groups and FP8 of every
+ * width, group, zero point and type of scale.
  */
 export const formats: readonly Format[] = [
   f32,
@@ -80,7 +87,7 @@ export const formats: readonly Format[] = [
   nf4Single,
   w8a8,
   w8a8Static,
-  ...LISTED.map((name) => integerFormat(parseIntegerName(name)!)),
+  ...[...LISTED, ...LISTED_FLOAT8].map((name) => groupsNamed(name)!),
 ];
 
 /** Short names, with the format that each stands for. */
@@ -92,8 +99,7 @@ const listed = new Map(formats.map((format) => [format.name, format]));
 
 /** The format with exactly this name; undefined where there is none. */
 export function formatNamed(name: string): Format | undefined {
-  const parameters = parseIntegerName(name);
-  return parameters ? integerFormat(parameters) : listed.get(name);
+  return groupsNamed(name) ?? listed.get(name);
 }
 
 /** The format that users call `name`, or one of its aliases. Throws `FormatError`, with the name that may be meant. */
@@ -103,6 +109,6 @@ export function formatByName(name: string): Format {
   const names = [...listed.keys(), ...Object.keys(formatAliases)];
   throw new FormatError(
     `There is no format "${name}".${suggest(name, names, { digits: true })} Known: ${names.join(', ')}. ` +
-      `Of integer groups all that are ${INTEGER_GRAMMAR}.`,
+      `Of integer groups all that are ${INTEGER_GRAMMAR}. Of FP8 ${FLOAT8_GRAMMAR}.`,
   );
 }

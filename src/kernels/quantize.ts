@@ -34,6 +34,7 @@ import { type BufferView, grid1d, packParams, read, readWrite, type Step } from 
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { bindArray, bindArrays, type DeviceArrays } from './bind-arrays.ts';
 import { doubleQuantizeSteps } from './double-quantize.ts';
+import { float8Quantizer } from './float8-quantizer.ts';
 import { integerQuantizer } from './integer-quantizer.ts';
 
 const WORKGROUP = 64;
@@ -106,6 +107,7 @@ function quantizerOf(format: Format, k: number, method: QuantizeMethod = 'rtn', 
     const source = format.activations === 'static' ? toW8A8Static : toW8A8;
     return { source, constants: {}, weightsPerThread: 1, wholeRows: true };
   }
+  if (format.float8) return float8Quantizer(format, k);
   return integerQuantizer(format, k, method);
 }
 

@@ -18,6 +18,8 @@ const FEW = [
     'nvfp4',
     'tq2_0',
     'nf4',
+    'e4m3-g128',
+    'e5m2-g64-bf16',
     'w8a8',
   ],
   ...['int8-g32', 'int4-g64-asym', 'int4-g64-fzp', 'int3-g64-asym', 'int2-g64', 'int3-row-asym-bf16'],
