@@ -1,16 +1,12 @@
 import { ArgumentError, FormatError, NonFiniteError } from '../errors.ts';
 import type { Format } from './format.ts';
-import { INTEGER_GROUPS, type IntegerParameters, integerName } from './integer-names.ts';
+import { INTEGER_GROUPS } from './integer-names.ts';
 
 /** Block sizes worth naming when the one wanted does not fit. */
 const BLOCK_SIZES = INTEGER_GROUPS.filter((group) => group !== 'row');
 
 /** Throws `FormatError` unless rows of `k` weights consist of whole blocks of `format`, and are none too long for it. */
-export function checkRow(
-  format: Pick<Format, 'name' | 'block' | 'maxRow' | 'integer'>,
-  k: number,
-  tensorName: string,
-): void {
+export function checkRow(format: Pick<Format, 'name' | 'block' | 'maxRow'>, k: number, tensorName: string): void {
   if (format.maxRow !== undefined && k > format.maxRow) {
     throw new FormatError(
       `Tensor "${tensorName}" cannot be stored as ${format.name}: its rows have ${k} weights, and sums of integers are exact up to ${format.maxRow}. Choose another format (q8_0, say).`,
@@ -28,8 +24,8 @@ export function checkRow(
 }
 
 /** The name of a format with groups of this size: one like `format`, where that has groups. */
-function withGroup({ integer }: Pick<Format, 'integer'>, group: IntegerParameters['group']): string {
-  return integerName({ bits: 4, zero: 'middle', scale: 'f16', ...integer, group });
+function withGroup({ name }: Pick<Format, 'name'>, group: number): string {
+  return /-g\d+/.test(name) ? name.replace(/-g\d+/, `-g${group}`) : `int4-g${group}`;
 }
 
 /** Throws unless `weights` holds `rows` rows of `k` finite values. */
