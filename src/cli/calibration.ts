@@ -44,7 +44,8 @@ export async function readCalibration(
   const checkpoint = await openCheckpoint(await openInput(model), { checkWeight, signal });
   try {
     const tokens = await encodeText(checkpoint, text, 'a calibration text');
-    const correction = correct === undefined ? undefined : Number(correct);
+    // Nothing is no number, though Number('') is 0.
+    const correction = correct === undefined ? undefined : Number(correct.trim() || Number.NaN);
     return {
       windows: cutWindows(tokens, how),
       ...(propagate === false && { propagate }),
