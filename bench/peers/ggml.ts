@@ -31,6 +31,8 @@ export interface Ggml {
   quantize(type: GgmlType, weights: Float32Array, rows: number, k: number, importance?: Float32Array): Uint8Array;
   /** The same into `to`, an even number of rows in two threads, each half of them. */
   quantizeInTwoThreads(type: GgmlType, weights: Float32Array, rows: number, k: number, to: Uint8Array): Promise<void>;
+  /** An even number of bf16 to f32 in two threads: what its quantizers read. */
+  widenInTwoThreads(bf16: Uint16Array, to: Float32Array): Promise<void>;
   /** The weights that blocks stand for, as `dequantize_row_*` reads them. */
   dequantize(type: GgmlType, blocks: Uint8Array, count: number): Float32Array;
   /** Bytes of a row of `k` weights. */
@@ -41,6 +43,15 @@ type Native = ((...args: unknown[]) => unknown) & {
   /** In a thread of its own; the last argument is called with an error or null. */
   async(...args: unknown[]): void;
 };
+
+/** Runs a function on both halves of its work at once. */
+async function inTwoThreads(native: Native, argumentsOf: (part: number) => unknown[]): Promise<void> {
+  const run = (part: number) =>
+    new Promise<void>((resolve, reject) => {
+      native.async(...argumentsOf(part), (error: unknown) => (error ? reject(error) : resolve()));
+    });
+  await Promise.all([run(0), run(1)]);
+}
 
 /** ggml, or what to do about its absence. */
 export function openGgml(): Ggml | string {
@@ -53,6 +64,7 @@ export function openGgml(): Ggml | string {
   const quantize = native(
     'size_t ggml_quantize_chunk(int type, const float *from, void *to, int64_t start, int64_t rows, int64_t k, const float *importance)',
   );
+  const widen = native('void ggml_bf16_to_fp32_row(const uint16_t *from, float *to, int64_t count)');
   const rowSize = native('size_t ggml_row_size(int type, int64_t k)');
   const dequantize = Object.fromEntries(
     Object.keys(TYPES).map((type) => [
@@ -72,15 +84,19 @@ export function openGgml(): Ggml | string {
     async quantizeInTwoThreads(type, weights, rows, k, to) {
       const half = rows / 2;
       const bytes = half * rowBytes(type, k);
-      const run = (part: number) =>
-        new Promise<void>((resolve, reject) => {
-          const from = weights.subarray(part * half * k, (part + 1) * half * k);
-          const blocks = to.subarray(part * bytes, (part + 1) * bytes);
-          quantize.async(TYPES[type], from, blocks, 0, half, k, null, (error: unknown) =>
-            error ? reject(error) : resolve(),
-          );
-        });
-      await Promise.all([run(0), run(1)]);
+      await inTwoThreads(quantize, (part) => [
+        TYPES[type],
+        weights.subarray(part * half * k, (part + 1) * half * k),
+        to.subarray(part * bytes, (part + 1) * bytes),
+        0,
+        half,
+        k,
+        null,
+      ]);
+    },
+    async widenInTwoThreads(bf16, to) {
+      const half = bf16.length / 2;
+      await inTwoThreads(widen, (part) => [bf16.subarray(part * half), to.subarray(part * half), half]);
     },
     dequantize(type, blocks, count) {
       const weights = new Float32Array(count);
