@@ -1,12 +1,15 @@
-import f16Source from '../../shaders/verify/arithmetic_f16.wgsl';
-import f32Source from '../../shaders/verify/arithmetic_f32.wgsl';
-import i8Source from '../../shaders/verify/arithmetic_i8.wgsl';
-import copySource from '../../shaders/verify/copy.wgsl';
 import { CancelledError } from '../errors.ts';
 import type { Gpu, GpuDescription } from '../gpu/gpu.ts';
-import { grid1d, read, readWrite, type ShaderFeature, type Step } from '../gpu/kernel.ts';
+import type { Step } from '../gpu/kernel.ts';
 import type { SelfTest } from '../gpu/self-test.ts';
-import type { ShaderSource } from '../gpu/shader-source.ts';
+import {
+  ARITHMETIC_BYTES,
+  type Arithmetic,
+  arithmeticStep,
+  copyBytes,
+  copyStep,
+  hasArithmetic,
+} from './roofline-steps.ts';
 import { median } from './statistics.ts';
 
 /** The limits that decide what fits and which kernels run. */
@@ -53,17 +56,6 @@ export interface MeasureOptions {
   readonly repeats?: number;
 }
 
-/** Larger than any cache; a device that binds less at once copies as much as it can. */
-const COPY_BYTES = 256 * 1024 * 1024;
-const COPY_WIDTH = 256;
-const COPY_PER_THREAD = 8;
-/** 131,072 threads fill the largest GPUs; with this many turns, a software one needs about a second. */
-const WORKGROUPS = 2048;
-const WIDTH = 64;
-const TURNS = 64;
-/** Of one turn of a thread, as the shaders count them. */
-const FLOAT_OPERATIONS = 256;
-const I8_OPERATIONS = 256;
 /** Each sample lasts at least this long, so that submitting it does not count. */
 const SAMPLE_MILLISECONDS = 40;
 /** A slow device is measured less often: three times at least. */
@@ -93,68 +85,31 @@ export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Pro
   };
   return {
     copyGigabytesPerSecond: await next(() => measureCopyBandwidth(gpu, repeats)),
-    f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, f32Source, FLOATS, FLOAT_OPERATIONS, [], repeats)),
-    f16GigaOperationsPerSecond: await next(async () =>
-      gpu.features.has('shader-f16')
-        ? arithmeticRate(gpu, f16Source, FLOATS, FLOAT_OPERATIONS, ['f16'], repeats)
-        : null,
-    ),
-    i8GigaOperationsPerSecond: await next(async () =>
-      gpu.selfTest?.multipliesPacked === false
-        ? null
-        : arithmeticRate(gpu, i8Source, BYTES, I8_OPERATIONS, [], repeats),
-    ),
+    f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, 'f32', repeats)),
+    f16GigaOperationsPerSecond: await next(() => rateWhereThere(gpu, 'f16', repeats)),
+    i8GigaOperationsPerSecond: await next(() => rateWhereThere(gpu, 'i8', repeats)),
     dispatchMicroseconds: await next(() => dispatchTime(gpu, repeats)),
     submitMicroseconds: await next(() => submitTime(gpu, repeats)),
     readBackMicroseconds: await next(() => readBackTime(gpu, repeats)),
   };
 }
 
-/** Multiplier and addend: every chain tends to 1, far from overflow and denormals. */
-const FLOATS = new Uint8Array(new Float32Array([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]).buffer);
-const BYTES = new Uint8Array(
-  new Uint32Array([0x7f80ff01, 0x01020304, 0x55aa3311, 0xfedc7a98, 0x81020304, 0x11, 0xff00ff, 0x7e7e7e7e]).buffer,
-);
-
 /** Bytes read plus bytes written by the copy kernel, per second, in units of 1e9: what `measureDevice` calls copyGigabytesPerSecond. */
 export async function measureCopyBandwidth(gpu: Gpu, repeats = 7): Promise<number> {
-  const bytes = Math.min(COPY_BYTES, gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize) & ~15;
+  const bytes = copyBytes(gpu);
   return withBuffers(gpu, [bytes, bytes], async (source, target) => {
     const step = copyStep(source, target, bytes);
     return (2 * bytes) / (await secondsPerStep(gpu, step, repeats)) / 1e9;
   });
 }
 
-function copyStep(source: GPUBuffer, target: GPUBuffer, bytes: number): Step {
-  return {
-    label: 'copy',
-    kernel: { source: copySource, constants: { WIDTH: COPY_WIDTH, PER_THREAD: COPY_PER_THREAD } },
-    bindings: [read({ buffer: source, size: bytes }), readWrite({ buffer: target, size: bytes })],
-    grid: grid1d(Math.ceil(bytes / 16 / COPY_WIDTH / COPY_PER_THREAD)),
-    bytes: 2 * bytes,
-  };
-}
+const rateWhereThere = async (gpu: Gpu, kind: Arithmetic, repeats: number): Promise<number | null> =>
+  hasArithmetic(gpu, kind) ? arithmeticRate(gpu, kind, repeats) : null;
 
-async function arithmeticRate(
-  gpu: Gpu,
-  source: ShaderSource,
-  operands: Uint8Array,
-  operationsPerTurn: number,
-  features: readonly ShaderFeature[],
-  repeats: number,
-): Promise<number> {
-  const threads = WORKGROUPS * WIDTH;
-  return withBuffers(gpu, [operands.byteLength, threads * 16], async (input, results) => {
-    gpu.upload(input, operands);
-    const operations = threads * TURNS * operationsPerTurn;
-    const step: Step = {
-      label: source.name,
-      kernel: { source, features, constants: { WIDTH, TURNS } },
-      bindings: [read({ buffer: input, size: operands.byteLength }), readWrite({ buffer: results })],
-      grid: grid1d(WORKGROUPS),
-      operations,
-    };
-    return operations / (await secondsPerStep(gpu, step, repeats)) / 1e9;
+async function arithmeticRate(gpu: Gpu, kind: Arithmetic, repeats: number): Promise<number> {
+  return withBuffers(gpu, [ARITHMETIC_BYTES.operands, ARITHMETIC_BYTES.results], async (operands, results) => {
+    const step = arithmeticStep(gpu, kind, { operands: { buffer: operands }, results: { buffer: results } });
+    return step.operations! / (await secondsPerStep(gpu, step, repeats)) / 1e9;
   });
 }
 
