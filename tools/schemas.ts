@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
+import { BenchSchema } from '../bench/suite/results-schema.ts';
 import {
   CompressOutputSchema,
   DeviceOutputSchema,
@@ -22,6 +23,7 @@ interface PublishedSchema {
 
 /** One line a schema: `<key>.schema.json`. */
 const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
+  bench: { schema: BenchSchema, title: 'What a run of the benchmark suite measured, version 1' },
   compress: { schema: CompressOutputSchema, title: 'What compressa compress --json prints, version 1' },
   device: { schema: DeviceOutputSchema, title: 'What compressa device --json prints, version 1' },
   inspect: { schema: InspectOutputSchema, title: 'What compressa inspect --json prints, version 1' },

@@ -1,0 +1,95 @@
+// The benchmark suite: npm run bench -- --help
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Command, Option } from 'commander';
+import { EXIT, reportError } from '../src/cli/exit-codes.ts';
+import { adapterOption, gpuMemoryOption, parseSize, withGpu } from '../src/cli/gpu-options.ts';
+import { interruptSignal, listenForInterrupts } from '../src/cli/interrupt.ts';
+import { startProgress } from '../src/cli/progress.ts';
+import { rerunOnSoftwareVulkan } from '../src/cli/software-vulkan.ts';
+import { nodeFolder } from '../src/files/node-files.ts';
+import { benchMarkdown } from './suite/report/markdown.ts';
+import type { Bench } from './suite/results-schema.ts';
+import { runSuites } from './suite/run-suites.ts';
+import { SUITES } from './suite/suites.ts';
+
+interface Options {
+  readonly quick?: boolean;
+  readonly suite?: readonly string[];
+  readonly filter?: string;
+  readonly json: string;
+  readonly report: string;
+  readonly cycle: number;
+  readonly adapter?: string;
+  readonly gpuMemory?: number;
+}
+
+const SAMPLE_MODEL = 'models/union-7m';
+
+const program = new Command('npm run bench --')
+  .description('Time the kernels, the passes and the model on this device, beside the peers that are installed.')
+  .option('--quick', 'fewer and smaller cases and rounds: minutes on a software device')
+  .option(
+    '--suite <names...>',
+    `only these: ${SUITES.map(({ name }) => name).join(', ')}; the roofline is always measured`,
+  )
+  .option('--filter <text>', 'only cases whose suite and name contain this')
+  .option('--json <file>', 'where the figures go', 'out/bench/bench.json')
+  .option('--report <file>', 'where the page goes; Markdown goes beside it', 'out/bench/bench.html')
+  .addOption(
+    new Option('--cycle <size>', 'memory that weights cycle through: more than the cache of the device')
+      .argParser(parseSize)
+      .default(64 * 2 ** 20, '64MiB'),
+  )
+  .addOption(adapterOption())
+  .addOption(gpuMemoryOption())
+  .exitOverride()
+  .action(run);
+
+async function run(options: Options): Promise<void> {
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  const progress = startProgress('Benchmark', { name: 'cases', scale: 1 });
+  try {
+    const bench = await withGpu(options, (gpu) =>
+      runSuites({
+        gpu,
+        engine: version,
+        environment: `Node ${process.versions.node}`,
+        quick: options.quick ?? false,
+        peers: [],
+        cycledBytes: options.cycle,
+        openModel: () => nodeFolder(SAMPLE_MODEL),
+        signal: interruptSignal,
+        onProgress: progress.update,
+        ...(options.suite && { suites: options.suite }),
+        ...(options.filter !== undefined && { filter: options.filter }),
+      }),
+    );
+    progress.stop();
+    await writeResults(bench, options);
+  } finally {
+    progress.stop();
+  }
+}
+
+async function writeResults(bench: Bench, { json, report }: Options): Promise<void> {
+  const markdown = benchMarkdown(bench);
+  const files = { [json]: `${JSON.stringify(bench, undefined, 1)}\n`, [report.replace(/(\.html)?$/, '.md')]: markdown };
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, text);
+  }
+  console.log(markdown);
+  console.error(`Written: ${Object.keys(files).join(', ')}`);
+  if (!bench.complete) process.exitCode = EXIT.cancelled;
+}
+
+try {
+  const code = await rerunOnSoftwareVulkan();
+  if (code === undefined) {
+    listenForInterrupts();
+    await program.parseAsync();
+  } else process.exitCode = code;
+} catch (error) {
+  process.exitCode = reportError(error, interruptSignal);
+}

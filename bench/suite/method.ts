@@ -1,0 +1,111 @@
+import { MIN_INTERVAL_VALUES, median } from '../../src/verify/statistics.ts';
+
+/** How cases are timed. */
+export interface MethodOptions {
+  /** Milliseconds, from any start. Default: `performance.now`. */
+  readonly now?: () => number;
+  /** Seconds that a fixed piece of work takes now: shows whether the device's clock moved. */
+  readonly anchor: () => Promise<number>;
+  /** Most rounds; fewer than six give no interval. */
+  readonly rounds: number;
+  /** Once six rounds are timed, none starts after this many seconds. */
+  readonly seconds: number;
+  /** A sample repeats its run until it lasts this long, so that reading the clock does not count. */
+  readonly sampleMilliseconds: number;
+  /** Change of the anchor over a case, as a fraction, from which on the case is timed again. */
+  readonly mostDrift: number;
+  /** Times that a case is timed again. */
+  readonly repeats: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export const FULL: Pick<MethodOptions, 'rounds' | 'seconds' | 'sampleMilliseconds' | 'mostDrift' | 'repeats'> = {
+  rounds: 21,
+  seconds: 20,
+  sampleMilliseconds: 40,
+  mostDrift: 0.1,
+  repeats: 2,
+};
+
+/** For `--quick`. */
+export const QUICK: typeof FULL = { rounds: 9, seconds: 3, sampleMilliseconds: 10, mostDrift: 0.15, repeats: 1 };
+
+/** A run without its circumstances. */
+export interface Timed {
+  run(): Promise<void>;
+}
+
+/** What timing contestants against each other gave. */
+export interface Timing {
+  /** Seconds of one run, by contestant and round. */
+  readonly seconds: readonly (readonly number[])[];
+  /** Seconds of the anchor before and after. */
+  readonly anchor: readonly [number, number];
+  /** Times that the case was timed; the attempt whose anchor moved least counts. */
+  readonly attempts: number;
+}
+
+/** Most runs of a sample. */
+const MOST_RUNS = 256;
+/** Browsers round their clocks: what takes no time that shows took a microsecond. */
+const LEAST_SECONDS = 1e-6;
+
+/** How far the anchor moved, either way, as a fraction. */
+export const driftOf = ([before, after]: readonly [number, number]): number =>
+  Math.max(before / after, after / before) - 1;
+
+/**
+ * Times contestants in turns, round by round, so that whatever slows the device down hits all alike; who begins changes from round to round, so that nobody always
+ * follows the same. The first run of each warms up: it compiles and allocates. A case whose anchor moved too far is timed again.
+ * @throws whatever a run throws; the signal's reason
+ */
+export async function timeInTurns(contestants: readonly Timed[], options: MethodOptions): Promise<Timing> {
+  const { now = () => performance.now(), anchor, mostDrift, repeats, signal } = options;
+  const time = async ({ run }: Timed, times: number): Promise<number> => {
+    const start = now();
+    for (let i = 0; i < times; i++) await run();
+    return Math.max(LEAST_SECONDS, (now() - start) / 1000) / times;
+  };
+  const runs: number[] = [];
+  for (const contestant of contestants) {
+    signal?.throwIfAborted();
+    await contestant.run();
+    const once = await time(contestant, 1);
+    runs.push(Math.min(MOST_RUNS, Math.max(1, Math.ceil(options.sampleMilliseconds / 1000 / once))));
+  }
+  let best: Timing | undefined;
+  for (let attempt = 1; attempt <= repeats + 1; attempt++) {
+    const before = await anchor();
+    const seconds = await rounds();
+    const timing: Timing = { seconds, anchor: [before, await anchor()], attempts: attempt };
+    if (!best || driftOf(timing.anchor) < driftOf(best.anchor)) best = timing;
+    best = { ...best, attempts: attempt };
+    if (driftOf(best.anchor) <= mostDrift) break;
+  }
+  return best!;
+
+  async function rounds(): Promise<number[][]> {
+    const seconds = contestants.map((): number[] => []);
+    const started = now();
+    for (let round = 0; round < options.rounds; round++) {
+      if (round >= MIN_INTERVAL_VALUES && now() - started > 1000 * options.seconds) break;
+      for (let i = 0; i < contestants.length; i++) {
+        signal?.throwIfAborted();
+        const one = (i + round) % contestants.length;
+        seconds[one]!.push(await time(contestants[one]!, runs[one]!));
+      }
+    }
+    return seconds;
+  }
+}
+
+/** The middle of three, so that one interruption does not look like a change of clocks. */
+export async function middleOfThree(work: () => Promise<void>, now = () => performance.now()): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const start = now();
+    await work();
+    times.push(Math.max(LEAST_SECONDS, (now() - start) / 1000));
+  }
+  return median(times);
+}

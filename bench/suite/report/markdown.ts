@@ -1,0 +1,34 @@
+import type { Bench } from '../results-schema.ts';
+import { SUITES } from '../suites.ts';
+import { suiteRows } from '../tables.ts';
+
+const cell = (text: string) => text.replace(/\|/g, '\\|');
+const row = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
+
+/** The results as Markdown: a table a suite. */
+export function benchMarkdown(bench: Bench): string {
+  const { device, roofline, failures, notes } = bench;
+  const { f32, f16, i8 } = roofline.gigaOperationsPerSecond;
+  const rate = (name: string, value: number | null) => (value === null ? [] : [`${name} ${value.toFixed(1)} Gop/s`]);
+  const lines = [
+    `# Benchmark: ${device.description}`,
+    '',
+    `Compressa ${bench.engine}, ${bench.environment}, ${bench.started}${bench.quick ? ', quick' : ''}${bench.complete ? '' : ', cancelled before it was complete'}.`,
+    '',
+    `Memory ${roofline.gigabytesPerSecond.toFixed(2)} GB/s read and written, ${[...rate('f32', f32), ...rate('f16', f16), ...rate('int8', i8)].join(', ')}.`,
+    ...notes.flatMap((note) => ['', note]),
+  ];
+  for (const { name, title } of SUITES) {
+    const [head, ...rows] = suiteRows(bench, name);
+    if (rows.length === 0) continue;
+    lines.push('', `## ${title}`, '', row(head!), row(head!.map(() => '---')), ...rows.map(row));
+  }
+  if (bench.cases.some(({ anchor }) => !anchor.steady)) lines.push('', '\\* The clock moved over this case.');
+  if (failures.length > 0) {
+    lines.push('', '## No figure', '');
+    for (const { suite, name, contestant, message } of failures) {
+      lines.push(`- ${suite} ${name}${contestant === null ? '' : `, ${contestant}`}: ${message}`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}

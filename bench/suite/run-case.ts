@@ -1,0 +1,104 @@
+import { CancelledError } from '../../src/errors.ts';
+import type { Contestant, Prepared } from './contestant.ts';
+import { figuresOf } from './figures.ts';
+import { driftOf, type MethodOptions, timeInTurns } from './method.ts';
+import type { Bench, BenchCase } from './results-schema.ts';
+import type { Case, SuiteContext } from './suite.ts';
+
+type Failure = Bench['failures'][number];
+
+interface Ready {
+  readonly contestant: Contestant;
+  readonly prepared: Prepared;
+  readonly error: number | null;
+}
+
+/**
+ * Makes the data of a case, holds every contestant to the reference, and times those that passed. One that fails becomes a failure, and the others go on.
+ * @throws CancelledError, DeviceLostError
+ */
+export async function runCase(
+  one: Case,
+  context: SuiteContext,
+  method: MethodOptions,
+): Promise<{ readonly result?: BenchCase; readonly failures: Failure[] }> {
+  const failures: Failure[] = [];
+  const failed = (contestant: string | null, error: unknown) => {
+    if (context.signal?.aborted) throw new CancelledError('The benchmark');
+    context.gpu.throwIfLost();
+    const message = error instanceof Error ? error.message : String(error);
+    failures.push({ suite: one.suite, name: one.name, contestant, message });
+  };
+  const ready: Ready[] = [];
+  let release = () => {};
+  try {
+    const opened = await one.open(context);
+    release = () => opened.release();
+    for (const contestant of [...opened.contestants, ...context.peers]) {
+      if (context.signal?.aborted) throw new CancelledError('The benchmark');
+      let prepared: Prepared | undefined;
+      try {
+        prepared = await contestant.prepare(opened.work);
+        if (!prepared) continue;
+        const error = await errorOf(prepared, opened.reference);
+        ready.push({ contestant, prepared, error });
+      } catch (error) {
+        await prepared?.release();
+        failed(contestant.name, error);
+      }
+    }
+    if (ready.length === 0) return { failures };
+    const timing = await timeInTurns(
+      ready.map(({ prepared }) => prepared),
+      method,
+    );
+    const { count } = opened.work;
+    const samples = timing.seconds.map((rounds) => rounds.map((seconds) => seconds / count));
+    const at = Math.max(
+      0,
+      ready.findIndex(({ contestant }) => contestant.name === one.baseline),
+    );
+    const contestants = ready.map(({ contestant: { name, note }, prepared, error }, i) =>
+      figuresOf(
+        one,
+        { ...one, ...prepared.traffic },
+        { name, note, error, samples: samples[i]! },
+        i === at ? undefined : samples[at],
+        context.roofline,
+      ),
+    );
+    const [before, after] = timing.anchor;
+    const result: BenchCase = {
+      suite: one.suite,
+      name: one.name,
+      dimensions: { ...one.dimensions },
+      bytes: one.bytes ?? null,
+      operations: one.operations ?? null,
+      items: one.items ?? null,
+      baseline: ready[at]!.contestant.name,
+      contestants,
+      anchor: { before, after, attempts: timing.attempts, steady: driftOf(timing.anchor) <= method.mostDrift },
+    };
+    return { result, failures };
+  } catch (error) {
+    if (error instanceof CancelledError) throw error;
+    failed(null, error);
+    return { failures };
+  } finally {
+    for (const { prepared } of ready) await prepared.release();
+    release();
+    context.gpu.memory.trim();
+  }
+}
+
+/** The error of what a contestant makes, before it is timed. @throws Error where it is larger than rounding explains */
+async function errorOf(
+  prepared: Prepared,
+  reference: Awaited<ReturnType<Case['open']>>['reference'],
+): Promise<number | null> {
+  if (!reference || !prepared.check) return null;
+  const tolerance = prepared.tolerance ?? reference.tolerance;
+  const error = await reference.error(await prepared.check());
+  if (error <= tolerance) return error;
+  throw new Error(`wrong: the relative error is ${error}; at most ${tolerance} is rounding. It was not timed.`);
+}

@@ -1,0 +1,5 @@
+import type { Suite } from './suite.ts';
+import { rooflineSuite } from './suites/roofline.ts';
+
+/** All there are, in the order of a run: one line a suite. `roofline` comes first. */
+export const SUITES: readonly Suite[] = [rooflineSuite];

@@ -1,0 +1,100 @@
+import { expect, test } from 'vitest';
+import { driftOf, type MethodOptions, middleOfThree, timeInTurns } from '../../../bench/suite/method.ts';
+
+/** A clock that only work moves. */
+function bench(settings: Partial<MethodOptions> = {}) {
+  let time = 0;
+  const order: string[] = [];
+  const contestant = (name: string, milliseconds: () => number) => ({
+    run: async () => {
+      order.push(name);
+      time += milliseconds();
+    },
+  });
+  const options: MethodOptions = {
+    now: () => time,
+    anchor: async () => 1,
+    rounds: 8,
+    seconds: 1000,
+    sampleMilliseconds: 1,
+    mostDrift: 0.1,
+    repeats: 2,
+    ...settings,
+  };
+  return { order, contestant, options };
+}
+
+test('contestants take turns, and who begins changes', async () => {
+  const { order, contestant, options } = bench({ rounds: 3 });
+  const timing = await timeInTurns([contestant('a', () => 2), contestant('b', () => 6)], options);
+  // Each warms up and is tried once.
+  expect(order.join('')).toBe(`aabb${'ab'}${'ba'}${'ab'}`);
+  expect(timing).toEqual({
+    seconds: [
+      [0.002, 0.002, 0.002],
+      [0.006, 0.006, 0.006],
+    ],
+    anchor: [1, 1],
+    attempts: 1,
+  });
+});
+
+test('the first run does not count', async () => {
+  const { contestant, options } = bench();
+  let first = true;
+  const slowFirst = contestant('a', () => {
+    const milliseconds = first ? 5000 : 3;
+    first = false;
+    return milliseconds;
+  });
+  expect((await timeInTurns([slowFirst], options)).seconds[0]).toEqual(Array(8).fill(0.003));
+});
+
+test('a sample repeats short runs until it is long enough', async () => {
+  const { order, contestant, options } = bench({ rounds: 1, sampleMilliseconds: 10 });
+  const { seconds } = await timeInTurns([contestant('a', () => 3)], options);
+  expect(order).toHaveLength(2 + 4);
+  expect(seconds).toEqual([[0.003]]);
+});
+
+test('after its seconds a slow case has six rounds and no more', async () => {
+  const { contestant, options } = bench({ rounds: 20, seconds: 1 });
+  expect((await timeInTurns([contestant('a', () => 400)], options)).seconds[0]).toHaveLength(6);
+});
+
+test('a case whose anchor moved is timed again, and the steadiest attempt counts', async () => {
+  let anchors = [1, 2, 1, 1.5, 1, 3];
+  let took = 0;
+  const { contestant, options } = bench({ rounds: 2, anchor: async () => anchors.shift()! });
+  const slower = contestant('a', () => ++took);
+  const timing = await timeInTurns([slower], options);
+  expect(timing.anchor).toEqual([1, 1.5]);
+  expect(timing.attempts).toBe(3);
+  // Runs 1 and 2 warm up and try, 3 and 4 are the first attempt.
+  expect(timing.seconds).toEqual([[0.005, 0.006]]);
+
+  anchors = [1, 2, 1, 1.05, 9, 9];
+  expect(await timeInTurns([slower], options)).toMatchObject({ anchor: [1, 1.05], attempts: 2 });
+});
+
+test('cancelling ends it between runs', async () => {
+  const controller = new AbortController();
+  const { order, contestant, options } = bench({ signal: controller.signal });
+  const cancels = contestant('a', () => {
+    if (order.length === 5) controller.abort(new Error('stop'));
+    return 1;
+  });
+  await expect(timeInTurns([cancels], options)).rejects.toThrow('stop');
+  expect(order).toHaveLength(5);
+});
+
+test('drift is the same in both directions, and one interruption is not drift', async () => {
+  expect(driftOf([1, 1.25])).toBeCloseTo(0.25);
+  expect(driftOf([1.25, 1])).toBeCloseTo(0.25);
+  let time = 0;
+  const takes = [2, 900, 4];
+  const work = async () => {
+    time += takes.shift()!;
+  };
+  expect(await middleOfThree(work, () => time)).toBe(0.004);
+});
