@@ -2,14 +2,18 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
+import * as v from 'valibot';
 import { EXIT, reportError } from '../src/cli/exit-codes.ts';
 import { adapterOption, gpuMemoryOption, parseSize, withGpu } from '../src/cli/gpu-options.ts';
 import { interruptSignal, listenForInterrupts } from '../src/cli/interrupt.ts';
 import { startProgress } from '../src/cli/progress.ts';
 import { rerunOnSoftwareVulkan } from '../src/cli/software-vulkan.ts';
+import { FileError } from '../src/errors.ts';
 import { nodeFolder } from '../src/files/node-files.ts';
+import { compareRuns, comparisonText } from './suite/compare.ts';
+import { benchHtml } from './suite/report/html.ts';
 import { benchMarkdown } from './suite/report/markdown.ts';
-import type { Bench } from './suite/results-schema.ts';
+import { type Bench, BenchSchema } from './suite/results-schema.ts';
 import { runSuites } from './suite/run-suites.ts';
 import { SUITES } from './suite/suites.ts';
 
@@ -19,6 +23,7 @@ interface Options {
   readonly filter?: string;
   readonly json: string;
   readonly report: string;
+  readonly compare?: string;
   readonly cycle: number;
   readonly adapter?: string;
   readonly gpuMemory?: number;
@@ -36,6 +41,7 @@ const program = new Command('npm run bench --')
   .option('--filter <text>', 'only cases whose suite and name contain this')
   .option('--json <file>', 'where the figures go', 'out/bench/bench.json')
   .option('--report <file>', 'where the page goes; Markdown goes beside it', 'out/bench/bench.html')
+  .option('--compare <file>', 'JSON of an earlier run; exit code 1 where something got slower')
   .addOption(
     new Option('--cycle <size>', 'memory that weights cycle through: more than the cache of the device')
       .argParser(parseSize)
@@ -47,6 +53,8 @@ const program = new Command('npm run bench --')
   .action(run);
 
 async function run(options: Options): Promise<void> {
+  // First, so that a wrong file shows before anything is measured.
+  const before = options.compare === undefined ? undefined : await readBench(options.compare);
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   const progress = startProgress('Benchmark', { name: 'cases', scale: 1 });
   try {
@@ -67,14 +75,35 @@ async function run(options: Options): Promise<void> {
     );
     progress.stop();
     await writeResults(bench, options);
+    if (before) {
+      const comparison = compareRuns(before, bench);
+      console.log(comparisonText(comparison));
+      if (bench.complete && comparison.changes.some(({ verdict }) => verdict === 'slower')) process.exitCode = EXIT.no;
+    }
   } finally {
     progress.stop();
   }
 }
 
+async function readBench(path: string): Promise<Bench> {
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw new FileError(`${path} can't be read as JSON: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+  const parsed = v.safeParse(BenchSchema, json);
+  if (!parsed.success) throw new FileError(`${path} is no result of this suite: ${v.summarize(parsed.issues)}`);
+  return parsed.output;
+}
+
 async function writeResults(bench: Bench, { json, report }: Options): Promise<void> {
   const markdown = benchMarkdown(bench);
-  const files = { [json]: `${JSON.stringify(bench, undefined, 1)}\n`, [report.replace(/(\.html)?$/, '.md')]: markdown };
+  const files = {
+    [json]: `${JSON.stringify(bench, undefined, 1)}\n`,
+    [report]: await benchHtml(bench),
+    [report.replace(/(\.html)?$/, '.md')]: markdown,
+  };
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, text);

@@ -28,7 +28,7 @@ export const FULL: Pick<MethodOptions, 'rounds' | 'seconds' | 'sampleMillisecond
 };
 
 /** For `--quick`. */
-export const QUICK: typeof FULL = { rounds: 9, seconds: 3, sampleMilliseconds: 10, mostDrift: 0.15, repeats: 1 };
+export const QUICK: typeof FULL = { rounds: 9, seconds: 2, sampleMilliseconds: 10, mostDrift: 0.15, repeats: 1 };
 
 /** A run without its circumstances. */
 export interface Timed {

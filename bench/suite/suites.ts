@@ -1,5 +1,7 @@
 import type { Suite } from './suite.ts';
+import { linearSuite } from './suites/linear.ts';
+import { passesSuite } from './suites/passes.ts';
 import { rooflineSuite } from './suites/roofline.ts';
 
 /** All there are, in the order of a run: one line a suite. `roofline` comes first. */
-export const SUITES: readonly Suite[] = [rooflineSuite];
+export const SUITES: readonly Suite[] = [rooflineSuite, linearSuite, passesSuite];

@@ -13,6 +13,7 @@ import { SPEED_FOOTNOTE } from '../verify/report.ts';
 import type { Report } from '../verify/report-schema.ts';
 import type { Rate } from '../verify/speed.ts';
 import { drawSvg } from './draw.ts';
+import { escapeHtml } from './escape-html.ts';
 import { plotsOf } from './plots.ts';
 import { STYLE } from './style.ts';
 
@@ -183,14 +184,3 @@ function tensorTable({ size, model }: Report): string {
 <thead><tr>${cells('th', ['tensor', 'shape', 'format', ...bytes, 'not finite'])}</tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div></details>`;
 }
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-/** Names come from files that anybody may have made. */
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character]!);

@@ -41,19 +41,20 @@ export class WeightMaker {
     for (const { name, shape, role } of weights) {
       checkCancelled(this.#signal, 'The speed measurement');
       const { rows, k } = matrixShape(shape);
-      const block = await this.#block(formatOf(role), k);
+      const block = await this.block(formatOf(role), k);
       // In an error scope of its own, so that a GPU that is full says so.
       await this.#gpu.guard('Synthetic layers', () => {
         const weight = allocateWeight(this.#gpu, block.format, rows, k, name);
         this.#made.push(weight);
         result.set(name, weight);
-        this.#fill(weight, block);
+        fillWeight(this.#gpu, weight, block);
       });
     }
     return result;
   }
 
-  async #block(format: Format, k: number): Promise<Weight> {
+  /** The block of random weights in a format, as a matrix of `blockRows(k)` rows: its own until `release`. */
+  async block(format: Format, k: number): Promise<Weight> {
     const key = `${format.name} ${k}`;
     const known = this.#blocks.get(key);
     if (known) return known;
@@ -84,25 +85,25 @@ export class WeightMaker {
     return block;
   }
 
-  /** Copies the block's arrays, again and again, until those of the weight are full. */
-  #fill({ format, k, parts }: Weight, block: Weight): void {
-    const encoder = this.#gpu.device.createCommandEncoder({ label: 'synthetic weights' });
-    const { rows, arrays: from } = block.parts[0]!;
-    for (const part of parts) {
-      for (const [i, array] of format.arrays.entries()) {
-        const to = part.arrays[i]!;
-        const [once, all] = [contentBytes(array, rows, k), arrayBytes(array, part.rows, k)];
-        for (let at = 0; at < all; at += once) {
-          const count = Math.min(once, all - at);
-          encoder.copyBufferToBuffer(from[i]!.buffer, from[i]!.offset ?? 0, to.buffer, (to.offset ?? 0) + at, count);
-        }
-      }
-    }
-    this.#gpu.device.queue.submit([encoder.finish()]);
-  }
-
   release(): void {
     releaseWeights([...this.#made, this.#random]);
     this.#gpu.memory.release(this.#bad.buffer);
   }
+}
+
+/** Copies the block's arrays, again and again, until those of the weight are full; a block has one part. */
+export function fillWeight(gpu: Gpu, { format, k, parts }: Weight, block: Weight): void {
+  const encoder = gpu.device.createCommandEncoder({ label: 'synthetic weights' });
+  const { rows, arrays: from } = block.parts[0]!;
+  for (const part of parts) {
+    for (const [i, array] of format.arrays.entries()) {
+      const to = part.arrays[i]!;
+      const [once, all] = [contentBytes(array, rows, k), arrayBytes(array, part.rows, k)];
+      for (let at = 0; at < all; at += once) {
+        const count = Math.min(once, all - at);
+        encoder.copyBufferToBuffer(from[i]!.buffer, from[i]!.offset ?? 0, to.buffer, (to.offset ?? 0) + at, count);
+      }
+    }
+  }
+  gpu.device.queue.submit([encoder.finish()]);
 }
