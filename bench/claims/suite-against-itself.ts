@@ -1,0 +1,56 @@
+import type { Gpu } from 'compressa';
+import type { Claim, Measurement } from '../claim.ts';
+
+/** Pairs of identical contestants: enough that one interval in ten may miss. */
+const CASES = 20;
+const LEAST_SHARE = 0.9;
+const FARTHEST = [0.9, 1.1] as const;
+/** Rows and columns of the weights; every second case is another product. */
+const SIZES = [1024, 1536, 2048] as const;
+
+/**
+ * The suite's own method on two contestants that are the same: what it says is different is noise. And its dense product against the plain register tile that it keeps
+ * for that. The suite runs the sources, for which `tools/wgsl-register.ts` has to be in place.
+ */
+export const claim: Claim = {
+  name: 'suite against itself',
+  async measure(gpu) {
+    await import('../../tools/wgsl-register.ts');
+    return [...(await againstItself(gpu)), await againstRegisterTile(gpu)];
+  },
+};
+
+async function againstItself(gpu: Gpu): Promise<Measurement[]> {
+  const { measureTwins } = await import('../suite/twins.ts');
+  const intervals = await measureTwins(gpu as never, CASES, SIZES);
+  const holding = intervals.filter(([low, high]) => low <= 1 && high >= 1).length;
+  const [least, most] = FARTHEST;
+  const outside = intervals.filter(([low, high]) => low < least || high > most).length;
+  const text = (values: readonly number[]) => values.map((value) => value.toFixed(3)).join(' to ');
+  return [
+    {
+      claim: `intervals of ${CASES} ratios of a product over itself that contain 1`,
+      threshold: `at least ${100 * LEAST_SHARE}%`,
+      measured: `${holding} of ${intervals.length}`,
+      pass: holding >= LEAST_SHARE * intervals.length,
+    },
+    {
+      claim: 'those that reach outside',
+      threshold: `none below ${least} or above ${most}`,
+      measured: `${outside}; from ${text([Math.min(...intervals.map(([low]) => low)), Math.max(...intervals.map(([, high]) => high))])}`,
+      pass: outside === 0,
+    },
+  ];
+}
+
+async function againstRegisterTile(gpu: Gpu): Promise<Measurement> {
+  const { measureSquare } = await import('../suite/twins.ts');
+  const { speedUp, rate, baselineRate, fraction } = await measureSquare(gpu as never);
+  const { ratio, interval } = speedUp;
+  return {
+    claim: 'dense f32 product 1024³ over a plain 8 x 8 register tile',
+    threshold: 'never slower: at least 1x at the upper end of the interval; goal 1.5x',
+    measured: `${ratio.toFixed(2)}x (95%: ${interval?.map((end) => end.toFixed(2)).join(' to ')}), ${rate.toFixed(1)} of ${baselineRate.toFixed(1)} Gop/s, ${(100 * fraction).toFixed(0)}% of the measured arithmetic`,
+    pass: interval !== null && interval[1] >= 1 && ratio >= 0.98,
+  };
+}

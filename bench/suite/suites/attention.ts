@@ -1,0 +1,128 @@
+import { attention } from '../../../src/graph/reference/attention.ts';
+import { type AttentionVariant, attentionStep, fitsThreadAttention } from '../../../src/kernels/attention.ts';
+import { stateWords } from '../../../src/kernels/state.ts';
+import { Buffers } from '../buffers.ts';
+import { chainLength } from '../chain.ts';
+import type { AttentionWork, Contestant, Traffic } from '../contestant.ts';
+import { MODEL_SHAPES } from '../model-shapes.ts';
+import { readFloats, recorded } from '../recorded.ts';
+import type { Case, OpenCase, Suite, SuiteContext } from '../suite.ts';
+import { uniform } from './linear.ts';
+
+const OTHER = 'our other variant';
+
+type Size = keyof typeof MODEL_SHAPES;
+
+interface Shape {
+  readonly tokens: number;
+  readonly past: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** Attention of one layer: `tokens` behind `past` others. */
+function attentionCase(size: Size, tokens: number, past: number): Case {
+  const { heads, kvHeads, headDim } = MODEL_SHAPES[size];
+  const shape: Shape = { tokens, past, heads, kvHeads, headDim };
+  const seen = tokens * past + (tokens * (tokens + 1)) / 2;
+  const traffic: Traffic = {
+    bytes: 4 * (2 * tokens * heads * headDim + 2 * (past + tokens) * kvHeads * headDim),
+    operations: 4 * seen * heads * headDim,
+  };
+  return {
+    suite: 'attention',
+    name: `${size} ${tokens === 1 ? `decode behind ${past}` : `prefill ${tokens}`}`,
+    dimensions: { model: size, ...shape },
+    ...traffic,
+    items: { unit: 'tokens', count: tokens },
+    baseline: OTHER,
+    open: (context) => openAttention(context, shape, traffic),
+  };
+}
+
+async function openAttention(context: SuiteContext, shape: Shape, traffic: Traffic): Promise<OpenCase> {
+  const { gpu } = context;
+  const { tokens, past, heads, kvHeads, headDim } = shape;
+  const [width, kvWidth, positions] = [heads * headDim, kvHeads * headDim, past + tokens];
+  const buffers = new Buffers(gpu);
+  const work: AttentionWork = {
+    ...{ kind: 'attention', ...shape, count: chainLength(traffic, context) },
+    q: uniform(1, tokens * width),
+    keys: uniform(2, positions * kvWidth),
+    values: uniform(3, positions * kvWidth),
+  };
+  const scale = 1 / Math.sqrt(headDim);
+  const out = buffers.room(4 * tokens * width, 'out');
+  const shared = {
+    q: buffers.filled(work.q, 'q'),
+    kCache: buffers.filled(work.keys, 'keys'),
+    vCache: buffers.filled(work.values, 'values'),
+    state: buffers.filled(stateWords(past), 'state'),
+    ...{ out, tokens, heads, kvHeads, headDim, scale, maxPositions: positions },
+  };
+  const contestant = (name: string, note: string, variant: AttentionVariant): Contestant => ({
+    name,
+    note,
+    async prepare() {
+      const step = attentionStep({ ...shared, variant });
+      return recorded(gpu, [Array.from({ length: work.count }, () => step)], {
+        check: async () => {
+          await gpu.scheduler.run([step]);
+          return readFloats(gpu, out.buffer, tokens * width);
+        },
+        release: () => undefined,
+      });
+    },
+  });
+  const fits = fitsThreadAttention(headDim);
+  const ours: AttentionVariant = gpu.description.software && fits ? 'thread' : 'workgroup';
+  const other: AttentionVariant = ours === 'thread' ? 'workgroup' : 'thread';
+  return {
+    work,
+    contestants: [
+      contestant('ours', `the variant that a decoder takes on this device: ${ours}; keys and values in f32`, ours),
+      ...(fits ? [contestant(OTHER, 'the one that it does not take', other)] : []),
+    ],
+    reference: { error: (output) => errorOf(output, work, scale), tolerance: 1e-5 },
+    release: () => buffers.release(),
+  };
+}
+
+/** ‖out − expected‖ / ‖expected‖ over some tokens. */
+function errorOf(output: Float32Array, work: AttentionWork, scale: number): number {
+  const { tokens, past, heads, kvHeads, headDim, q, keys, values } = work;
+  const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
+  let [difference, size] = [0, 0];
+  for (const row of new Set([0, tokens >> 1, tokens - 1])) {
+    const end = (past + row + 1) * kvWidth;
+    const expected = attention(
+      q.subarray(row * width, (row + 1) * width),
+      keys.subarray(0, end),
+      values.subarray(0, end),
+      {
+        ...{ heads, kvHeads, headDim, scale },
+      },
+    );
+    for (const [i, value] of expected.entries()) {
+      difference += (output[row * width + i]! - value) ** 2;
+      size += value ** 2;
+    }
+  }
+  return Math.sqrt(difference / size);
+}
+
+/** Attention of one layer, of prompts and of single tokens behind long texts. */
+export const attentionSuite: Suite = {
+  name: 'attention',
+  title: 'Attention',
+  cases: ({ quick }) =>
+    quick
+      ? [attentionCase('1B', 64, 0), attentionCase('1B', 1, 1023)]
+      : (['1B', '8B'] as const).flatMap((size) => [
+          attentionCase(size, 128, 0),
+          attentionCase(size, 512, 0),
+          attentionCase(size, 1, 1023),
+          attentionCase(size, 1, 4095),
+        ]),
+};
