@@ -6,10 +6,12 @@ import * as v from 'valibot';
 import { EXIT, reportError } from '../src/cli/exit-codes.ts';
 import { adapterOption, gpuMemoryOption, parseSize, withGpu } from '../src/cli/gpu-options.ts';
 import { interruptSignal, listenForInterrupts } from '../src/cli/interrupt.ts';
-import { startProgress } from '../src/cli/progress.ts';
+import { type Progress, startProgress } from '../src/cli/progress.ts';
 import { rerunOnSoftwareVulkan } from '../src/cli/software-vulkan.ts';
 import { FileError } from '../src/errors.ts';
 import { nodeFolder } from '../src/files/node-files.ts';
+import type { BenchJob } from './browser/page.ts';
+import { runInBrowser } from './browser/run-in-browser.ts';
 import { compareRuns, comparisonText } from './suite/compare.ts';
 import { benchHtml } from './suite/report/html.ts';
 import { benchMarkdown } from './suite/report/markdown.ts';
@@ -27,6 +29,10 @@ interface Options {
   readonly cycle: number;
   readonly adapter?: string;
   readonly gpuMemory?: number;
+  readonly browser?: boolean;
+  readonly hardware?: boolean;
+  readonly headed?: boolean;
+  readonly chromeFlag?: readonly string[];
 }
 
 const SAMPLE_MODEL = 'models/union-7m';
@@ -47,6 +53,13 @@ const program = new Command('npm run bench --')
       .argParser(parseSize)
       .default(64 * 2 ** 20, '64MiB'),
   )
+  .option('--browser', 'in a headless Chrome or Chromium instead of Node')
+  .option('--headed', 'with --browser: in a window')
+  .option('--hardware', "with --browser: on the machine's own GPU, where a browser on Linux would take its SwiftShader")
+  .option(
+    '--chrome-flag <flags...>',
+    'with --browser: more arguments for it, such as --chrome-flag=--enable-features=Vulkan',
+  )
   .addOption(adapterOption())
   .addOption(gpuMemoryOption())
   .exitOverride()
@@ -58,21 +71,14 @@ async function run(options: Options): Promise<void> {
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   const progress = startProgress('Benchmark', { name: 'cases', scale: 1 });
   try {
-    const bench = await withGpu(options, (gpu) =>
-      runSuites({
-        gpu,
-        engine: version,
-        environment: `Node ${process.versions.node}`,
-        quick: options.quick ?? false,
-        peers: [],
-        cycledBytes: options.cycle,
-        openModel: () => nodeFolder(SAMPLE_MODEL),
-        signal: interruptSignal,
-        onProgress: progress.update,
-        ...(options.suite && { suites: options.suite }),
-        ...(options.filter !== undefined && { filter: options.filter }),
-      }),
-    );
+    const job = {
+      engine: version,
+      quick: options.quick ?? false,
+      cycledBytes: options.cycle,
+      ...(options.suite && { suites: options.suite }),
+      ...(options.filter !== undefined && { filter: options.filter }),
+    };
+    const bench = await (options.browser ? inBrowser : inNode)(job, options, progress);
     progress.stop();
     await writeResults(bench, options);
     if (before) {
@@ -84,6 +90,40 @@ async function run(options: Options): Promise<void> {
     progress.stop();
   }
 }
+
+type Job = Omit<BenchJob, 'environment' | 'memoryBudget'>;
+
+const inNode = (job: Job, options: Options, progress: Progress): Promise<Bench> =>
+  withGpu(options, (gpu) =>
+    runSuites({
+      ...job,
+      gpu,
+      environment: `Node ${process.versions.node}`,
+      peers: [],
+      openModel: () => nodeFolder(SAMPLE_MODEL),
+      signal: interruptSignal,
+      onProgress: progress.update,
+    }),
+  );
+
+const inBrowser = (
+  job: Job,
+  { gpuMemory, headed, hardware, chromeFlag }: Options,
+  progress: Progress,
+): Promise<Bench> =>
+  runInBrowser(
+    { ...job, ...(gpuMemory !== undefined && { memoryBudget: gpuMemory }) },
+    {
+      model: SAMPLE_MODEL,
+      launch: {
+        ...(hardware && { gpu: 'hardware' }),
+        ...(headed && { headed }),
+        ...(chromeFlag && { flags: chromeFlag }),
+      },
+      signal: interruptSignal,
+      onProgress: progress.update,
+    },
+  );
 
 async function readBench(path: string): Promise<Bench> {
   let json: unknown;

@@ -134,6 +134,10 @@ const HARDWARE_GPU = ['--enable-unsafe-webgpu', '--enable-features=Vulkan', '--i
 export interface LaunchOptions {
   /** Default: `software` on Linux, where that is sure to be there; elsewhere `hardware`. */
   readonly gpu?: 'software' | 'hardware';
+  /** Opens a window. */
+  readonly headed?: boolean;
+  /** More arguments for the browser, behind our own. */
+  readonly flags?: readonly string[];
   /** Most milliseconds that the browser may take to start, and to answer a question. Default: a minute. */
   readonly timeout?: number;
 }
@@ -144,7 +148,13 @@ export interface LaunchOptions {
  */
 export async function launchBrowser(options: LaunchOptions = {}): Promise<Browser> {
   const { gpu = process.platform === 'linux' ? 'software' : 'hardware', timeout = 60_000 } = options;
+  const { headed = false, flags = [] } = options;
   const found = await findBrowser();
+  if (headed && found.shell) {
+    throw new NoDeviceError(
+      `${found.path} (${found.origin}) can't open a window. Set ${BROWSER_VARIABLE} to a whole Chrome.`,
+    );
+  }
   const env: Record<string, string | undefined> = { ...process.env, ...found.env };
   // They are meant for Dawn in Node, and would overrule the browser's own choice of a driver.
   if (gpu === 'software') for (const name of Object.keys(env)) if (name.startsWith('VK_')) delete env[name];
@@ -153,10 +163,10 @@ export async function launchBrowser(options: LaunchOptions = {}): Promise<Browse
   try {
     return await puppeteer.launch({
       executablePath: found.path,
-      headless: found.shell ? 'shell' : true,
+      headless: headed ? false : found.shell ? 'shell' : true,
       // Closing the pipe ends the browser, even where this process is killed.
       pipe: true,
-      args: [...(gpu === 'software' ? SOFTWARE_GPU : HARDWARE_GPU), ...(sandboxed ? [] : ['--no-sandbox'])],
+      args: [...(gpu === 'software' ? SOFTWARE_GPU : HARDWARE_GPU), ...(sandboxed ? [] : ['--no-sandbox']), ...flags],
       env,
       timeout,
       protocolTimeout: timeout,

@@ -75,7 +75,7 @@ export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
     quick,
     complete,
     device: {
-      description: description || device || 'unnamed',
+      description: description || device || `${vendor} ${architecture}`.trim() || 'unnamed',
       ...{ vendor, architecture, software },
       features: [...features],
       limits: { ...limits },
