@@ -1,0 +1,295 @@
+// The engine, onnxruntime-web and TensorFlow.js on one GPUDevice: what the page answers. Each peer gets the engine's device; buffers pass
+// between them without a read-back.
+import { allocateWeight, formatByName, type Gpu, linearSteps, openGpu, quantizeStep, type Weight } from 'compressa';
+import { onnxWeight, referenceRow, relativeError } from '../onnx-weights.ts';
+import type { OnnxWeight } from '../peers/onnx-model.ts';
+import { type Chain, makeInput, makeWeights, openChain, type Variant } from '../products.ts';
+import type { OrtSession, TfTensor } from './peers.ts';
+
+/** A chain of products for onnxruntime-web: a model without its weights for each accuracy level, and the paths that it has for them. */
+export interface OnnxCase {
+  readonly format: string;
+  readonly size: number;
+  readonly tokens: number;
+  readonly pairs: number;
+  readonly models: readonly { readonly level: number; readonly bytes: readonly number[] }[];
+}
+
+export interface TfjsCase {
+  readonly size: number;
+  readonly pairs: number;
+}
+
+/** Milliseconds of all products of a run, pair by pair; the variant of ours, and what the peer's is called. */
+export interface Compared {
+  readonly device: string;
+  readonly peer: string;
+  readonly variant: Variant;
+  readonly ours: readonly number[];
+  readonly theirs: readonly number[];
+  /** Distance of each side's first row to the f64 reference, relative to its size. */
+  readonly errors: { readonly ours: number; readonly theirs: number };
+}
+
+/** Values that went through all three, and what the engine read back meanwhile. */
+export interface Passed {
+  readonly readBacks: number;
+  readonly y: readonly number[];
+  readonly x: readonly number[];
+  readonly weights: readonly number[];
+}
+
+declare global {
+  interface Window {
+    overOnnxRuntime(job: OnnxCase): Promise<Compared>;
+    overTfjs(job: TfjsCase): Promise<Compared>;
+    /** x · Wᵀ by onnxruntime-web, then by TensorFlow.js, whose output is quantized and multiplied by the engine. */
+    throughAllThree(size: number, model: readonly number[]): Promise<Passed>;
+  }
+}
+
+ort.env.wasm.wasmPaths = '/peers/onnxruntime-web/dist/';
+ort.env.wasm.numThreads = 1;
+
+/** Shows up in the message where the page hangs. */
+const stage = (name: string) => console.log(name);
+
+interface Peer {
+  run(): Promise<void>;
+  output(): Promise<Float32Array>;
+  release(): Promise<void>;
+}
+
+async function milliseconds(chain: Chain | Peer): Promise<number> {
+  const start = performance.now();
+  await chain.run();
+  return performance.now() - start;
+}
+
+async function pair(pairs: number, ours: Chain, theirs: Peer): Promise<{ ours: number[]; theirs: number[] }> {
+  const times = { ours: [] as number[], theirs: [] as number[] };
+  for (let i = 0; i < pairs; i++) {
+    const order = [
+      async () => times.ours.push(await milliseconds(ours)),
+      async () => times.theirs.push(await milliseconds(theirs)),
+    ];
+    for (const take of i % 2 === 0 ? order : order.reverse()) await take();
+  }
+  return times;
+}
+
+const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+
+async function readFloats(gpu: Gpu, buffer: GPUBuffer, count: number): Promise<Float32Array> {
+  return floatsOf(await gpu.readBack(buffer, 0, 4 * count));
+}
+
+const bytesOf = (values: Uint8Array | Float32Array) =>
+  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+function externalData(weights: readonly OnnxWeight[]): { path: string; data: Uint8Array }[] {
+  return weights.flatMap((weight, i) =>
+    weight.kind === 'dense'
+      ? [{ path: `weight${i}`, data: bytesOf(weight.values) }]
+      : [
+          { path: `codes${i}`, data: bytesOf(weight.codes) },
+          { path: `scales${i}`, data: bytesOf(weight.scales) },
+        ],
+  );
+}
+
+/** A session on the engine's device, with its outputs left there. */
+const openSession = (gpu: Gpu, bytes: readonly number[], weights: readonly OnnxWeight[]): Promise<OrtSession> =>
+  ort.InferenceSession.create(Uint8Array.from(bytes), {
+    executionProviders: [{ name: 'webgpu', device: gpu.device }],
+    externalData: externalData(weights),
+    preferredOutputLocation: 'gpu-buffer',
+    logSeverityLevel: 3,
+  });
+
+window.overOnnxRuntime = async ({ format, size, tokens, pairs, models }) => {
+  const gpu = await openGpu();
+  try {
+    stage('making weights');
+    const weights = await makeWeights(gpu, format, size);
+    const onnx: OnnxWeight[] = [];
+    for (const weight of weights) onnx.push(await onnxWeight(gpu, weight));
+    const x = makeInput(tokens * size);
+    stage('choosing our variant');
+    const ours = await openChain(gpu, weights, tokens, x);
+    const buffer = gpu.memory.allocate(4 * tokens * size);
+    gpu.upload(buffer, bytesOf(x));
+    const input = ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [tokens, size] });
+    let best: { level: number; peer: Peer; time: number } | undefined;
+    for (const { level, bytes } of models) {
+      stage(`opening onnxruntime-web at level ${level}`);
+      const session = await openSession(gpu, bytes, onnx);
+      const run = async () => {
+        const outputs = await session.run({ x: input });
+        await gpu.idle();
+        return outputs;
+      };
+      const dispose = (outputs: Awaited<ReturnType<typeof run>>) => {
+        for (const output of Object.values(outputs)) output.dispose();
+      };
+      const peer: Peer = {
+        async run() {
+          dispose(await run());
+        },
+        async output() {
+          const outputs = await run();
+          const y = await readFloats(gpu, outputs.y!.gpuBuffer, tokens * size);
+          dispose(outputs);
+          return y;
+        },
+        release: () => session.release(),
+      };
+      await peer.run();
+      const time = Math.min(await milliseconds(peer), await milliseconds(peer));
+      if (best && best.time <= time) await peer.release();
+      else {
+        await best?.peer.release();
+        best = { level, peer, time };
+      }
+    }
+    stage('checking');
+    const want = referenceRow(onnx, { tokens, size }, x.subarray(0, size));
+    const errorOf = async (side: Chain | Peer) => relativeError((await side.output()).subarray(0, size), want);
+    const errors = { ours: await errorOf(ours), theirs: await errorOf(best!.peer) };
+    stage('timing');
+    const times = await pair(pairs, ours, best!.peer);
+    return {
+      device: gpu.description.description,
+      peer: `onnxruntime-web ${ort.env.versions.web} at level ${best!.level}`,
+      variant: ours.variant,
+      errors,
+      ...times,
+    };
+  } finally {
+    gpu.close();
+  }
+};
+
+/** TensorFlow.js on the engine's device. Its kernels belong to the name of their backend. */
+async function useTfjs(gpu: Gpu): Promise<void> {
+  tf.removeBackend('webgpu');
+  tf.registerBackend('webgpu', () => new tf.WebGPUBackend(gpu.device, gpu.device.adapterInfo));
+  await tf.setBackend('webgpu');
+}
+
+/** f32 values of a buffer as they are: no copy, and the buffer stays the caller's. */
+const tfTensor = (buffer: GPUBuffer, rows: number, columns: number): TfTensor =>
+  tf.tensor({ buffer, zeroCopy: true }, [rows, columns], 'float32');
+
+const denseBuffer = (weight: Weight): GPUBuffer => weight.parts[0]!.arrays[0]!.buffer;
+
+window.overTfjs = async ({ size, pairs }) => {
+  const gpu = await openGpu();
+  try {
+    stage('making weights');
+    const weights = await makeWeights(gpu, 'f32', size);
+    const onnx: OnnxWeight[] = [];
+    for (const weight of weights) onnx.push(await onnxWeight(gpu, weight));
+    const x = makeInput(size * size);
+    const ours = await openChain(gpu, weights, size, x);
+    await useTfjs(gpu);
+    const buffer = gpu.memory.allocate(4 * size * size);
+    gpu.upload(buffer, bytesOf(x));
+    const input = tfTensor(buffer, size, size);
+    // The layout that its products take: [k, n].
+    const theirs = onnx.map((weight, i) => {
+      if (weight.kind !== 'dense') throw new Error(`weight ${i} is not dense`);
+      const transposed = gpu.memory.allocate(4 * size * size);
+      gpu.upload(transposed, bytesOf(weight.values));
+      return tfTensor(transposed, size, size);
+    });
+    const multiply = (): TfTensor => {
+      let value = input;
+      for (const weight of theirs) {
+        const next = tf.matMul(value, weight, false, false);
+        if (value !== input) value.dispose();
+        value = next;
+      }
+      return value;
+    };
+    const peer: Peer = {
+      async run() {
+        const y = multiply();
+        // Submits what it has recorded.
+        const { tensorRef } = y.dataToGPU();
+        await gpu.idle();
+        tensorRef.dispose();
+        y.dispose();
+      },
+      async output() {
+        const y = multiply();
+        const { tensorRef, buffer: from } = y.dataToGPU();
+        const values = await readFloats(gpu, from, size * size);
+        tensorRef.dispose();
+        y.dispose();
+        return values;
+      },
+      release: async () => {},
+    };
+    const want = referenceRow(onnx, { tokens: size, size }, x.subarray(0, size));
+    const errorOf = async (side: Chain | Peer) => relativeError((await side.output()).subarray(0, size), want);
+    const errors = { ours: await errorOf(ours), theirs: await errorOf(peer) };
+    stage('timing');
+    const times = await pair(pairs, ours, peer);
+    return {
+      device: gpu.description.description,
+      peer: `TensorFlow.js ${tf.version_core}`,
+      variant: ours.variant,
+      errors,
+      ...times,
+    };
+  } finally {
+    gpu.close();
+  }
+};
+
+window.throughAllThree = async (size, model) => {
+  const gpu = await openGpu();
+  try {
+    await useTfjs(gpu);
+    const dense = allocateWeight(gpu, formatByName('f32'), size, size, 'weight');
+    const values = makeInput(size * size);
+    gpu.upload(denseBuffer(dense), bytesOf(values));
+    const onnx = await onnxWeight(gpu, dense);
+    const x = makeInput(size);
+    const buffer = gpu.memory.allocate(4 * size);
+    gpu.upload(buffer, bytesOf(x));
+    const before = gpu.counters.readBacks;
+    const session = await openSession(gpu, model, [onnx]);
+    const input = ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [1, size] });
+    const { y: first } = await session.run({ x: input });
+    // Its weight as TensorFlow.js's own tensor: W · W, which the engine quantizes, from the buffer that it came in.
+    const w = tfTensor(denseBuffer(dense), size, size);
+    const square = tf.matMul(w, w, false, false);
+    const { tensorRef, buffer: product } = square.dataToGPU();
+    const format = formatByName('q8_0');
+    const weight = allocateWeight(gpu, format, size, size, 'square');
+    const bad = { buffer: gpu.memory.allocate(4), size: 4 };
+    const y = { buffer: gpu.memory.allocate(4 * size), size: 4 * size };
+    await gpu.scheduler.run([
+      quantizeStep({
+        source: dense.format,
+        from: { buffer: product, size: 4 * size * size },
+        format,
+        to: weight.parts[0]!.arrays,
+        rows: size,
+        k: size,
+        bad,
+      }),
+      ...linearSteps({ x: { buffer: first!.gpuBuffer, size: 4 * size }, weight, y, tokens: 1 }),
+    ]);
+    await gpu.idle();
+    const readBacks = gpu.counters.readBacks - before;
+    const result = await readFloats(gpu, y.buffer, size);
+    tensorRef.dispose();
+    await session.release();
+    return { readBacks, x: [...x], weights: [...values], y: [...result] };
+  } finally {
+    gpu.close();
+  }
+};
