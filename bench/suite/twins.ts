@@ -1,6 +1,6 @@
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openAnchor } from './anchor.ts';
-import { FULL, timeInTurns } from './method.ts';
+import { FULL, QUICK, timeInTurns } from './method.ts';
 import { runCase } from './run-case.ts';
 import { pairedRatio, type Ratio } from './statistics.ts';
 import type { OpenCase, Roofline, SuiteContext } from './suite.ts';
@@ -24,7 +24,7 @@ function contextOf(gpu: Gpu, roofline?: Roofline): SuiteContext {
 async function measureRoofline(gpu: Gpu, anchor: () => Promise<number>): Promise<Roofline> {
   const cases = [];
   for (const one of rooflineSuite.cases({ gpu, quick: true })) {
-    const { result } = await runCase(one, contextOf(gpu), { ...FULL, anchor });
+    const { result } = await runCase(one, contextOf(gpu), { ...QUICK, anchor });
     if (result) cases.push(result);
   }
   return rooflineOf(cases)!;

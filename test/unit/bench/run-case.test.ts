@@ -1,0 +1,101 @@
+import { expect, test } from 'vitest';
+import type { Contestant } from '../../../bench/suite/contestant.ts';
+import { runCase } from '../../../bench/suite/run-case.ts';
+import type { Case, SuiteContext } from '../../../bench/suite/suite.ts';
+import { CancelledError } from '../../../src/errors.ts';
+import type { Gpu } from '../../../src/gpu/gpu.ts';
+
+/** Contestants of a device that only has a clock. */
+function stage() {
+  let time = 0;
+  const released: string[] = [];
+  const contestant = (name: string, milliseconds: number, output?: number): Contestant => ({
+    name,
+    note: `${name}'s note`,
+    prepare: async () => ({
+      run: async () => void (time += milliseconds),
+      ...(output !== undefined && { check: async () => Float32Array.of(output) }),
+      release: () => void released.push(name),
+    }),
+  });
+  const one = (contestants: readonly Contestant[]): Case => ({
+    ...{ suite: 'linear', name: 'a case', dimensions: { n: 1 }, bytes: 50, baseline: 'dense' },
+    open: async () => ({
+      work: { kind: 'own', count: 2 },
+      contestants,
+      reference: { error: ([value]) => Math.abs(value! - 1), tolerance: 0.25 },
+      release: () => void released.push('case'),
+    }),
+  });
+  const gpu = { throwIfLost: () => {}, memory: { trim: () => {} } } as unknown as Gpu;
+  const context = (given: Partial<SuiteContext> = {}): SuiteContext => ({
+    ...{ gpu, quick: true, peers: [], cycledBytes: 1 },
+    openModel: () => Promise.reject(new Error('no model')),
+    roofline: { bytesPerSecond: 10_000, operationsPerSecond: { f32: 1, f16: null, i8: null } },
+    ...given,
+  });
+  const method = {
+    ...{ now: () => time, anchor: async () => 1, rounds: 7, seconds: 100 },
+    ...{ sampleMilliseconds: 1, mostDrift: 0.1, repeats: 0 },
+  };
+  return { contestant, one, context, method, released };
+}
+
+test('figures are of one product, and the speed-up is over the baseline', async () => {
+  const { contestant, one, context, method, released } = stage();
+  const { result, failures } = await runCase(
+    one([contestant('ours', 20, 1.125), contestant('dense', 60, 1)]),
+    context({ peers: [contestant('peer', 30)] }),
+    method,
+  );
+  expect(failures).toEqual([]);
+  expect(result!.baseline).toBe('dense');
+  expect(result!.contestants).toMatchObject([
+    // 50 bytes at 10,000 a second take 5 ms of 10.
+    {
+      name: 'ours',
+      seconds: 0.01,
+      speedUp: { ratio: 3, interval: [3, 3] },
+      error: 0.125,
+      ofRoofline: { fraction: 0.5 },
+    },
+    { name: 'dense', seconds: 0.03, speedUp: null, error: 0 },
+    { name: 'peer', seconds: 0.015, speedUp: { ratio: 2 }, error: null },
+  ]);
+  expect(result!.contestants[0]!.samples).toHaveLength(7);
+  expect(released).toEqual(['ours', 'dense', 'peer', 'case']);
+});
+
+test('who computes wrongly, or NaN, or fails, is not timed and spoils nobody else', async () => {
+  const { contestant, one, context, method, released } = stage();
+  const broken: Contestant = { name: 'broken', note: '', prepare: () => Promise.reject(new Error('no such operator')) };
+  const absent: Contestant = { name: 'absent', note: '', prepare: async () => undefined };
+  const contestants = [
+    contestant('wrong', 1, 2),
+    contestant('NaN', 1, Number.NaN),
+    broken,
+    absent,
+    contestant('ours', 8, 1),
+  ];
+  const { result, failures } = await runCase(one(contestants), context(), method);
+  expect(result!.contestants.map(({ name }) => name)).toEqual(['ours']);
+  expect(result!.baseline).toBe('ours');
+  expect(failures.map(({ contestant: who, message }) => [who, message.replace(/\..*/, '')])).toEqual([
+    ['wrong', 'wrong: the relative error is 1; at most 0'],
+    ['NaN', 'wrong: the relative error is NaN; at most 0'],
+    ['broken', 'no such operator'],
+  ]);
+  expect(released).toEqual(['wrong', 'NaN', 'ours', 'case']);
+});
+
+test('a case that cannot be made is a failure; a cancelled one ends the run', async () => {
+  const { contestant, one, context, method, released } = stage();
+  const impossible: Case = { ...one([]), open: () => Promise.reject(new Error('out of room')) };
+  expect(await runCase(impossible, context(), method)).toEqual({
+    failures: [{ suite: 'linear', name: 'a case', contestant: null, message: 'out of room' }],
+  });
+  const signal = AbortSignal.abort();
+  const cancelled = runCase(one([contestant('ours', 1, 1)]), context({ signal }), method);
+  await expect(cancelled).rejects.toThrow(CancelledError);
+  expect(released).toEqual(['case']);
+});
