@@ -19,7 +19,7 @@ import { ourLinear, type Product } from '../our-linear.ts';
 import { readFloats, recorded } from '../recorded.ts';
 import type { Case, OpenCase, Suite, SuiteContext } from '../suite.ts';
 
-const FORMATS = ['f32', 'f16', 'q8_0', 'q4_0', 'q4_k', 'int4-g64-asym', 'nf4', 'w8a8'] as const;
+export const FORMATS = ['f32', 'f16', 'q8_0', 'q4_0', 'q4_k', 'int4-g64-asym', 'nf4', 'w8a8'] as const;
 const BATCHES = [1, 4, 16, 128] as const;
 const QUICK_FORMATS = ['f32', 'q8_0', 'q4_0', 'q4_k'] as const;
 const QUICK_BATCHES = [1, 16, 128] as const;

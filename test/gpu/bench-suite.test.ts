@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Case, SuiteContext } from '../../bench/suite/suite.ts';
+import { FORMATS, linearCase } from '../../bench/suite/suites/linear.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { openTestGpu } from './open-test-gpu.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu.close());
+
+/** Each contestant's error and what is allowed, after a run that has to leave it unchanged. */
+async function errorsOf(one: Case): Promise<Record<string, boolean>> {
+  const context: SuiteContext = {
+    ...{ gpu, quick: true, peers: [], cycledBytes: 2 ** 20 },
+    openModel: () => Promise.reject(new Error('no model')),
+  };
+  const before = gpu.memory.bytesInUse;
+  const opened = await one.open(context);
+  const right: Record<string, boolean> = {};
+  for (const contestant of opened.contestants) {
+    const prepared = (await contestant.prepare(opened.work))!;
+    await prepared.run();
+    const error = await opened.reference!.error(await prepared.check!());
+    right[contestant.name] = error <= (prepared.tolerance ?? opened.reference!.tolerance);
+    await prepared.release();
+  }
+  opened.release();
+  expect(gpu.memory.bytesInUse).toBe(before);
+  return right;
+}
+
+test.each(FORMATS)('products in %s, ours and dense, are what the reference says', async (format) => {
+  const dense = format === 'f32' ? {} : { 'dense f32': true };
+  for (const [n, k, batch] of [
+    [96, 512, 1],
+    [300, 256, 5],
+  ] as const) {
+    expect(await errorsOf(linearCase(format, n, k, batch))).toEqual({ ours: true, ...dense });
+  }
+});
+
+test('the register tile multiplies as ours does', async () => {
+  expect(await errorsOf(linearCase('f32', 1024, 1024, 1024))).toEqual({ ours: true, 'register tile': true });
+});
