@@ -1,5 +1,6 @@
 // The weights of our formats as ONNX Runtime takes them, and what their products are in f64.
 import { type Gpu, readWeight, type Weight } from 'compressa';
+import { consecutiveNibbles, transpose } from './onnx-layouts.ts';
 import type { OnnxChain, OnnxWeight } from './peers/onnx-model.ts';
 
 /** A weight on the GPU for ONNX Runtime: f32, or integer groups with scales in f32 and the middle code as zero, whose codes stay the same. */
@@ -15,34 +16,7 @@ export async function onnxWeight(gpu: Gpu, weight: Weight): Promise<OnnxWeight> 
   return { kind: 'blocks', bits, block: group, codes, scales: floatsOf(arrays.scales!) };
 }
 
-/** Ours have eight weights in a word, the first four in its low nibbles; `MatMulNBits` has two consecutive ones in a byte. */
-function consecutiveNibbles(words: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(words.length);
-  for (let at = 0; at < words.length; at += 4) {
-    for (let half = 0; half < 4; half++) {
-      const first = at + 2 * (half & 1);
-      const shift = half < 2 ? 0 : 4;
-      bytes[at + half] = ((words[first]! >> shift) & 15) | (((words[first + 1]! >> shift) & 15) << 4);
-    }
-  }
-  return bytes;
-}
-
 const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-
-function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
-  const to = new Float32Array(values.length);
-  // In tiles: whole rows would fall out of the cache.
-  const tile = 64;
-  for (let r0 = 0; r0 < rows; r0 += tile) {
-    for (let c0 = 0; c0 < columns; c0 += tile) {
-      for (let r = r0; r < Math.min(rows, r0 + tile); r++) {
-        for (let c = c0; c < Math.min(columns, c0 + tile); c++) to[c * rows + r] = values[r * columns + c]!;
-      }
-    }
-  }
-  return to;
-}
 
 /** One row of the input times all weights, one after another, in f64. */
 export function referenceRow(weights: readonly OnnxWeight[], { size }: OnnxChain, x: Float32Array): Float64Array {

@@ -12,7 +12,9 @@ import { FileError } from '../src/errors.ts';
 import { nodeFolder } from '../src/files/node-files.ts';
 import type { BenchJob } from './browser/page.ts';
 import { runInBrowser } from './browser/run-in-browser.ts';
+import { onnxContestants } from './onnx-contestants.ts';
 import { compareRuns, comparisonText } from './suite/compare.ts';
+import type { Contestant } from './suite/contestant.ts';
 import { benchHtml } from './suite/report/html.ts';
 import { benchMarkdown } from './suite/report/markdown.ts';
 import { type Bench, BenchSchema } from './suite/results-schema.ts';
@@ -93,13 +95,19 @@ async function run(options: Options): Promise<void> {
 
 type Job = Omit<BenchJob, 'environment' | 'memoryBudget'>;
 
+/** Those of `npm run peers`. */
+function installedPeers(): readonly Contestant[] {
+  const onnx = onnxContestants();
+  return typeof onnx === 'string' ? [] : onnx;
+}
+
 const inNode = (job: Job, options: Options, progress: Progress): Promise<Bench> =>
   withGpu(options, (gpu) =>
     runSuites({
       ...job,
       gpu,
       environment: `Node ${process.versions.node}`,
-      peers: [],
+      peers: installedPeers(),
       openModel: () => nodeFolder(SAMPLE_MODEL),
       signal: interruptSignal,
       onProgress: progress.update,

@@ -36,6 +36,15 @@ export interface OnnxChain {
   readonly accuracy?: 0 | 4;
 }
 
+/** Products with the same input. */
+export interface OnnxProducts {
+  readonly tokens: number;
+  readonly n: number;
+  readonly k: number;
+  readonly count: number;
+  readonly accuracy?: 0 | 4;
+}
+
 export interface OnnxModel {
   readonly bytes: Uint8Array;
   /** The weights, which are apart from the model: by the path that it names them by. */
@@ -58,6 +67,8 @@ interface Node {
 export interface OnnxEncoder {
   /** f32 `x` [tokens, size] times all weights, one after another: `y`; and `done`, one value of `y`, which is there when all is done. */
   products(weights: readonly OnnxWeight[], chain: OnnxChain): OnnxModel;
+  /** `count` times f32 `x` [tokens, k] times one of the weights, which take turns: `y0`, `y1`, …; and `done`, as above. */
+  independent(weights: readonly OnnxWeight[], products: OnnxProducts): OnnxModel;
   /** `y` is `x`, both f32 of these dimensions: takes values to the device. */
   copy(dims: readonly number[]): OnnxModel;
 }
@@ -75,6 +86,10 @@ export function openOnnxEncoder(): OnnxEncoder | string {
   return {
     products(weights, chain) {
       const { graph, externalData } = productsGraph(weights, chain);
+      return { bytes: encode(type, graph), externalData };
+    },
+    independent(weights, products) {
+      const { graph, externalData } = independentGraph(weights, products);
       return { bytes: encode(type, graph), externalData };
     },
     copy(dims) {
@@ -105,14 +120,16 @@ const floats = (name: string, dims: readonly number[]) => ({
   type: { tensorType: { elemType: TYPES.float, shape: { dim: dims.map((dimValue) => ({ dimValue })) } } },
 });
 
-function productsGraph(weights: readonly OnnxWeight[], chain: OnnxChain) {
-  const { tokens, size } = chain;
-  const externalData: { path: string; data: Uint8Array }[] = [];
-  const initializer: object[] = [];
-  const external = (name: string, type: number, dims: readonly number[], values: Uint8Array | Float32Array) => {
+/** The initializers of a model. */
+class Initializers {
+  readonly list: object[] = [];
+  readonly externalData: { path: string; data: Uint8Array }[] = [];
+
+  /** Values that are apart from the model. */
+  #external(name: string, type: number, dims: readonly number[], values: Uint8Array | Float32Array): void {
     const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    externalData.push({ path: name, data });
-    initializer.push({
+    this.externalData.push({ path: name, data });
+    this.list.push({
       name,
       dims,
       dataType: type,
@@ -123,37 +140,79 @@ function productsGraph(weights: readonly OnnxWeight[], chain: OnnxChain) {
         { key: 'length', value: String(data.byteLength) },
       ],
     });
-  };
-  const node: Node[] = weights.map((weight, i) => {
-    const value = i === 0 ? 'x' : `value${i}`;
-    const output = [i === weights.length - 1 ? 'y' : `value${i + 1}`];
-    const name = `product${i}`;
+  }
+
+  weight(i: number, weight: OnnxWeight, n: number, k: number): void {
     if (weight.kind === 'dense') {
-      external(`weight${i}`, TYPES.float, [size, size], weight.values);
-      return { name, opType: 'MatMul', input: [value, `weight${i}`], output };
+      this.#external(`weight${i}`, TYPES.float, [k, n], weight.values);
+      return;
     }
     const { bits, block } = weight;
-    external(`codes${i}`, TYPES.uint8, [size, size / block, (block * bits) / 8], weight.codes);
-    external(`scales${i}`, TYPES.float, [size * (size / block)], weight.scales);
-    const attributes = { K: size, N: size, bits, block_size: block, accuracy_level: chain.accuracy ?? 0 };
-    return {
-      name,
-      opType: 'MatMulNBits',
-      domain: 'com.microsoft',
-      input: [value, `codes${i}`, `scales${i}`],
-      output,
-      attribute: Object.entries(attributes).map(([key, i]) => ({ name: key, i, type: INT_ATTRIBUTE })),
-    };
-  });
-  for (const [name, value] of [
-    ['from', 0],
-    ['to', 1],
-  ] as const) {
-    const rawData = new Uint8Array(BigInt64Array.of(BigInt(value), BigInt(value)).buffer);
-    initializer.push({ name, dims: [2], dataType: TYPES.int64, rawData });
+    this.#external(`codes${i}`, TYPES.uint8, [n, k / block, (block * bits) / 8], weight.codes);
+    this.#external(`scales${i}`, TYPES.float, [n * (k / block)], weight.scales);
   }
-  node.push({ name: 'last', opType: 'Slice', input: ['y', 'from', 'to'], output: ['done'] });
+
+  integers(name: string, values: readonly number[]): void {
+    const rawData = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
+    this.list.push({ name, dims: [values.length], dataType: TYPES.int64, rawData });
+  }
+}
+
+interface Product {
+  readonly name: string;
+  readonly input: string;
+  readonly output: string;
+  readonly n: number;
+  readonly k: number;
+  readonly accuracy?: 0 | 4;
+}
+
+/** The product with weight number `i` of the initializers. */
+function product(i: number, weight: OnnxWeight, { name, input, output, n, k, accuracy = 0 }: Product): Node {
+  if (weight.kind === 'dense') return { name, opType: 'MatMul', input: [input, `weight${i}`], output: [output] };
+  const attributes = { K: k, N: n, bits: weight.bits, block_size: weight.block, accuracy_level: accuracy };
+  return {
+    name,
+    opType: 'MatMulNBits',
+    domain: 'com.microsoft',
+    input: [input, `codes${i}`, `scales${i}`],
+    output: [output],
+    attribute: Object.entries(attributes).map(([key, value]) => ({ name: key, i: value, type: INT_ATTRIBUTE })),
+  };
+}
+
+/** The first value of `from` [rows, columns], as `done`. */
+function first(initializers: Initializers, from: string): Node {
+  initializers.integers('start', [0, 0]);
+  initializers.integers('end', [1, 1]);
+  return { name: 'first', opType: 'Slice', input: [from, 'start', 'end'], output: ['done'] };
+}
+
+function productsGraph(weights: readonly OnnxWeight[], { tokens, size, accuracy }: OnnxChain) {
+  const initializers = new Initializers();
+  const node = weights.map((weight, i) => {
+    initializers.weight(i, weight, size, size);
+    const input = i === 0 ? 'x' : `value${i}`;
+    const output = i === weights.length - 1 ? 'y' : `value${i + 1}`;
+    return product(i, weight, { name: `product${i}`, input, output, n: size, k: size, ...(accuracy && { accuracy }) });
+  });
+  node.push(first(initializers, 'y'));
   const input = [floats('x', [tokens, size])];
   const output = [floats('y', [tokens, size]), floats('done', [1, 1])];
-  return { graph: { node, initializer, input, output }, externalData };
+  return { graph: { node, initializer: initializers.list, input, output }, externalData: initializers.externalData };
+}
+
+function independentGraph(weights: readonly OnnxWeight[], { tokens, n, k, count, accuracy }: OnnxProducts) {
+  const initializers = new Initializers();
+  for (const [i, weight] of weights.entries()) initializers.weight(i, weight, n, k);
+  const node = Array.from({ length: count }, (_, i) => {
+    const turn = i % weights.length;
+    const names = { name: `product${i}`, input: 'x', output: `y${i}` };
+    return product(turn, weights[turn]!, { ...names, n, k, ...(accuracy && { accuracy }) });
+  });
+  node.push(first(initializers, `y${count - 1}`));
+  const input = [floats('x', [tokens, k])];
+  const output = Array.from({ length: count }, (_, i) => floats(`y${i}`, [tokens, n]));
+  output.push(floats('done', [1, 1]));
+  return { graph: { node, initializer: initializers.list, input, output }, externalData: initializers.externalData };
 }

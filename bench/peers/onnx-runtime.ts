@@ -1,10 +1,11 @@
 // ONNX Runtime's WebGPU provider in Node. `npm run peers` installs it.
 import { createRequire } from 'node:module';
-import { type OnnxChain, type OnnxWeight, openOnnxEncoder } from './onnx-model.ts';
+import { type OnnxChain, type OnnxModel, type OnnxProducts, type OnnxWeight, openOnnxEncoder } from './onnx-model.ts';
 
 /** A tensor of onnxruntime-node; `gpu-buffer` ones stay on the device. */
 interface OrtTensor {
   readonly data: Float32Array;
+  readonly dims: readonly number[];
   dispose(): void;
 }
 
@@ -34,6 +35,8 @@ export interface OrtChain {
 export interface OnnxRuntime {
   readonly version: string;
   open(weights: readonly OnnxWeight[], chain: OnnxChain, x: Float32Array): Promise<OrtChain>;
+  /** The same for products of one input; the output is that of the first. */
+  openIndependent(weights: readonly OnnxWeight[], products: OnnxProducts, x: Float32Array): Promise<OrtChain>;
 }
 
 const SESSION = {
@@ -53,39 +56,69 @@ export function openOnnxRuntime(): OnnxRuntime | string {
   }
   return {
     version: ort.env.versions.common,
-    async open(weights, chain, x) {
-      const dims = [chain.tokens, chain.size];
-      // What moves values: the package makes no GPU tensors itself, and `getData` of those that sessions return ends the process. Both
-      // stay open, since the device goes with the last session.
-      const copy = encoder.copy(dims).bytes;
-      const upload = await ort.InferenceSession.create(copy, { ...SESSION, preferredOutputLocation: 'gpu-buffer' });
-      const download = await ort.InferenceSession.create(copy, SESSION);
-      const { y: input } = await upload.run({ x: new ort.Tensor('float32', x, dims) });
-      const { bytes, externalData } = encoder.products(weights, chain);
-      const session = await ort.InferenceSession.create(bytes, {
-        ...SESSION,
-        externalData,
-        preferredOutputLocation: { y: 'gpu-buffer', done: 'cpu' },
-      });
-      const feeds = { x: input! };
-      return {
-        async output() {
-          const { y } = await session.run(feeds);
-          const { y: host } = await download.run({ x: y! });
-          y!.dispose();
-          return host!.data;
-        },
-        async run() {
-          const { y } = await session.run(feeds);
-          y!.dispose();
-        },
-        async release() {
-          await session.release();
-          input!.dispose();
-          await upload.release();
-          await download.release();
-        },
-      };
+    open: (weights, chain, x) =>
+      openModel(ort, encoder.copy, encoder.products(weights, chain), { x, rows: chain.tokens, outputs: ['y'] }),
+    openIndependent: (weights, products, x) => {
+      const outputs = Array.from({ length: products.count }, (_, i) => `y${i}`);
+      const model = encoder.independent(weights, products);
+      // Optimized, products with the same weight would become one.
+      const optimize = products.count <= weights.length;
+      return openModel(ort, encoder.copy, model, { x, rows: products.tokens, outputs, optimize });
+    },
+  };
+}
+
+interface Given {
+  readonly x: Float32Array;
+  readonly rows: number;
+  /** Names of what stays on the device. */
+  readonly outputs: readonly string[];
+  readonly optimize?: boolean;
+}
+
+async function openModel(
+  ort: Ort,
+  copyOf: (dims: readonly number[]) => OnnxModel,
+  { bytes, externalData }: OnnxModel,
+  { x, rows, outputs, optimize = true }: Given,
+): Promise<OrtChain> {
+  const dims = [rows, x.length / rows];
+  // What moves values: the package makes no GPU tensors itself, and `getData` of those that sessions return ends the process. All
+  // sessions stay open, since the device goes with the last.
+  const upload = await ort.InferenceSession.create(copyOf(dims).bytes, {
+    ...SESSION,
+    preferredOutputLocation: 'gpu-buffer',
+  });
+  const { y: input } = await upload.run({ x: new ort.Tensor('float32', x, dims) });
+  const session = await ort.InferenceSession.create(bytes, {
+    ...SESSION,
+    ...(!optimize && { graphOptimizationLevel: 'disabled' }),
+    externalData,
+    preferredOutputLocation: {
+      ...Object.fromEntries(outputs.map((name) => [name, 'gpu-buffer'])),
+      done: 'cpu',
+    },
+  });
+  const run = async <T>(use: (values: Record<string, OrtTensor>) => T): Promise<Awaited<T>> => {
+    const values = await session.run({ x: input! });
+    const used = await use(values);
+    for (const name of outputs) values[name]!.dispose();
+    return used;
+  };
+  return {
+    output: () =>
+      run(async (values) => {
+        const y = values[outputs[0]!]!;
+        const download = await ort.InferenceSession.create(copyOf(y.dims).bytes, SESSION);
+        const { y: host } = await download.run({ x: y });
+        await download.release();
+        return host!.data;
+      }),
+    run: () => run(() => undefined),
+    async release() {
+      await session.release();
+      input!.dispose();
+      await upload.release();
     },
   };
 }
