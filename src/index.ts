@@ -70,10 +70,19 @@ export {
   type IntegerActivations,
   type IntegerLinearArguments,
   integerLinearSteps,
+  integerVariants,
   type QuantizeActivationsArguments,
   quantizeActivationsStep,
+  usualIntegerVariant,
 } from './kernels/integer-linear.ts';
 export { type LinearArguments, linearSteps } from './kernels/linear.ts';
+export {
+  type LinearShape,
+  type LinearVariant,
+  linearVariants,
+  linearVariantsFor,
+  usualVariant,
+} from './kernels/linear-variants.ts';
 export { type PackArguments, packStep } from './kernels/pack.ts';
 export {
   type DequantizeArguments,

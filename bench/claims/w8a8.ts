@@ -15,6 +15,8 @@ import {
   quantizeActivationsStep,
   type Step,
   uploadWeight,
+  usualIntegerVariant,
+  usualVariant,
   verify,
 } from 'compressa';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
@@ -130,14 +132,21 @@ async function speed(gpu: Gpu): Promise<Measurement[]> {
     const [x, y] = [room(4 * tokens * N), room(4 * tokens * N)];
     const to = { codes: room(tokens * N), scales: room(4 * tokens) };
     const weights = ['w8a8', 'f32', 'int8-g32'].map((name) => allocateWeight(gpu, formatByName(name), N, N, name));
-    const lanes = software ? 1 : 32;
+    const shape = { rows: N, k: N, tokens };
     const record = (steps: Step[]) => gpu.scheduler.record(Array.from({ length: 4 }, () => steps).flat(), 'timed');
     const integer = await record([
       quantizeActivationsStep({ x, to, tokens, k: N }),
-      ...integerLinearSteps({ x: to, weight: weights[0]!, y, tokens, packed, lanes }),
+      ...integerLinearSteps({
+        x: to,
+        weight: weights[0]!,
+        y,
+        tokens,
+        packed,
+        variant: usualIntegerVariant(gpu, shape),
+      }),
     ]);
     for (const weight of weights.slice(1)) {
-      const other = await record(linearSteps({ x, weight, y, tokens, lanes }));
+      const other = await record(linearSteps({ x, weight, y, tokens, variant: usualVariant(gpu, shape) }));
       const seconds = async (recording: typeof other) => {
         await gpu.idle();
         const start = performance.now();

@@ -8,8 +8,8 @@ fn floats_of(word: u32) -> vec4<f32> {
   return vec4<f32>((vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }
 
-fn right(token: u32, word: u32) -> Right {
-  return floats_of(x_codes[token * params.words + word]);
+fn right(codes: u32) -> Right {
+  return floats_of(codes);
 }
 
 fn left(row: u32, word: u32) -> Left {

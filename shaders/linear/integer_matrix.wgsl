@@ -23,10 +23,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var s3 = Sums();
     for (var word = start; word < min(start + CHUNK_WORDS, params.words); word++) {
       let w = left(row, word);
-      s0 = plus(s0, right(token, word), w);
-      s1 = plus(s1, right(t1, word), w);
-      s2 = plus(s2, right(t2, word), w);
-      s3 = plus(s3, right(t3, word), w);
+      s0 = plus(s0, right(x_word(token, word)), w);
+      s1 = plus(s1, right(x_word(t1, word)), w);
+      s2 = plus(s2, right(x_word(t2, word)), w);
+      s3 = plus(s3, right(x_word(t3, word)), w);
     }
     a0 += whole(s0);
     a1 += whole(s1);

@@ -3,8 +3,8 @@ alias Right = u32;
 alias Left = vec4<u32>;
 alias Sums = vec4<i32>;
 
-fn right(token: u32, word: u32) -> Right {
-  return x_codes[token * params.words + word];
+fn right(codes: u32) -> Right {
+  return codes;
 }
 
 fn left(row: u32, word: u32) -> Left {

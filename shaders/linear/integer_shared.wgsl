@@ -22,6 +22,11 @@ struct IntegerParams {
 // Words that `Sums` may take up before they become i32.
 const CHUNK_WORDS = 256u;
 
+// A word of a token.
+fn x_word(token: u32, word: u32) -> u32 {
+  return x_codes[token * params.words + word];
+}
+
 // A word of four rows; rows past the last repeat it.
 fn four_words(row: u32, word: u32) -> vec4<u32> {
   let rows = min(vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rows - 1u));

@@ -29,11 +29,11 @@ fn main(
     var s3 = Sums();
     for (var word = start; word < min(start + LANES * CHUNK_WORDS, params.words); word += LANES) {
       let w = left(row, word);
-      s0 = plus(s0, right(0u, word), w);
+      s0 = plus(s0, right(x_word(0u, word)), w);
       if (!ONE_TOKEN) {
-        s1 = plus(s1, right(min(1u, last_token), word), w);
-        s2 = plus(s2, right(min(2u, last_token), word), w);
-        s3 = plus(s3, right(min(3u, last_token), word), w);
+        s1 = plus(s1, right(x_word(min(1u, last_token), word)), w);
+        s2 = plus(s2, right(x_word(min(2u, last_token), word)), w);
+        s3 = plus(s3, right(x_word(min(3u, last_token), word)), w);
       }
     }
     a0 += whole(s0);

@@ -30,7 +30,8 @@ fn main(
   var even: mat4x4<f32>; // a column for each token
   var odd: mat4x4<f32>;
   if (ONE_TOKEN) {
-    for (var k = lane * PIECE; k < params.k; k += LANES * PIECE) {
+    let whole = params.k / PIECE * PIECE;
+    for (var k = lane * PIECE; k < whole; k += LANES * PIECE) {
       let even_piece = piece(even_row, k);
       let odd_piece = piece(odd_row, k);
       var even_part = vec4<f32>(0.0);
@@ -42,6 +43,12 @@ fn main(
       }
       even[0] += piece_scale(even_piece) * even_part;
       odd[0] += piece_scale(odd_piece) * odd_part;
+    }
+    // The columns behind the last whole piece.
+    for (var k = whole + lane * 4u; k < params.k; k += LANES * 4u) {
+      let v = x4(0u, k);
+      even[0] += w4(even_row, k) * v;
+      odd[0] += w4(odd_row, k) * v;
     }
   } else {
     for (var k = lane * 4u; k < params.k; k += LANES * 4u) {

@@ -42,6 +42,8 @@ export class Gpu {
   /** Most bytes of one storage binding: larger tensors are split over several buffers. */
   readonly bindingLimit: number;
   readonly counters: Counters = { submits: 0, readBacks: 0, readBackBytes: 0, uploadBytes: 0, pipelines: 0 };
+  /** The fewest lanes that a subgroup may have; 0 where subgroups are not to be had. */
+  readonly subgroupLanes: number;
   /** Facts about the device's arithmetic, filled in by `openGpu`. */
   selfTest: SelfTest | undefined;
   /** Resolves, never rejects, when the device is gone. */
@@ -58,6 +60,7 @@ export class Gpu {
     this.description = description;
     this.limits = device.limits;
     this.features = new Set(device.features);
+    this.subgroupLanes = device.features.has('subgroups') ? (device.adapterInfo?.subgroupMinSize ?? 0) : 0;
     this.debug = options.debug ?? 0;
     this.bindingLimit = Math.min(
       options.bindingLimit ?? Number.POSITIVE_INFINITY,

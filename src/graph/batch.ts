@@ -8,6 +8,7 @@ import { gatedStep } from '../kernels/gated.ts';
 import { hadamardStep } from '../kernels/hadamard.ts';
 import { integerLinearSteps } from '../kernels/integer-linear.ts';
 import { linearSteps } from '../kernels/linear.ts';
+import type { LinearShape } from '../kernels/linear-variants.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
 import { rotaryStep } from '../kernels/rotary.ts';
 import { softCapStep } from '../kernels/soft-cap.ts';
@@ -37,6 +38,9 @@ export interface DecoderBuffers {
    * work wins; elsewhere threads share rows.
    */
   readonly software: boolean;
+  /** Which of `linearVariants`, and of `integerVariants`, multiplies. */
+  readonly linearVariant: (shape: LinearShape) => string;
+  readonly integerVariant: (shape: LinearShape) => string;
   /** Products of integers take four int8 in one instruction; else they are of floats. */
   readonly packed: boolean;
 }
@@ -209,14 +213,15 @@ function stepsOf(
         ...(operation.bias !== undefined && { bias: vector(operation.bias) }),
       };
       const product = (): Step[] => {
+        const shape = { rows: matrix.rows, k: matrix.k, tokens };
         if (!matrix.format.activations) {
-          const variant = buffers.software ? ({ lanes: 1, tile: 8 } as const) : ({ lanes: 32, tile: 4 } as const);
-          return linearSteps({ x: value(operation.x), ...variant, ...rest });
+          const variant = buffers.linearVariant(shape);
+          return linearSteps({ x: value(operation.x), variant, ...rest });
         }
         const { x, steps } = integers.of(operation.x, value(operation.x), matrix, tokens);
         return [
           ...steps,
-          ...integerLinearSteps({ x, packed: buffers.packed, lanes: buffers.software ? 1 : 32, ...rest }),
+          ...integerLinearSteps({ x, packed: buffers.packed, variant: buffers.integerVariant(shape), ...rest }),
         ];
       };
       return [

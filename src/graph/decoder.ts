@@ -1,6 +1,8 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
+import { usualIntegerVariant } from '../kernels/integer-linear.ts';
+import { usualVariant } from '../kernels/linear-variants.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
 import { STATE_BYTES, stateWords } from '../kernels/state.ts';
 import type { Weight } from '../kernels/weight.ts';
@@ -87,6 +89,8 @@ export class Decoder {
         ids,
         maxPositions: this.maxPositions,
         software: gpu.description.software,
+        linearVariant: (shape) => usualVariant(gpu, shape),
+        integerVariant: (shape) => usualIntegerVariant(gpu, shape),
         // What computes on a CPU multiplies floats faster.
         packed: !gpu.description.software && gpu.selfTest?.multipliesPacked === true,
       };

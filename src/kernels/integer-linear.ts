@@ -1,3 +1,4 @@
+import broadcast from '../../shaders/linear/integer_broadcast.wgsl';
 import floats from '../../shaders/linear/integer_floats.wgsl';
 import matrix from '../../shaders/linear/integer_matrix.wgsl';
 import packed from '../../shaders/linear/integer_packed.wgsl';
@@ -5,20 +6,58 @@ import vector from '../../shaders/linear/integer_vector.wgsl';
 import quantize from '../../shaders/quantize/activations.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { codeBytes } from '../formats/w8a8.ts';
+import type { Gpu } from '../gpu/gpu.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-import { LANES } from './linear.ts';
+import { findVariant, type LinearShape, type LinearVariant } from './linear-variants.ts';
 import { type Weight, weightBindings } from './weight.ts';
 
-/** Up to this many tokens the vector kernel runs, which reads a weight once for four of them. */
-const VECTOR_TOKENS = 4;
 const THREADS = 64;
-/** Threads along each side of the matrix kernel's workgroup. */
-const SIDE = 8;
-/** Rows, and tokens, of a thread in the matrix kernel. */
-const TILE = 4;
-/** Rows that a thread of the vector kernel owns. */
-const VECTOR_ROWS = 4;
+
+/** shaders/linear/integer_vector.wgsl: `lanes` threads share four rows. */
+const vectorOf = (lanes: number): LinearVariant => ({
+  name: `vector-${lanes}`,
+  mostTokens: 4,
+  multiple: 1,
+  subgroup: 0,
+  kernel: ({ tokens }) => ({ source: vector, constants: { LANES: lanes, ONE_TOKEN: Number(tokens === 1) } }),
+  grid: ({ rows }) => grid1d(Math.ceil((rows * lanes) / (THREADS * 4))),
+});
+
+/** shaders/linear/integer_matrix.wgsl: a thread owns four rows and four tokens. */
+const tile: LinearVariant = {
+  name: 'tile-4',
+  mostTokens: Number.POSITIVE_INFINITY,
+  multiple: 1,
+  subgroup: 0,
+  kernel: () => ({ source: matrix, constants: {} }),
+  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
+};
+
+/** shaders/linear/integer_broadcast.wgsl: a thread owns four rows and `tokens` tokens. */
+const broadcastOf = (tokens: number): LinearVariant => ({
+  name: `broadcast-${tokens}`,
+  mostTokens: Number.POSITIVE_INFINITY,
+  multiple: 1,
+  subgroup: 8,
+  kernel: () => ({ source: broadcast, constants: { TOKENS: tokens }, features: ['subgroups'] }),
+  grid: (shape) => grid1d(Math.ceil(shape.rows / (4 * THREADS)) * Math.ceil(shape.tokens / tokens)),
+});
+
+/** Ways to multiply integers: all give the same sums. */
+export const integerVariants: readonly LinearVariant[] = [
+  ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),
+  tile,
+  ...[1, 2, 4, 8].map(broadcastOf),
+];
+
+/** What serves where nothing was timed. */
+export function usualIntegerVariant(gpu: Gpu, { tokens }: LinearShape): string {
+  const { software } = gpu.description;
+  if (software && gpu.subgroupLanes >= 8) return `broadcast-${[1, 2, 4].find((most) => tokens <= most) ?? 8}`;
+  if (tokens > 4) return 'tile-4';
+  return software ? 'vector-1' : 'vector-32';
+}
 
 /** Activations in int8. */
 export interface IntegerActivations {
@@ -79,8 +118,11 @@ export interface IntegerLinearArguments {
   readonly tokens: number;
   /** Multiplies four int8 at once (`dot4I8Packed`), not as floats: the same sums. Default: as floats, which every device can. */
   readonly packed?: boolean;
-  /** Threads that share four rows in the vector kernel: one of `LANES`. Default 32. */
-  readonly lanes?: number;
+  /**
+   * The name of one of `integerVariants` that fits the tokens and the device: `usualIntegerVariant` says which where nothing was timed. Default: `vector-32` up
+   * to four tokens, else `tile-4`, which run on every device.
+   */
+  readonly variant?: string;
   /** y receives the sums of codes themselves, i32. */
   readonly sums?: boolean;
   readonly label?: string;
@@ -89,16 +131,20 @@ export interface IntegerLinearArguments {
 /**
  * y = x Wᵀ (+ bias) over int8 codes: sums in i32, exact in any order, each multiplied with the scales of its token and its row. One step for
  * each part of the weight. `checkRow` sees to it that no row is so long that a sum could overflow.
- * @throws ArgumentError for sizes, buffers, lanes and weights that do not fit.
+ * @throws ArgumentError for sizes, buffers, variants and weights that do not fit.
  */
 export function integerLinearSteps(args: IntegerLinearArguments): Step[] {
-  const { x, weight, bias, y, tokens, lanes = 32, sums = false, label = 'linear' } = args;
+  const { x, weight, bias, y, tokens, sums = false, label = 'linear' } = args;
   const { k, rows: width, format } = weight;
   if (!format.activations) throw new ArgumentError(`${label}: ${format.name} is no format for products of integers.`);
   const words = codeBytes(k) / 4;
   checkSizes(label, { tokens, words });
   checkSizes(label, { tokens, rows: width });
-  if (!LANES.includes(lanes)) throw new ArgumentError(`${label}: ${lanes} lanes; choose one of ${LANES.join(', ')}.`);
+  const variant = findVariant(label, integerVariants, args.variant ?? (tokens <= 4 ? 'vector-32' : 'tile-4'), {
+    rows: width,
+    k,
+    tokens,
+  });
   const scales = reads(label, 'scales', x.scales, tokens);
   const bindings = [
     reads(label, 'codes', x.codes, tokens * words),
@@ -106,20 +152,15 @@ export function integerLinearSteps(args: IntegerLinearArguments): Step[] {
     bias ? reads(label, 'bias', bias, width) : scales,
     writes(label, 'y', y, tokens * width),
   ];
-  const small = tokens <= VECTOR_TOKENS;
-  const source = small ? vector : matrix;
-  const constants: Record<string, number> = small ? { LANES: lanes, ONE_TOKEN: Number(tokens === 1) } : {};
   return weight.parts.map((part) => {
-    const [gx, gy] = small
-      ? grid1d(Math.ceil((part.rows * lanes) / (THREADS * VECTOR_ROWS)))
-      : [Math.ceil(part.rows / (SIDE * TILE)), Math.ceil(tokens / (SIDE * TILE))];
+    const shape = { rows: part.rows, k, tokens };
     return {
       label,
-      kernel: { source, format: args.packed ? packed : floats, constants },
+      kernel: { ...variant.kernel(shape), format: args.packed ? packed : floats },
       bindings,
       weight: weightBindings(part).slice(0, 2),
       params: packParams(part.rows, words, tokens, part.rowStart, width, bias ? 1 : 0, sums ? 1 : 0),
-      grid: [gx, gy, 1],
+      grid: variant.grid(shape),
       bytes: weight.byteLength * (part.rows / width) + tokens * (4 * words + 4 * part.rows),
       operations: 2 * tokens * k * part.rows,
     };

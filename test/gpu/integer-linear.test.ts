@@ -8,8 +8,10 @@ import { integerSums } from '../../src/graph/reference/integer-linear.ts';
 import {
   type IntegerActivations,
   integerLinearSteps,
+  integerVariants,
   quantizeActivationsStep,
 } from '../../src/kernels/integer-linear.ts';
+import { linearVariantsFor } from '../../src/kernels/linear-variants.ts';
 import { allocateWeight, uploadWeight } from '../../src/kernels/weight.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
@@ -45,7 +47,7 @@ interface Case {
   readonly rows: number;
   readonly k: number;
   readonly tokens: number;
-  readonly lanes: number;
+  readonly variant: string;
   readonly codes: (next: () => number) => number;
 }
 
@@ -59,13 +61,15 @@ const CODES: readonly Case['codes'][] = [
 
 function cases(next: () => number, count: number): Case[] {
   const upTo = (n: number) => 1 + Math.floor(next() * n);
-  return Array.from({ length: count }, (_, i) => ({
-    rows: i % 10 === 0 ? upTo(300) : upTo(40),
-    k: i % 20 === 3 ? upTo(5000) : upTo(300),
-    tokens: i % 2 === 0 ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40),
-    lanes: next() < 0.5 ? 1 : 8,
-    codes: CODES[i % CODES.length]!,
-  }));
+  return Array.from({ length: count }, (_, i) => {
+    const shape = {
+      rows: i % 10 === 0 ? upTo(600) : upTo(40),
+      k: i % 20 === 3 ? upTo(5000) : upTo(300),
+      tokens: i % 2 === 0 ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40),
+    };
+    const possible = linearVariantsFor(gpu, shape, integerVariants);
+    return { ...shape, variant: possible[upTo(possible.length) - 1]!.name, codes: CODES[i % CODES.length]! };
+  });
 }
 
 const codesOf = (count: number, draw: Case['codes'], next: () => number) =>
@@ -81,7 +85,7 @@ function product(options: {
   scales?: Float32Array;
   bias?: Float32Array;
   packed: boolean;
-  lanes?: number;
+  variant?: string;
   sums?: boolean;
 }) {
   const { rows, k, tokens, w, scales = new Float32Array(rows).fill(1), bias, ...rest } = options;
@@ -93,17 +97,17 @@ function product(options: {
 }
 
 describe.each([true, false])('products of integers, packed: %s', (packed) => {
-  const variant = () => ({ packed: packed && gpu.selfTest!.multipliesPacked });
+  const multiplied = () => ({ packed: packed && gpu.selfTest!.multipliesPacked });
 
   test('sums are exact, 240 shapes', async () => {
     const next = randomSource(packed ? 3 : 4);
     const made: { steps: Step[]; y: BufferView; bytes: number; wanted: Int32Array; what: string }[] = [];
-    for (const { rows, k, tokens, lanes, codes } of cases(next, 240)) {
+    for (const { rows, k, tokens, variant, codes } of cases(next, 240)) {
       const x = codesOf(tokens * k, codes, next);
       const w = codesOf(rows * k, codes, next);
       const views = { codes: uploaded(padded(x, k)), scales: uploaded(new Float32Array(tokens)) };
-      const given = { rows, k, tokens, x: views, w, lanes, sums: true, ...variant() };
-      made.push({ ...product(given), wanted: integerSums(x, w, k), what: `${rows}x${k} by ${tokens}` });
+      const given = { rows, k, tokens, x: views, w, variant, sums: true, ...multiplied() };
+      made.push({ ...product(given), wanted: integerSums(x, w, k), what: `${rows}x${k} by ${tokens}, ${variant}` });
     }
     await gpu.scheduler.run(made.flatMap(({ steps }) => steps));
     for (const { y, bytes, wanted, what } of made) {
@@ -120,11 +124,11 @@ describe.each([true, false])('products of integers, packed: %s', (packed) => {
       const x = new Int8Array(tokens * k).fill(127);
       const w = new Int8Array(2 * k).fill(-128).fill(127, k);
       const views = { codes: uploaded(padded(x, k)), scales: uploaded(new Float32Array(tokens)) };
-      const { steps, y, bytes } = product({ rows: 2, k, tokens, x: views, w, sums: true, ...variant() });
+      const { steps, y, bytes } = product({ rows: 2, k, tokens, x: views, w, sums: true, ...multiplied() });
       await gpu.scheduler.run(steps);
       expect([...new Int32Array(await read(y, bytes)).subarray(0, 2)]).toEqual([-128 * 127 * k, 127 * 127 * k]);
     }
-    const long = { rows: 1, k: k + 1, tokens: 1, w: new Int8Array(k + 1), ...variant() };
+    const long = { rows: 1, k: k + 1, tokens: 1, w: new Int8Array(k + 1), ...multiplied() };
     const nothing = { codes: uploaded(new Uint8Array(4)), scales: uploaded(new Uint8Array(4)) };
     expect(() => product({ ...long, x: nothing })).toThrow(FormatError);
     expect(() => product({ ...long, x: nothing })).toThrow(/up to 132104/);
@@ -139,7 +143,7 @@ describe.each([true, false])('products of integers, packed: %s', (packed) => {
     const arrays = { codes: new Uint8Array(8).fill(1), scales: new Uint8Array(4) };
     const weight = uploadWeight(gpu, format, 1, k, arrays, 'w');
     const y = uploaded(new Uint8Array(4 * tokens));
-    await gpu.scheduler.run(integerLinearSteps({ x, weight, y, tokens, sums: true, ...variant() }));
+    await gpu.scheduler.run(integerLinearSteps({ x, weight, y, tokens, sums: true, ...multiplied() }));
     expect([...new Int32Array(await read(y, 4 * tokens))]).toEqual(Array(tokens).fill(k));
   });
 
@@ -152,7 +156,7 @@ describe.each([true, false])('products of integers, packed: %s', (packed) => {
       const floats = (n: number) => Float32Array.from({ length: n }, () => next() * 0.1);
       const [scales, tokenScales, bias] = [floats(rows), floats(tokens), floats(rows)];
       const views = { codes: uploaded(padded(x, k)), scales: uploaded(tokenScales) };
-      const { steps, y, bytes } = product({ rows, k, tokens, x: views, w, scales, bias, ...variant() });
+      const { steps, y, bytes } = product({ rows, k, tokens, x: views, w, scales, bias, ...multiplied() });
       await gpu.scheduler.run(steps);
       const got = new Float32Array(await read(y, bytes));
       const sums = integerSums(x, w, k);
@@ -173,7 +177,14 @@ describe.each([true, false])('products of integers, packed: %s', (packed) => {
     x[2 * k] = Number.POSITIVE_INFINITY;
     x[4 * k - 1] = Number.NEGATIVE_INFINITY;
     const to = { codes: uploaded(new Int8Array(tokens * codeBytes(k))), scales: uploaded(new Float32Array(tokens)) };
-    const { steps, y, bytes } = product({ rows, k, tokens, x: to, w: new Int8Array(rows * k).fill(1), ...variant() });
+    const { steps, y, bytes } = product({
+      rows,
+      k,
+      tokens,
+      x: to,
+      w: new Int8Array(rows * k).fill(1),
+      ...multiplied(),
+    });
     await gpu.scheduler.run([quantizeActivationsStep({ x: uploaded(x), to, tokens, k }), ...steps]);
     const got = new Float32Array(await read(y, bytes));
     for (let token = 0; token < tokens; token++) {
@@ -264,7 +275,8 @@ test('what does not fit is refused before anything runs', () => {
     { y: view(28) },
     { bias: view(28) },
     { tokens: 0 },
-    { lanes: 3 },
+    { variant: 'vector-3' },
+    { variant: 'vector-1', tokens: 5, x: { codes: view(100), scales: view(20) }, y: view(160) },
     { weight: dense },
   ]) {
     expect(steps(wrong), Object.keys(wrong).join()).toThrow(ArgumentError);

@@ -6,7 +6,8 @@ import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { linear } from '../../src/graph/reference/linear.ts';
-import { LANES, linearSteps, TILES } from '../../src/kernels/linear.ts';
+import { linearSteps } from '../../src/kernels/linear.ts';
+import { linearVariantsFor } from '../../src/kernels/linear-variants.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
 import { formatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
@@ -24,23 +25,23 @@ interface Case {
   k: number;
   tokens: number;
   bias: boolean;
-  lanes: number;
-  tile: (typeof TILES)[number];
+  variant: string;
 }
 
 /** Shapes for one format: tiny, odd, not multiples of any tile, and some larger ones. */
 function cases(format: Format, count: number, random: () => number): Case[] {
-  // Another number for each format, because each is a pipeline to compile.
-  const shared = LANES[1 + (formats.indexOf(format) % (LANES.length - 1))]!;
+  // Others for each format, because each is a pipeline to compile.
+  const some = formats.indexOf(format);
   const upTo = (n: number) => 1 + Math.floor(random() * n);
-  return Array.from({ length: count }, (_, i) => ({
-    rows: i % 10 === 0 ? upTo(300) : upTo(40),
-    k: format.kind === 'dense' ? (i % 3 === 0 ? 4 * upTo(40) : upTo(170)) : format.block * upTo(5),
-    tokens: i % 2 === 0 ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40),
-    bias: random() < 0.3,
-    lanes: random() < 0.5 ? 1 : shared,
-    tile: TILES[random() < 0.5 ? 0 : 1]!,
-  }));
+  return Array.from({ length: count }, (_, i) => {
+    const rows = i % 10 === 0 ? upTo(600) : upTo(40);
+    const k = format.kind === 'dense' ? (i % 3 === 0 ? 4 * upTo(40) : upTo(170)) : format.block * upTo(5);
+    const tokens = i % 2 === 0 ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40);
+    const possible = linearVariantsFor(gpu, { rows, k, tokens }).filter(
+      ({ name }) => !/^vector-[^1]|^broadcast-/.test(name) || [...name].at(-1)!.charCodeAt(0) % 3 === some % 3,
+    );
+    return { rows, k, tokens, bias: random() < 0.3, variant: possible[upTo(possible.length) - 1]!.name };
+  });
 }
 
 /** |error| of an f32 dot product in any order: k roundings of partial sums bounded by Σ|w x|. */
@@ -58,14 +59,14 @@ describe.each(formatsUnderTest.map((format) => [format.name, format] as const))(
       gpu.upload(made, new Uint8Array(values.buffer));
       return { buffer: made, size: values.byteLength };
     };
-    for (const { rows, k, tokens, bias, lanes, tile } of cases(format, 200, random)) {
+    for (const { rows, k, tokens, bias, variant } of cases(format, 200, random)) {
       const stored = randomStored(format, rows, k, random);
       const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
       const x = floats(tokens * k);
       const b = bias ? floats(rows) : undefined;
       const y = gpu.memory.allocate(tokens * rows * 4);
       steps.push(
-        ...linearSteps({ x: buffer(x), weight, y: { buffer: y }, tokens, lanes, tile, ...(b && { bias: buffer(b) }) }),
+        ...linearSteps({ x: buffer(x), weight, y: { buffer: y }, tokens, variant, ...(b && { bias: buffer(b) }) }),
       );
       const w = format.reference.dequantize(stored, rows, k);
       const magnitude = linear(x.map(Math.abs), w.map(Math.abs), k, b?.map(Math.abs));
@@ -73,7 +74,7 @@ describe.each(formatsUnderTest.map((format) => [format.name, format] as const))(
         buffer: y,
         expected: linear(x, w, k, b),
         bound: magnitude.map((m) => m * EPSILON * (k + 8)),
-        what: `${rows}x${k} by ${tokens}, lanes ${lanes}, tile ${tile}`,
+        what: `${rows}x${k} by ${tokens}, ${variant}`,
       });
     }
     await gpu.scheduler.run(steps);
@@ -116,7 +117,9 @@ test('more workgroups than one dimension of a dispatch takes', async () => {
   const xBuffer = gpu.memory.allocate(16);
   gpu.upload(xBuffer, new Uint8Array(x.buffer));
   const y = gpu.memory.allocate(rows * 4);
-  await gpu.scheduler.run(linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens: 1, lanes: 64 }));
+  await gpu.scheduler.run(
+    linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens: 1, variant: 'vector-64' }),
+  );
   const got = new Float32Array((await gpu.readBack(y, 0, rows * 4)).buffer);
   // Small whole numbers: exact.
   expect(Buffer.compare(Buffer.from(got.buffer), Buffer.from(Float32Array.from(linear(x, w, k)).buffer))).toBe(0);
@@ -134,8 +137,8 @@ test('what does not fit is refused before anything runs', () => {
     { bias: view(28) },
     { tokens: 0 },
     { tokens: 1.5 },
-    ...[0, 3, 128, -1, Number.NaN].map((lanes) => ({ lanes })),
-    ...[0, 5, 16, Number.NaN].map((tile) => ({ tile: tile as 4 })),
+    ...['', 'vector', 'vector-3', 'tile-5'].map((variant) => ({ variant })),
+    { variant: 'vector-1', tokens: 5, x: view(320), y: view(160) },
   ]) {
     expect(linear1(wrong), JSON.stringify(wrong)).toThrow(ArgumentError);
   }

@@ -5,6 +5,7 @@ import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import type { DeviceArrays } from '../../kernels/bind-arrays.ts';
 import { linearSteps } from '../../kernels/linear.ts';
+import { usualVariant } from '../../kernels/linear-variants.ts';
 import { dequantizeStep } from '../../kernels/quantize.ts';
 import { differenceStep, rowProductsStep, scaleColumnsStep } from '../../kernels/rows.ts';
 import { wrapDense } from '../../kernels/weight.ts';
@@ -54,8 +55,8 @@ export async function matrixError(
     if (hessian) {
       weighted = room('lost times H');
       const weight = wrapDense(hessian.buffer, k, k, 'f32', hessian.offset);
-      const tile = gpu.description.software ? 8 : 4;
-      steps.push(...linearSteps({ x: lost, weight, y: weighted, tokens: rows, tile, label: 'lost times H' }));
+      const variant = usualVariant(gpu, { rows: k, k, tokens: rows });
+      steps.push(...linearSteps({ x: lost, weight, y: weighted, tokens: rows, variant, label: 'lost times H' }));
     }
     const out = scratch.room(4 * rows, 'errors of rows');
     steps.push(rowProductsStep({ a: lost, b: weighted, out, rows, width: k }));

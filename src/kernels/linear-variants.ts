@@ -1,0 +1,130 @@
+import broadcast from '../../shaders/linear/broadcast.wgsl';
+import matrix from '../../shaders/linear/matrix.wgsl';
+import matrixAny from '../../shaders/linear/matrix_any.wgsl';
+import matrixWide from '../../shaders/linear/matrix_wide.wgsl';
+import matrixWideAny from '../../shaders/linear/matrix_wide_any.wgsl';
+import vector from '../../shaders/linear/vector.wgsl';
+import vectorAny from '../../shaders/linear/vector_any.wgsl';
+import { ArgumentError } from '../errors.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { grid1d, type ShaderFeature } from '../gpu/kernel.ts';
+import type { ShaderSource } from '../gpu/shader-source.ts';
+import { suggest } from '../suggest.ts';
+
+const THREADS = 64;
+
+/** A product's sizes, of which a variant's kernel and grid depend. */
+export interface LinearShape {
+  readonly rows: number;
+  readonly k: number;
+  readonly tokens: number;
+}
+
+/** One way to multiply with a weight; all give the same up to rounding, whatever the format. */
+export interface LinearVariant {
+  readonly name: string;
+  /** Tokens that it is for: with more, it would be wrong. */
+  readonly mostTokens: number;
+  /** What k has to be a multiple of. */
+  readonly multiple: 1 | 4;
+  /** The subgroups that it needs: of that many lanes or more. 0: none. */
+  readonly subgroup: 0 | 8;
+  kernel(shape: LinearShape): {
+    readonly source: ShaderSource;
+    readonly constants: Readonly<Record<string, number>>;
+    readonly features?: readonly ShaderFeature[];
+  };
+  /** Workgroups. */
+  grid(shape: LinearShape): [number, number, number];
+}
+
+/** shaders/linear/vector_body.wgsl: `lanes` threads share two rows. */
+function vectorOf(lanes: number): LinearVariant {
+  return {
+    name: `vector-${lanes}`,
+    mostTokens: 4,
+    multiple: 1,
+    subgroup: 0,
+    kernel: ({ k, tokens }) => ({
+      source: k % 4 === 0 ? vector : vectorAny,
+      constants: { LANES: lanes, ONE_TOKEN: Number(tokens === 1) },
+    }),
+    grid: ({ rows }) => grid1d(Math.ceil((rows * lanes) / (THREADS * 2))),
+  };
+}
+
+/** shaders/linear/matrix_body.wgsl and matrix_wide_body.wgsl: a thread owns `tile` rows and as many tokens. */
+function tileOf(tile: number, aligned: ShaderSource, any: ShaderSource): LinearVariant {
+  return {
+    name: `tile-${tile}`,
+    mostTokens: Number.POSITIVE_INFINITY,
+    multiple: 1,
+    subgroup: 0,
+    kernel: ({ k }) => ({ source: k % 4 === 0 ? aligned : any, constants: {} }),
+    grid: ({ rows, tokens }) => [Math.ceil(rows / (8 * tile)), Math.ceil(tokens / (8 * tile)), 1],
+  };
+}
+
+/** shaders/linear/broadcast_body.wgsl: a thread owns four rows and `tokens` tokens. */
+function broadcastOf(tokens: number): LinearVariant {
+  return {
+    name: `broadcast-${tokens}`,
+    mostTokens: Number.POSITIVE_INFINITY,
+    multiple: 4,
+    subgroup: 8,
+    kernel: () => ({ source: broadcast, constants: { TOKENS: tokens }, features: ['subgroups'] }),
+    grid: (shape) => grid1d(Math.ceil(shape.rows / (4 * THREADS)) * Math.ceil(shape.tokens / tokens)),
+  };
+}
+
+export const linearVariants: readonly LinearVariant[] = [
+  ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),
+  tileOf(4, matrix, matrixAny),
+  tileOf(8, matrixWide, matrixWideAny),
+  ...[1, 2, 4, 8].map(broadcastOf),
+];
+
+/**
+ * A variant by name.
+ * @throws ArgumentError where there is none, or it does not fit the shape.
+ */
+export function findVariant(
+  label: string,
+  variants: readonly LinearVariant[],
+  name: string,
+  { k, tokens }: LinearShape,
+): LinearVariant {
+  const variant = variants.find((one) => one.name === name);
+  if (!variant) {
+    const names = variants.map((one) => one.name);
+    throw new ArgumentError(`${label}: no variant "${name}".${suggest(name, names)} There are: ${names.join(', ')}.`);
+  }
+  if (tokens > variant.mostTokens) {
+    throw new ArgumentError(`${label}: ${name} takes up to ${variant.mostTokens} tokens, not ${tokens}.`);
+  }
+  if (k % variant.multiple !== 0) {
+    throw new ArgumentError(`${label}: ${name} takes rows of multiples of ${variant.multiple} weights, not ${k}.`);
+  }
+  return variant;
+}
+
+/** The variants, of `linearVariants` or others, that compute a product of such a shape on this device. */
+export function linearVariantsFor(
+  gpu: Gpu,
+  { k, tokens }: LinearShape,
+  variants: readonly LinearVariant[] = linearVariants,
+): LinearVariant[] {
+  return variants.filter(
+    ({ mostTokens, multiple, subgroup }) =>
+      tokens <= mostTokens && k % multiple === 0 && (subgroup === 0 || gpu.subgroupLanes >= subgroup),
+  );
+}
+
+/** What serves where nothing was timed: on a CPU, where loads cost most, tokens that are broadcast, else threads that share rows. */
+export function usualVariant(gpu: Gpu, { k, tokens }: LinearShape): string {
+  if (gpu.description.software && gpu.subgroupLanes >= 8 && k % 4 === 0) {
+    return `broadcast-${[1, 2, 4].find((most) => tokens <= most) ?? 8}`;
+  }
+  if (tokens <= 4) return gpu.description.software ? 'vector-1' : 'vector-32';
+  return gpu.description.software ? 'tile-8' : 'tile-4';
+}
