@@ -4,8 +4,8 @@ import {
   type BufferView,
   formatByName,
   type Gpu,
-  type LinearArguments,
   linearSteps,
+  linearVariantsFor,
   median,
   quantizeStep,
   type Weight,
@@ -15,11 +15,18 @@ import { random } from './random.ts';
 /** Products in a chain, so that the fixed cost of a run is spread. */
 export const PRODUCTS = 8;
 
-/** How the kernel of a product may be chosen. */
-export type Variant = Pick<LinearArguments, 'lanes' | 'tile'>;
-
-const VECTOR: readonly Variant[] = [{ lanes: 1 }, { lanes: 4 }, { lanes: 16 }, { lanes: 32 }, { lanes: 64 }];
-const MATRIX: readonly Variant[] = [{ tile: 4 }, { tile: 8 }];
+/** Variants that are timed, as far as the device has them: up to four tokens, and for more. */
+const VECTOR = [
+  'vector-1',
+  'vector-4',
+  'vector-16',
+  'vector-32',
+  'vector-64',
+  'broadcast-1',
+  'broadcast-2',
+  'broadcast-4',
+];
+const MATRIX = ['tile-4', 'tile-8', 'broadcast-4', 'broadcast-8'];
 
 /** Square weights of one format, quantized on the GPU from f32 values whose products keep the size of what they are multiplied with. */
 export async function makeWeights(gpu: Gpu, format: string, size: number): Promise<Weight[]> {
@@ -58,7 +65,8 @@ export function makeInput(length: number): Float32Array {
 
 /** Products that follow each other, recorded. */
 export interface Chain {
-  readonly variant: Variant;
+  /** The name of the variant that took the least time. */
+  readonly variant: string;
   /** f32 [tokens, size] */
   output(): Promise<Float32Array>;
   /** Runs all products once and waits until the device is done. */
@@ -75,12 +83,14 @@ export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: nu
   gpu.upload(buffers[0]!, new Uint8Array(x.buffer, x.byteOffset, bytes));
   // The input stays as it is; values take turns in the other two.
   const value = (i: number) => (i === 0 ? views[0]! : views[1 + (i % 2)]!);
-  const record = (variant: Variant) =>
+  const record = (variant: string) =>
     gpu.scheduler.record(
-      weights.flatMap((weight, i) => linearSteps({ x: value(i), weight, y: value(i + 1), tokens, ...variant })),
+      weights.flatMap((weight, i) => linearSteps({ x: value(i), weight, y: value(i + 1), tokens, variant })),
       'products',
     );
-  const variants = tokens <= 4 ? VECTOR : MATRIX;
+  const variants = linearVariantsFor(gpu, { rows: size, k: size, tokens })
+    .map(({ name }) => name)
+    .filter((name) => (tokens <= 4 ? VECTOR : MATRIX).includes(name));
   const recordings = await Promise.all(variants.map(record));
   const run = async (i: number): Promise<number> => {
     const start = performance.now();

@@ -67,7 +67,7 @@ function judge(what: string, { peer, variant, ours, theirs, errors }: Compared):
   const right = errors.ours <= MOST_ERROR.ours && errors.theirs <= MOST_ERROR.theirs;
   const times = `95%: ${low.toFixed(2)} to ${high.toFixed(2)}; ${each(ours)} and ${each(theirs)}`;
   return {
-    claim: `${what} (${Object.entries(variant).flat().join(' ')}) over ${peer}`,
+    claim: `${what} (${variant}) over ${peer}`,
     threshold: `at least ${FLOOR}x`,
     measured: right
       ? `${median(ratios).toFixed(2)} (${times})`

@@ -87,7 +87,7 @@ async function compare(gpu: Gpu, ort: OnnxRuntime, { format, tokens, floor, weig
   ours.release();
   for (const { chain } of candidates) await chain.release();
   const each = (values: readonly number[]) => `${(median(values) / PRODUCTS).toFixed(2)} ms`;
-  const variant = Object.entries(ours.variant).flat().join(' ');
+  const variant = ours.variant;
   const level = format === 'f32' ? 'MatMul' : `MatMulNBits at level ${best.level}`;
   return {
     claim: `${format} ${SIZE}x${SIZE}, ${tokens} tokens (${variant}) over ONNX Runtime ${ort.version}, ${level}`,

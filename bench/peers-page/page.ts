@@ -3,7 +3,7 @@
 import { allocateWeight, formatByName, type Gpu, linearSteps, openGpu, quantizeStep, type Weight } from 'compressa';
 import { onnxWeight, referenceRow, relativeError } from '../onnx-weights.ts';
 import type { OnnxWeight } from '../peers/onnx-model.ts';
-import { type Chain, makeInput, makeWeights, openChain, type Variant } from '../products.ts';
+import { type Chain, makeInput, makeWeights, openChain } from '../products.ts';
 import type { OrtSession, TfTensor } from './peers.ts';
 
 /** A chain of products for onnxruntime-web: a model without its weights for each accuracy level, and the paths that it has for them. */
@@ -24,7 +24,7 @@ export interface TfjsCase {
 export interface Compared {
   readonly device: string;
   readonly peer: string;
-  readonly variant: Variant;
+  readonly variant: string;
   readonly ours: readonly number[];
   readonly theirs: readonly number[];
   /** Distance of each side's first row to the f64 reference, relative to its size. */

@@ -1,8 +1,9 @@
 import { codeBytes } from '../../src/formats/w8a8.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView, Step } from '../../src/gpu/kernel.ts';
-import { integerLinearSteps, quantizeActivationsStep } from '../../src/kernels/integer-linear.ts';
+import { integerLinearSteps, quantizeActivationsStep, usualIntegerVariant } from '../../src/kernels/integer-linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
+import { usualVariant } from '../../src/kernels/linear-variants.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
 import type { Buffers } from './buffers.ts';
 
@@ -18,10 +19,10 @@ export function ourLinear(gpu: Gpu, room: Buffers, { x, y, batch }: Product): (w
   const { software } = gpu.description;
   const integers = new Map<number, { codes: BufferView; scales: BufferView }>();
   return (weight) => {
-    const { k, format } = weight;
+    const { rows, k, format } = weight;
+    const shape = { rows, k, tokens: batch };
     if (!format.activations) {
-      const variant = software ? ({ lanes: 1, tile: 8 } as const) : ({ lanes: 32, tile: 4 } as const);
-      return linearSteps({ x, weight, y, tokens: batch, ...variant });
+      return linearSteps({ x, weight, y, tokens: batch, variant: usualVariant(gpu, shape) });
     }
     const to = integers.get(k) ?? {
       codes: room.room(batch * codeBytes(k), 'codes'),
@@ -33,7 +34,7 @@ export function ourLinear(gpu: Gpu, room: Buffers, { x, y, batch }: Product): (w
       ...integerLinearSteps({
         ...{ x: to, weight, y, tokens: batch },
         packed: !software && gpu.selfTest?.multipliesPacked === true,
-        lanes: software ? 1 : 32,
+        variant: usualIntegerVariant(gpu, shape),
       }),
     ];
   };
