@@ -1,6 +1,7 @@
 import { ShaderError } from '../errors.ts';
 import type { Gpu } from './gpu.ts';
 import type { Binding, Kernel, Step } from './kernel.ts';
+import { resting } from './resting.ts';
 import type { ShaderSource } from './shader-source.ts';
 
 export interface Compiled {
@@ -84,11 +85,13 @@ export class Compiler {
     if (step.weight) layouts.push(this.#layout(step.weight, false));
     gpu.counters.pipelines++;
     try {
-      const pipeline = await gpu.device.createComputePipelineAsync({
-        label: kernel.source.name,
-        layout: gpu.device.createPipelineLayout({ bindGroupLayouts: layouts }),
-        compute: { module, entryPoint: kernel.entryPoint ?? 'main', constants: { ...kernel.constants } },
-      });
+      const pipeline = await resting(
+        gpu.device.createComputePipelineAsync({
+          label: kernel.source.name,
+          layout: gpu.device.createPipelineLayout({ bindGroupLayouts: layouts }),
+          compute: { module, entryPoint: kernel.entryPoint ?? 'main', constants: { ...kernel.constants } },
+        }),
+      );
       return { pipeline, layouts };
     } catch (cause) {
       const explained = await gpu.explain(cause);

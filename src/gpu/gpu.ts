@@ -2,6 +2,7 @@ import { CompressaError, DeviceLostError, GpuValidationError, OutOfMemoryError }
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { Compiler } from './compiler.ts';
+import { resting } from './resting.ts';
 import type { SelfTest } from './self-test.ts';
 
 /** How much `COMPRESSA_DEBUG` shows: 1 the steps of each run, 2 also the shaders, 3 also each step's time. */
@@ -158,7 +159,7 @@ export class Gpu {
         const encoder = this.device.createCommandEncoder({ label: 'read back' });
         encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
         this.device.queue.submit([encoder.finish()]);
-        return staging.mapAsync(GPUMapMode.READ, 0, size);
+        return resting(staging.mapAsync(GPUMapMode.READ, 0, size));
       });
       const copy = new Uint8Array(staging.getMappedRange(0, size)).slice();
       staging.unmap();
@@ -171,7 +172,7 @@ export class Gpu {
   /** Waits until the GPU has done everything submitted so far. */
   async idle(): Promise<void> {
     this.throwIfLost();
-    await this.device.queue.onSubmittedWorkDone().catch(() => undefined);
+    await resting(this.device.queue.onSubmittedWorkDone().catch(() => undefined));
     this.throwIfLost();
   }
 
