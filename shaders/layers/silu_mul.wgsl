@@ -2,5 +2,5 @@
 // #include "gated_body.wgsl"
 
 fn activation(x: f32) -> f32 {
-  return times_sigmoid(x, abs(x));
+  return silu(x);
 }

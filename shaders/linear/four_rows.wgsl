@@ -10,8 +10,6 @@ fn four_rows(row: u32, k: u32) -> mat4x4<f32> {
 }
 
 fn store4(token: u32, row: u32, values: vec4<f32>) {
-  store(token, row, values.x);
-  store(token, row + 1u, values.y);
-  store(token, row + 2u, values.z);
-  store(token, row + 3u, values.w);
+  store2(token, row, values.xy);
+  store2(token, row + 2u, values.zw);
 }

@@ -6,9 +6,11 @@ struct IntegerParams {
   words: u32,     // of a row's codes
   tokens: u32,
   row_start: u32, // of this part in the whole weight
-  width: u32,     // of y: rows of the whole weight
+  width: u32,     // of y
   has_bias: u32,
   raw: u32,       // y receives the sums themselves
+  y_start: u32,   // column of y at which the weight's rows begin
+  adds: u32,      // to what y holds
 }
 
 @group(0) @binding(0) var<storage, read> x_codes: array<u32>;
@@ -39,7 +41,7 @@ fn store(token: u32, row: u32, sum: i32) {
     return;
   }
   let column = params.row_start + row;
-  let at = token * params.width + column;
+  let at = token * params.width + params.y_start + column;
   if (params.raw != 0u) {
     y[at] = bitcast<u32>(sum);
     return;
@@ -47,6 +49,9 @@ fn store(token: u32, row: u32, sum: i32) {
   var value = f32(sum) * x_scales[token] * weight_scales[row];
   if (params.has_bias != 0u) {
     value += bias[column];
+  }
+  if (params.adds != 0u) {
+    value += bitcast<f32>(y[at]);
   }
   y[at] = bitcast<u32>(value);
 }

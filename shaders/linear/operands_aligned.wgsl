@@ -6,14 +6,14 @@ fn x4(token: u32, k: u32) -> vec4<f32> {
 }
 
 fn w4(row: u32, k: u32) -> vec4<f32> {
-  return load4_aligned(row, k);
+  return load4_aligned(stored_row(row), k);
 }
 
 const PIECE = CHUNK;
 alias Piece = Chunk;
 
 fn piece(row: u32, k: u32) -> Piece {
-  return load_chunk(row, k);
+  return load_chunk(stored_row(row), k);
 }
 
 fn piece4(part: Piece, i: u32) -> vec4<f32> {

@@ -11,14 +11,14 @@ fn x4(token: u32, k: u32) -> vec4<f32> {
 }
 
 fn w4(row: u32, k: u32) -> vec4<f32> {
-  return load4(row, k);
+  return load4(stored_row(row), k);
 }
 
 const PIECE = 4u;
 alias Piece = vec4<f32>;
 
 fn piece(row: u32, k: u32) -> Piece {
-  return load4(row, k);
+  return load4(stored_row(row), k);
 }
 
 fn piece4(part: Piece, i: u32) -> vec4<f32> {

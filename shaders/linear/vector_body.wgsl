@@ -87,8 +87,7 @@ fn main(
   }
   if (lane == 0u) {
     for (var i = 0u; i < 4u; i++) {
-      store(i, row, even_sum[i]);
-      store(i, row + 1u, odd_sum[i]);
+      store2(i, row, vec2<f32>(even_sum[i], odd_sum[i]));
     }
   }
 }

@@ -9,6 +9,7 @@ import { codeBytes } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
+import { type Columns, columnsOf } from './linear.ts';
 import { findVariant, type LinearShape, type LinearVariant } from './linear-variants.ts';
 import { type Weight, weightBindings } from './weight.ts';
 
@@ -113,9 +114,12 @@ export interface IntegerLinearArguments {
   readonly weight: Weight;
   /** f32 [weight.rows] */
   readonly bias?: BufferView;
-  /** f32 [tokens, weight.rows] */
+  /** f32 [tokens, weight.rows], or as `into` says. */
   readonly y: BufferView;
   readonly tokens: number;
+  readonly into?: Columns;
+  /** The product is added to what y holds. */
+  readonly adds?: boolean;
   /** Multiplies four int8 at once (`dot4I8Packed`), not as floats: the same sums. Default: as floats, which every device can. */
   readonly packed?: boolean;
   /**
@@ -134,14 +138,15 @@ export interface IntegerLinearArguments {
  * @throws ArgumentError for sizes, buffers, variants and weights that do not fit.
  */
 export function integerLinearSteps(args: IntegerLinearArguments): Step[] {
-  const { x, weight, bias, y, tokens, sums = false, label = 'linear' } = args;
-  const { k, rows: width, format } = weight;
+  const { x, weight, bias, y, tokens, adds = false, sums = false, label = 'linear' } = args;
+  const { k, rows, format } = weight;
   if (!format.activations) throw new ArgumentError(`${label}: ${format.name} is no format for products of integers.`);
   const words = codeBytes(k) / 4;
   checkSizes(label, { tokens, words });
-  checkSizes(label, { tokens, rows: width });
+  const { start, width } = columnsOf(label, rows, args.into);
+  checkSizes(label, { tokens, width });
   const variant = findVariant(label, integerVariants, args.variant ?? (tokens <= 4 ? 'vector-32' : 'tile-4'), {
-    rows: width,
+    rows,
     k,
     tokens,
   });
@@ -149,7 +154,7 @@ export function integerLinearSteps(args: IntegerLinearArguments): Step[] {
   const bindings = [
     reads(label, 'codes', x.codes, tokens * words),
     scales,
-    bias ? reads(label, 'bias', bias, width) : scales,
+    bias ? reads(label, 'bias', bias, rows) : scales,
     writes(label, 'y', y, tokens * width),
   ];
   return weight.parts.map((part) => {
@@ -159,9 +164,12 @@ export function integerLinearSteps(args: IntegerLinearArguments): Step[] {
       kernel: { ...variant.kernel(shape), format: args.packed ? packed : floats },
       bindings,
       weight: weightBindings(part).slice(0, 2),
-      params: packParams(part.rows, words, tokens, part.rowStart, width, bias ? 1 : 0, sums ? 1 : 0),
+      params: packParams(
+        ...[part.rows, words, tokens, part.rowStart, width],
+        ...[bias ? 1 : 0, sums ? 1 : 0, start, adds ? 1 : 0],
+      ),
       grid: variant.grid(shape),
-      bytes: weight.byteLength * (part.rows / width) + tokens * (4 * words + 4 * part.rows),
+      bytes: weight.byteLength * (part.rows / rows) + tokens * (4 * words + 4 * part.rows),
       operations: 2 * tokens * k * part.rows,
     };
   });

@@ -1,3 +1,4 @@
+import { ArgumentError } from '../errors.ts';
 import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
@@ -11,7 +12,7 @@ export interface LinearArguments {
   readonly weight: Weight;
   /** f32 [weight.rows] */
   readonly bias?: BufferView;
-  /** f32 [tokens, weight.rows] */
+  /** f32 [tokens, weight.rows], or as `into` and `gate` say. */
   readonly y: BufferView;
   readonly tokens: number;
   /**
@@ -19,30 +20,59 @@ export interface LinearArguments {
    * `vector-32` up to four tokens, else `tile-4`, which run on every device.
    */
   readonly variant?: string;
+  /**
+   * The lower half of the weight's rows, activated, times the upper half: y is f32 [tokens, weight.rows / 2]. The weight is one part of an even number of rows.
+   */
+  readonly gate?: 'silu' | 'gelu';
+  readonly into?: Columns;
+  /** The product is added to what y holds. */
+  readonly adds?: boolean;
   readonly label?: string;
 }
 
+/** The columns of a wider y that receive a product, from `start` on: y is f32 [tokens, width]. */
+export interface Columns {
+  readonly start: number;
+  readonly width: number;
+}
+
+/** Values of GATE in shaders/linear/shared.wgsl. */
+const GATES = { silu: 1, gelu: 2 } as const;
+
+/** Where the columns of a product of `made` columns begin in y, and how wide that is. @throws ArgumentError where they do not fit */
+export function columnsOf(label: string, made: number, into: Columns = { start: 0, width: made }): Columns {
+  const { start, width } = into;
+  if (Number.isInteger(start) && start >= 0 && Number.isInteger(width) && start + made <= width) return into;
+  throw new ArgumentError(`${label}: ${made} columns from ${start} on do not fit ${width}.`);
+}
+
 /**
- * y = x Wᵀ (+ bias) with the weight in its stored form: one step for each part of the weight.
+ * y = x Wᵀ (+ bias) with the weight in its stored form, gated or added to y where asked for: one step for each part of the weight.
  * Sums run in f32; the order depends on the variant, so results of two variants differ by rounding.
  * @throws ArgumentError for sizes, buffers and variants that do not fit.
  */
 export function linearSteps(args: LinearArguments): Step[] {
-  const { x, weight, bias, y, tokens, label = 'linear' } = args;
-  const { k, rows: width, format } = weight;
+  const { x, weight, bias, y, tokens, gate, adds = false, label = 'linear' } = args;
+  const { k, rows, format } = weight;
   checkSizes(label, { tokens, k });
-  checkSizes(label, { tokens, rows: width });
+  if (gate && (weight.parts.length > 1 || rows % 2 !== 0)) {
+    throw new ArgumentError(
+      `${label}: a gate takes a weight of one part and an even number of rows, not ${rows} in ${weight.parts.length}.`,
+    );
+  }
+  const { start, width } = columnsOf(label, gate ? rows / 2 : rows, args.into);
+  checkSizes(label, { tokens, width });
   const variant = findVariant(label, linearVariants, args.variant ?? (tokens <= 4 ? 'vector-32' : 'tile-4'), {
-    rows: width,
+    rows,
     k,
     tokens,
   });
   const bindings = [
     reads(label, 'x', x, tokens * k),
-    bias ? reads(label, 'bias', bias, width) : reads(label, 'x', x, 1),
+    bias ? reads(label, 'bias', bias, rows) : reads(label, 'x', x, 1),
     writes(label, 'y', y, tokens * width),
   ];
-  const given = shaderConstants(format, k);
+  const given = { ...shaderConstants(format, k), ...(gate && { GATE: GATES[gate] }) };
   return weight.parts.map((part) => {
     const shape = { rows: part.rows, k, tokens };
     const { constants, ...kernel } = variant.kernel(shape);
@@ -51,9 +81,9 @@ export function linearSteps(args: LinearArguments): Step[] {
       kernel: { ...kernel, format: format.shader, constants: { ...given, ...constants } },
       bindings,
       weight: weightBindings(part),
-      params: packParams(part.rows, k, tokens, part.rowStart, width, bias ? 1 : 0),
+      params: packParams(part.rows, k, tokens, part.rowStart, width, bias ? 1 : 0, start, adds ? 1 : 0),
       grid: variant.grid(shape),
-      bytes: weight.byteLength * (part.rows / width) + 4 * tokens * (k + part.rows),
+      bytes: weight.byteLength * (part.rows / rows) + 4 * tokens * (k + part.rows),
       operations: 2 * tokens * k * part.rows,
     };
   });
