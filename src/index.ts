@@ -60,6 +60,7 @@ export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } fro
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
 export { findScaleFolding, findScaleFoldings, foldScales, type ScaleFolding } from './graph/scale-folding.ts';
+export { applyMaskStep } from './kernels/apply-mask.ts';
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
 export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
 export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
@@ -75,6 +76,7 @@ export {
   quantizeActivationsStep,
   usualIntegerVariant,
 } from './kernels/integer-linear.ts';
+export type { Keys } from './kernels/keys.ts';
 export { type LinearArguments, linearSteps } from './kernels/linear.ts';
 export {
   type LinearShape,
@@ -83,6 +85,7 @@ export {
   linearVariantsFor,
   usualVariant,
 } from './kernels/linear-variants.ts';
+export { checkPattern, type MaskPattern, maskWords, type Removal, type Scope } from './kernels/mask-pattern.ts';
 export { type PackArguments, packStep } from './kernels/pack.ts';
 export {
   type DequantizeArguments,
@@ -93,7 +96,15 @@ export {
   scaleRoomBytes,
   throwIfNonFinite,
 } from './kernels/quantize.ts';
+export type { SelectionRoom } from './kernels/rank-keys.ts';
 export { type RefitArguments, refitSteps } from './kernels/refit.ts';
+export {
+  type MaskedMatrix,
+  type MaskRoomBytes,
+  maskRoom,
+  SELECTION_BYTES,
+  selectMaskSteps,
+} from './kernels/select-mask.ts';
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
 export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
 export {
