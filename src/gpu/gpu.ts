@@ -2,6 +2,7 @@ import { CompressaError, DeviceLostError, GpuValidationError, OutOfMemoryError }
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { Compiler } from './compiler.ts';
+import type { BufferView } from './kernel.ts';
 import { resting } from './resting.ts';
 import type { SelfTest } from './self-test.ts';
 
@@ -150,20 +151,33 @@ export class Gpu {
 
   /** Copies `size` bytes (multiples of 4) of a buffer to the host; waits for everything submitted before. */
   async readBack(buffer: GPUBuffer, offset = 0, size = buffer.size - offset): Promise<Uint8Array<ArrayBuffer>> {
-    if (size === 0) return new Uint8Array(0);
-    const staging = this.memory.allocateStaging(size);
+    return (await this.readBackAll([{ buffer, offset, size }]))[0]!;
+  }
+
+  /** Copies several ranges to the host, all in one read. */
+  async readBackAll(views: readonly BufferView[]): Promise<Uint8Array<ArrayBuffer>[]> {
+    const sizes = views.map(({ buffer, offset = 0, size = buffer.size - offset }) => size);
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    if (total === 0) return sizes.map(() => new Uint8Array(0));
+    const staging = this.memory.allocateStaging(total);
     this.counters.readBacks++;
-    this.counters.readBackBytes += size;
+    this.counters.readBackBytes += total;
     try {
       await this.guard('Reading back', () => {
         const encoder = this.device.createCommandEncoder({ label: 'read back' });
-        encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+        let at = 0;
+        for (const [i, { buffer, offset = 0 }] of views.entries()) {
+          encoder.copyBufferToBuffer(buffer, offset, staging, at, sizes[i]!);
+          at += sizes[i]!;
+        }
         this.device.queue.submit([encoder.finish()]);
-        return resting(staging.mapAsync(GPUMapMode.READ, 0, size));
+        return resting(staging.mapAsync(GPUMapMode.READ, 0, total));
       });
-      const copy = new Uint8Array(staging.getMappedRange(0, size)).slice();
+      const mapped = new Uint8Array(staging.getMappedRange(0, total));
+      let at = 0;
+      const copies = sizes.map((size) => mapped.slice(at, (at += size)));
       staging.unmap();
-      return copy;
+      return copies;
     } finally {
       this.memory.releaseStaging(staging);
     }

@@ -22,7 +22,8 @@ export class SegmentRun {
   readonly #gpu: Gpu;
   readonly #decoder: Decoder;
   readonly #inputs = new Map<ValueName, BufferView>();
-  readonly #read: readonly ValueName[];
+  /** What comes back, and together. */
+  readonly #reads: readonly (readonly ValueName[])[];
   readonly #batch: Batch;
   readonly #behind: readonly Step[];
   #recording: Recording | undefined;
@@ -40,7 +41,8 @@ export class SegmentRun {
     { keepValues = false, behind }: SegmentRunOptions = {},
   ) {
     this.#gpu = gpu;
-    this.#read = keepValues ? graph.operations.map(({ out }) => out) : outputs;
+    // All values of a piece take many times the room of the few that it gives on.
+    this.#reads = keepValues ? graph.operations.map(({ out }) => [out]) : [outputs];
     this.#decoder = new Decoder(gpu, graph, weights, { maxPositions: tokens });
     try {
       for (const name of inputs) {
@@ -86,9 +88,9 @@ export class SegmentRun {
     this.upload(values, ids);
     this.#recording.submit();
     const results = new Map<ValueName, Float32Array>();
-    for (const name of this.#read) {
-      const { buffer, size } = this.#batch.values.get(name)!;
-      results.set(name, new Float32Array((await this.#gpu.readBack(buffer, 0, size)).buffer));
+    for (const names of this.#reads) {
+      const read = await this.#gpu.readBackAll(names.map((name) => this.#batch.values.get(name)!));
+      for (const [i, name] of names.entries()) results.set(name, new Float32Array(read[i]!.buffer));
     }
     return results;
   }

@@ -7,7 +7,7 @@ import { quantizeStep } from '../../kernels/quantize.ts';
 import { scaleColumnsStep } from '../../kernels/rows.ts';
 import type { ColumnStatistics } from '../calibration/statistics.ts';
 import { allocateRows } from '../device-arrays.ts';
-import { type DenseRows, matrixError } from './matrix-error.ts';
+import { type DenseRows, errorRoom, matrixErrorSteps, sumOfRows } from './matrix-error.ts';
 import { startOf } from './method.ts';
 
 /** α from 0 on, in twentieths. */
@@ -53,10 +53,11 @@ export async function awqScales(
   const errors = new Float64Array(STEPS);
   for (const { format, slices } of matrices) {
     for await (const rows of slices()) {
-      for (const [i, factors] of candidates.entries()) {
-        const columns = channelOf.length === channels ? factors : Float32Array.from(channelOf, (at) => factors[at]!);
-        errors[i]! += await scaledError(gpu, rows, format, hessian, meanSquare, columns, signal);
-      }
+      const columns = candidates.map((factors) =>
+        channelOf.length === channels ? factors : Float32Array.from(channelOf, (at) => factors[at]!),
+      );
+      const found = await scaledErrors(gpu, rows, format, hessian, meanSquare, columns, signal);
+      for (const [i, error] of found.entries()) errors[i]! += error;
     }
   }
   let best = 0;
@@ -86,42 +87,52 @@ export function awqFactors(sizes: Float32Array, alpha: number): Float32Array {
   return Float32Array.from(raw, (s) => Math.min(WIDEST, Math.max(1 / WIDEST, s / middle)));
 }
 
-async function scaledError(
+/** The errors of some rows with each of the candidates' factors of columns, all in one read. */
+async function scaledErrors(
   gpu: Gpu,
   { view, rows, k }: DenseRows,
   target: Format,
   hessian: BufferView | undefined,
   meanSquare: Float32Array,
-  columns: Float32Array,
+  candidates: readonly Float32Array[],
   signal: AbortSignal | undefined,
-): Promise<number> {
+): Promise<number[]> {
   const scratch = new Scratch(gpu);
   // Of scales that are quantized in their turn the exact ones: these may be some rows of the matrix only.
   const format = target.single ?? target;
   const result = allocateRows(gpu, format, rows, k, format.name);
   try {
-    const scaled = scratch.room(4 * rows * k, 'scaled weights');
+    const scaled = { view: scratch.room(4 * rows * k, 'scaled weights'), rows, k };
+    const room = errorRoom(scratch, scaled);
+    const errors = candidates.map(() => scratch.room(4 * rows, 'errors of rows'));
     const start = startOf('search', format);
-    // The scaled input is as much smaller.
-    const importance = scratch.upload(
-      meanSquare.map((square, i) => square / columns[i]! ** 2),
-      'importance',
-    );
-    await gpu.scheduler.run(
-      [
-        scaleColumnsStep({ x: view, factors: scratch.upload(columns, 'factors'), out: scaled, rows, width: k }),
+    const quantized = { format, arrays: result.arrays };
+    const steps = candidates.flatMap((factors, i) => {
+      // The scaled input is as much smaller.
+      const importance = scratch.upload(
+        meanSquare.map((square, at) => square / factors[at]! ** 2),
+        'importance',
+      );
+      const inverse = factors.map((factor) => 1 / factor);
+      return [
+        scaleColumnsStep({
+          ...{ x: view, factors: scratch.upload(factors, 'factors') },
+          ...{ out: scaled.view, rows, width: k },
+        }),
         quantizeStep({
-          ...{ source: formatByName('f32'), from: scaled, format, to: result.arrays, rows, k, bad: result.bad },
+          ...{ source: formatByName('f32'), from: scaled.view, format, to: result.arrays, rows, k, bad: result.bad },
           ...{ method: start.method, ...(start.weighted && { importance }) },
         }),
-      ],
-      signal && { signal },
-    );
-    const inverse = scratch.upload(
-      columns.map((factor) => 1 / factor),
-      'inverse factors',
-    );
-    return await matrixError(gpu, { view: scaled, rows, k }, { format, arrays: result.arrays }, hessian, inverse);
+        ...matrixErrorSteps(
+          gpu,
+          { dense: scaled, quantized, hessian, columns: scratch.upload(inverse, 'inverse factors') },
+          { ...room, out: errors[i]! },
+        ),
+      ];
+    });
+    await gpu.scheduler.run(steps, signal && { signal });
+    const read = await gpu.readBackAll(errors);
+    return read.map((bytes) => sumOfRows(new Float32Array(bytes.buffer)));
   } finally {
     result.release();
     scratch.release();

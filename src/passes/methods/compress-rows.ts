@@ -98,9 +98,10 @@ export async function compressRows(
       await gpu.scheduler.run([step], signal && { signal });
       return result;
     };
-    const errorOf = ({ arrays }: DeviceRows) => matrixError(gpu, dense, { format, arrays }, hessian, columns);
+    const errorOf = (made?: DeviceRows) =>
+      matrixError(gpu, { dense, hessian, columns, ...(made && { quantized: { format, arrays: made.arrays } }) });
     const rounded = await quantized('rtn', false);
-    const first = { rtn: await errorOf(rounded), all: await matrixError(gpu, dense, undefined, hessian, columns) };
+    const first = { rtn: await errorOf(rounded), all: await errorOf() };
     let result = rounded;
     let chosen = first.rtn;
     if (method !== 'rtn') {

@@ -70,6 +70,7 @@ describe.each(['Llama', 'Qwen3', 'Gemma2'])('%s', (family) => {
     const seen: string[] = [];
     const total = WINDOWS * TOKENS;
     const problems: string[] = [];
+    const { readBacks } = gpu.counters;
     await walkInputs({
       ...{ gpu, graph, windows, source: sourceOf(values), wanted: () => true },
       visit: async ({ input, k }, statistics) => {
@@ -97,6 +98,8 @@ describe.each(['Llama', 'Qwen3', 'Gemma2'])('%s', (family) => {
       },
     });
     expect(problems.slice(0, 5)).toEqual([]);
+    // What the pieces of a walk give on comes back in one read for each window.
+    expect(gpu.counters.readBacks - readBacks).toBeLessThanOrEqual(WINDOWS * (seen.length + 2) + 2 * seen.length);
     expect(seen).toEqual(inputGroups(graph).map(({ input }) => input));
     expect(gpu.memory.bytesInUse).toBe(before);
   });
@@ -248,6 +251,40 @@ test('files that hold no statistics, or damaged ones, are refused', async () => 
     /hessian" holds a value that is not finite/,
   );
   await other.close();
+});
+
+test('an H that is not positive definite ends in a stated fall-back, and in numbers', async () => {
+  const { graph, values, open } = await modelFolder(smallConfig());
+  const sink = memorySink('statistics.safetensors');
+  await calibrate(open(), sink, { gpu, calibration: calibrationOf(graph) });
+  const bytes = sink.bytes();
+  // Neighbours that are correlated ten times as much as they can be.
+  const { tensors } = await openCheckpoint(memorySource('statistics.safetensors', bytes.slice()));
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  for (const [name, { offset, shape }] of tensors) {
+    if (!name.endsWith('.hessian')) continue;
+    const k = shape[0]!;
+    for (let i = 0; i + 1 < k; i++) {
+      const much = 10 * view.getFloat32(offset + 4 * (i * k + i), true);
+      for (const at of [i * k + i + 1, (i + 1) * k + i]) view.setFloat32(offset + 4 * at, much, true);
+    }
+  }
+  const statistics = await readStatistics(memorySource('statistics.safetensors', bytes));
+  for (const method of ['gptq', 'awq'] as const) {
+    const output = memoryOutput('out');
+    const { notices } = await compress(open(), output, { gpu, format: 'q4_0', method, statistics });
+    if (method === 'gptq') expect(notices.join('\n')).toMatch(/not refined: H is not positive definite/);
+    const checkpoint = await openCheckpoint(memoryFolder('out', Object.fromEntries(output.files)), { checkWeight });
+    for (const { name, role } of graph.weights) {
+      const read = await readValues(checkpoint, findWeight(checkpoint, name));
+      expect(read.every(Number.isFinite), name).toBe(true);
+      if (method !== 'gptq' || role !== 'linear') continue;
+      const [lost, all] = values(name).reduce(([a, b], w, i) => [a + (w - read[i]!) ** 2, b + w * w], [0, 0]);
+      expect(lost).toBeLessThan(0.05 * all);
+    }
+    await checkpoint.close();
+  }
+  await statistics.close();
 });
 
 test('refinement fits scales to what inputs are like, behind any method', async () => {

@@ -1,10 +1,11 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { runCalibrate } from '../../../src/cli/calibrate.ts';
 import { runCompress } from '../../../src/cli/compress.ts';
 import { runModel } from '../../../src/cli/run.ts';
 import { runVerify } from '../../../src/cli/verify.ts';
-import { FileError, FormatError, NoDeviceError, OutOfMemoryError } from '../../../src/errors.ts';
+import { ArgumentError, FileError, FormatError, NoDeviceError, OutOfMemoryError } from '../../../src/errors.ts';
 import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
 import { memorySink } from '../../../src/files/sink.ts';
 import { openCliBench, running, SAMPLE } from '../cli-bench.ts';
@@ -53,6 +54,20 @@ async function recipeFile(match: string, format: string): Promise<string> {
   );
   return path;
 }
+
+test('a calibration text of less than a window is refused before the GPU opens, and nothing is left', async () => {
+  const calibration = join(cli.folder, 'short.txt');
+  await writeFile(calibration, 'Fourscore and seven years ago');
+  const out = join(cli.folder, 'out');
+  const run = runCompress(SAMPLE, { out, adapter, format: 'int4-g64', method: 'gptq', calibration }, running);
+  await expect(run).rejects.toThrow(ArgumentError);
+  await expect(run).rejects.toThrow(/fewer than one window of 256\. Give more text or a smaller --window/);
+  const statistics = join(cli.folder, 'statistics.safetensors');
+  await expect(runCalibrate(SAMPLE, { out: statistics, adapter, text: calibration }, running)).rejects.toThrow(
+    ArgumentError,
+  );
+  expect(await readdir(cli.folder)).toEqual(['short.txt']);
+});
 
 describe('an output that can not be', () => {
   test.each(['out', 'out.safetensors', 'out.gguf'])('%s under a file is refused before the GPU opens', async (name) => {

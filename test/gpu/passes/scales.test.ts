@@ -5,18 +5,24 @@ import { decodeToF32 } from '../../../src/files/convert.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
+import { formatByName } from '../../../src/formats/registry.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
+import { Scratch } from '../../../src/gpu/scratch.ts';
 import { Decoder } from '../../../src/graph/decoder.ts';
 import type { Graph } from '../../../src/graph/graph.ts';
 import { ReferenceRun } from '../../../src/graph/reference.ts';
 import { findScaleFoldings, foldScales } from '../../../src/graph/scale-folding.ts';
+import { quantizeStep } from '../../../src/kernels/quantize.ts';
 import { calibrate } from '../../../src/passes/calibration/calibrate.ts';
 import { readStatistics } from '../../../src/passes/calibration/read-statistics.ts';
 import { compress } from '../../../src/passes/compress.ts';
+import { allocateRows } from '../../../src/passes/device-arrays.ts';
 import { canFold, foldedCheckpoint } from '../../../src/passes/folding/folded-checkpoint.ts';
 import { loadWeights } from '../../../src/passes/load-weights.ts';
+import { awqFactors, awqScales } from '../../../src/passes/methods/awq.ts';
 import { checkWeight } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
+import { randomSource } from '../random.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
 
 let gpu: Gpu;
@@ -104,6 +110,63 @@ test('awq loses less than a search without it on inputs with outliers, and the m
   const lost = ({ report }: typeof awq) => report.tensors.reduce((sum, { error }) => sum + (error?.chosen ?? 0), 0);
   expect(lost(awq)).toBeLessThan(0.9 * lost(search));
   expect(awq.report.notices).toEqual(search.report.notices);
+});
+
+test('awq takes the factors that leave the least error, in one read for all of them', async () => {
+  const [rows, k] = [24, 64];
+  const random = randomSource(9);
+  const scratch = new Scratch(gpu);
+  const weights = Float32Array.from({ length: rows * k }, () => random() - 0.5);
+  const meanAbs = Float32Array.from({ length: k }, (_, i) => (i % 16 === 3 ? 20 : 1) * (0.5 + random()));
+  const meanSquare = meanAbs.map((mean) => 1.5 * mean * mean);
+  const hessian = Float32Array.from({ length: k * k }, (_, at) =>
+    at % (k + 1) === 0 ? meanSquare[at % k]! : 0.2 * meanAbs[at % k]! * meanAbs[Math.floor(at / k)]!,
+  );
+  const h = scratch.upload(hessian, 'H');
+  const columns = { meanAbs, meanSquare, absMax: meanAbs };
+  const format = formatByName('q4_0');
+  // Twice the same rows: the errors are summed over matrices and slices.
+  const matrix = {
+    format,
+    async *slices() {
+      yield { view: scratch.upload(weights, 'rows'), rows, k };
+    },
+  };
+  const before = { ...gpu.counters };
+  const found = await awqScales(gpu, [matrix, matrix], h, columns, Uint32Array.from(meanAbs.keys()));
+  expect(gpu.counters.readBacks - before.readBacks).toBe(2);
+  /** 2 tr(ΔW H ΔWᵀ) in f64, of what the device quantizes. */
+  const errorWith = async (factors: Float32Array): Promise<number> => {
+    const scaled = weights.map((w, at) => w * factors[at % k]!);
+    const result = allocateRows(gpu, format, rows, k, 'rows');
+    const importance = scratch.upload(
+      meanSquare.map((square, i) => square / factors[i]! ** 2),
+      'importance',
+    );
+    await gpu.scheduler.run([
+      quantizeStep({
+        ...{ source: formatByName('f32'), from: scratch.upload(scaled, 'scaled'), format, to: result.arrays },
+        ...{ rows, k, bad: result.bad, method: 'search', importance },
+      }),
+    ]);
+    const { arrays } = await result.read();
+    result.release();
+    const lost = format.reference.dequantize(arrays, rows, k).map((q, at) => (q - scaled[at]!) / factors[at % k]!);
+    let sum = 0;
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < k; i++) {
+        for (let j = 0; j < k; j++) sum += lost[row * k + i]! * hessian[i * k + j]! * lost[row * k + j]!;
+      }
+    }
+    return 2 * sum;
+  };
+  const errors: number[] = [];
+  for (let i = 0; i < 20; i++) errors.push(await errorWith(awqFactors(meanAbs, i / 20)));
+  expect(found.before / errors[0]!).toBeCloseTo(1, 4);
+  expect(found.error / Math.min(...errors)).toBeCloseTo(1, 4);
+  expect(found.alpha).toBeGreaterThan(0);
+  expect(found.error).toBeLessThan(0.9 * found.before);
+  scratch.release();
 });
 
 test('smoothquant makes activations in eight bits lose less on inputs with outliers', async () => {
