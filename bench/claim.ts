@@ -8,10 +8,14 @@ export interface Measurement {
   readonly pass: boolean;
 }
 
+/** Whether a part of a claim, a format say, is to be measured. */
+export type Takes = (part: string) => boolean;
+
 /** A file in `bench/claims/` exports one of these as `claim`. */
 export interface Claim {
   readonly name: string;
-  measure(gpu: Gpu): Promise<Measurement[]>;
+  /** @param takes of claims that have parts: all, unless the command line names some */
+  measure(gpu: Gpu, takes: Takes): Promise<Measurement[]>;
 }
 
 export const SAMPLE_MODEL = 'models/union-7m';

@@ -1,16 +1,18 @@
-// Runs the claims (npm run claims -- [part of a name]): a table on standard error, JSON on standard output, exit code 1 if one fails.
+// Runs the claims (npm run claims -- [part of a name [parts of the claim, such as q4_k,q6_k]]): a table on standard error, JSON on standard
+// output, exit code 1 if one fails.
 import { readdir } from 'node:fs/promises';
 import { openGpu } from 'compressa';
 import type { Claim, Measurement } from './claim.ts';
 
 const wanted = process.argv[2] ?? '';
+const parts = process.argv[3]?.split(',');
 const files = (await readdir(new URL('./claims/', import.meta.url))).filter((file) => file.includes(wanted)).sort();
 const gpu = await openGpu();
 const results: (Measurement & { name: string })[] = [];
 console.error(`Device: ${gpu.description.description}`);
 for (const file of files) {
   const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
-  for (const result of await claim.measure(gpu)) {
+  for (const result of await claim.measure(gpu, (part) => parts?.includes(part) ?? true)) {
     results.push({ name: claim.name, ...result });
     console.error(
       `${result.pass ? 'pass' : 'FAIL'}  ${claim.name}: ${result.claim}: ${result.measured} (${result.threshold})`,

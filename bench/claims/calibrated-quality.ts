@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Gpu, Method } from 'compressa';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { calibrationWindows, type Quality, qualityOf, validationWindows } from '../model-quality.ts';
@@ -33,6 +33,15 @@ const BEST = [
 const referenceBits = (bits: number): number => bits + (16 + bits) / 64;
 
 const FOLDER = 'out/quality';
+const TABLE = `${FOLDER}/quality.json`;
+
+/** What an earlier run found where this one, of some formats only, did not look. */
+function earlier(points: readonly QualityPoint[]): QualityPoint[] {
+  if (!existsSync(TABLE)) return [];
+  const key = ({ series, format }: QualityPoint) => `${series} ${format}`;
+  const found = new Set(points.map(key));
+  return (JSON.parse(readFileSync(TABLE, 'utf8')) as QualityPoint[]).filter((point) => !found.has(key(point)));
+}
 
 /**
  * Perplexity of the sample model at every setting for which an independent implementation gave a figure (REFERENCE.json), and what our best recipe gains at
@@ -40,7 +49,7 @@ const FOLDER = 'out/quality';
  */
 export const claim: Claim = {
   name: 'calibrated quality',
-  async measure(gpu) {
+  async measure(gpu, takes) {
     const reference = JSON.parse(readFileSync(`${SAMPLE_MODEL}/REFERENCE.json`, 'utf8')) as Reference;
     const dense = reference.dense.perplexity16;
     const measured = new Table(gpu);
@@ -48,6 +57,7 @@ export const claim: Claim = {
     const points: QualityPoint[] = [];
     const compare = async (setting: string, method: Method, figure: number): Promise<void> => {
       const format = formatOf(setting);
+      if (!takes(format)) return;
       const quality = await measured.of(format, method);
       const most = mostOf(format);
       const ratio = quality.perplexity / figure;
@@ -60,6 +70,7 @@ export const claim: Claim = {
       points.push({ series: `Compressa, ${method}`, format, ...quality });
     };
     for (const { bits, format } of BEST) {
+      if (!takes(format)) continue;
       const listed = [reference.perplexity16['round-to-nearest'], reference.perplexity16.gptq].flatMap((figures) =>
         Object.entries(figures).filter(([setting]) => setting.startsWith(`int${bits} g64 `)),
       );
@@ -78,18 +89,17 @@ export const claim: Claim = {
       await compare(setting, 'rtn', figure);
     }
     for (const [type, figure] of Object.entries(reference.perplexity16.ggml)) {
+      if (!takes(type)) continue;
       await compare(type, 'search', figure);
       const { bitsPerWeight } = await measured.of(type, 'search');
       points.push({ series: 'ggml', format: type, perplexity: figure, bitsPerWeight });
       if (type.startsWith('tq')) continue;
       points.push({ series: 'Compressa, gptq', format: type, ...(await measured.of(type, 'gptq')) });
     }
+    const all = [...points, ...earlier(points)];
     mkdirSync(FOLDER, { recursive: true });
-    writeFileSync(
-      `${FOLDER}/quality.json`,
-      `${JSON.stringify(points, ['series', 'format', 'perplexity', 'bitsPerWeight'], 2)}\n`,
-    );
-    writeFileSync(`${FOLDER}/quality.svg`, await qualityPlot(points, dense));
+    writeFileSync(TABLE, `${JSON.stringify(all, ['series', 'format', 'perplexity', 'bitsPerWeight'], 2)}\n`);
+    writeFileSync(`${FOLDER}/quality.svg`, await qualityPlot(all, dense));
     return results;
   },
 };

@@ -209,13 +209,13 @@ async function extremes(gpu: Gpu, ggml: Ggml, format: Format, type: GgmlType): P
  */
 export const claim: Claim = {
   name: 'ggml bytes',
-  async measure(gpu) {
+  async measure(gpu, takes) {
     const ggml = openGgml();
     if (typeof ggml === 'string') {
       return [{ claim: 'blocks equal ggml’s', threshold: 'ggml to compare with', measured: ggml, pass: false }];
     }
     const results: Measurement[] = [];
-    for (const type of [...EXACT, ...NEARLY]) {
+    for (const type of [...EXACT, ...NEARLY].filter(takes)) {
       const exact = EXACT.includes(type);
       const format = formatByName(type);
       const found = await compared(ggml, type, (weights) => quantizedBlocks(gpu, format, weights, ROWS, K));

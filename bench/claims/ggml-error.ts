@@ -101,14 +101,14 @@ async function compare(gpu: Gpu, ggml: Ggml, type: GgmlType, name: string, matri
  */
 export const claim: Claim = {
   name: 'ggml error',
-  async measure(gpu) {
+  async measure(gpu, takes) {
     const ggml = openGgml();
     if (typeof ggml === 'string') {
       return [{ claim: 'error against ggml’s', threshold: 'ggml to compare with', measured: ggml, pass: false }];
     }
     const sample = await sampleMatrices();
     const results: Measurement[] = [];
-    for (const type of OFFERED) {
+    for (const type of OFFERED.filter(takes)) {
       const format = formatByName(type);
       const sets: Record<string, Matrix[]> = { 'the sample model': sample };
       for (const [seed, [name, draw]] of Object.entries(DISTRIBUTIONS).entries()) {

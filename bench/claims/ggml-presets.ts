@@ -122,7 +122,7 @@ function ggufNameOf(name: string): string {
 /** A preset gives each tensor the type that llama.cpp's own quantizer gives it, and llama.cpp runs the file as we do. */
 export const claim: Claim = {
   name: 'presets of ggml',
-  async measure(gpu) {
+  async measure(gpu, takes) {
     const quantizer = openLlamaQuantizer();
     if (typeof quantizer === 'string') {
       return [{ claim: 'presets', threshold: 'llama.cpp is there', measured: quantizer, pass: false }];
@@ -143,7 +143,7 @@ export const claim: Claim = {
         };
         models[name] = async () => memoryFolder(name, files);
       }
-      for (const [name, model] of Object.entries(models)) {
+      for (const [name, model] of Object.entries(models).filter(([name]) => takes(name))) {
         const { same, all, unlike } = await compareTypes(gpu, quantizer, model, folder);
         measurements.push({
           claim: `${name}: types of tensors in the presets as llama.cpp’s quantizer writes them`,
@@ -152,7 +152,7 @@ export const claim: Claim = {
           pass: same === all && all > 0,
         });
       }
-      for (const preset of SCORED) {
+      for (const preset of SCORED.filter(takes)) {
         const path = join(folder, `${preset}.gguf`);
         await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, format: preset });
         const theirs = await theirOpinion(path, windows, [0]);

@@ -18,14 +18,14 @@ const PROMPT = 'My fellow citizens';
  */
 export const claim: Claim = {
   name: 'GGUF in llama.cpp',
-  async measure(gpu) {
+  async measure(gpu, takes) {
     const folder = await mkdtemp(join(tmpdir(), 'compressa-gguf-'));
     const bytes = await readFile(`${SAMPLE_MODEL}/validation.tokens.u16`);
     const tokens = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
     const windows = cutWindows(tokens, { windows: 4 });
     const measurements: Measurement[] = [];
     try {
-      for (const format of [DENSE, ...QUANTIZED, ...OTHERS.map(({ name }) => name)]) {
+      for (const format of [DENSE, ...QUANTIZED, ...OTHERS.map(({ name }) => name)].filter(takes)) {
         const path = join(folder, `${format}.gguf`);
         await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, format });
         const prompt = await tokensOf(path);

@@ -13,8 +13,11 @@ const MOST_SECONDS = 240;
 /** Where the time of GPTQ goes, and how long the sample model takes: reading, calibration on 64 windows, GPTQ with its refinement, writing. */
 export const claim: Claim = {
   name: 'gptq speed',
-  async measure(gpu) {
-    return [await shareOfProducts(gpu, 0), await wholeModel(gpu)];
+  async measure(gpu, takes) {
+    const results: Measurement[] = [];
+    if (takes('products')) results.push(await shareOfProducts(gpu, 0));
+    if (takes('model')) results.push(await wholeModel(gpu));
+    return results;
   },
 };
 

@@ -47,7 +47,7 @@ async function secondsOn(gpu: Gpu, chain: { submit(): void }): Promise<number> {
  */
 export const claim: Claim = {
   name: 'quantizer speed',
-  async measure(gpu) {
+  async measure(gpu, takes) {
     const ggml = openGgml();
     if (typeof ggml === 'string') {
       return [{ claim: 'speed over ggml’s', threshold: 'ggml to compare with', measured: ggml, pass: false }];
@@ -71,7 +71,7 @@ export const claim: Claim = {
       const from = dense.parts[0]!.arrays[0]!;
       gpu.upload(from.buffer, bytes, from.offset);
       const reading = await readingRate(gpu, from);
-      for (const { type, least, goal, runs } of FORMATS) {
+      for (const { type, least, goal, runs } of FORMATS.filter((format) => takes(format.type))) {
         const blocks = new Uint8Array(N * ggml.rowBytes(type, N));
         const theirs = async () => {
           if (name === 'bf16') await ggml.widenInTwoThreads(bf16, widened);
