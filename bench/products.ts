@@ -15,18 +15,10 @@ import { random } from './random.ts';
 /** Products in a chain, so that the fixed cost of a run is spread. */
 export const PRODUCTS = 8;
 
-/** Variants that are timed, as far as the device has them: up to four tokens, and for more. */
-const VECTOR = [
-  'vector-1',
-  'vector-4',
-  'vector-16',
-  'vector-32',
-  'vector-64',
-  'broadcast-1',
-  'broadcast-2',
-  'broadcast-4',
-];
-const MATRIX = ['tile-4', 'tile-8', 'broadcast-4', 'broadcast-8'];
+/** A variant that takes this many times the best one's time once is not timed again. */
+const HOPELESS = 1.5;
+/** Timings of each variant that is left. */
+const ROUNDS = 4;
 
 /** Square weights of one format, quantized on the GPU from f32 values whose products keep the size of what they are multiplied with. */
 export async function makeWeights(gpu: Gpu, format: string, size: number): Promise<Weight[]> {
@@ -83,44 +75,55 @@ export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: nu
   gpu.upload(buffers[0]!, new Uint8Array(x.buffer, x.byteOffset, bytes));
   // The input stays as it is; values take turns in the other two.
   const value = (i: number) => (i === 0 ? views[0]! : views[1 + (i % 2)]!);
-  const record = (variant: string) =>
+  const record = (variant: string, count = weights.length) =>
     gpu.scheduler.record(
-      weights.flatMap((weight, i) => linearSteps({ x: value(i), weight, y: value(i + 1), tokens, variant })),
+      weights
+        .slice(0, count)
+        .flatMap((weight, i) => linearSteps({ x: value(i), weight, y: value(i + 1), tokens, variant })),
       'products',
     );
-  const variants = linearVariantsFor(gpu, { rows: size, k: size, tokens })
-    .map(({ name }) => name)
-    .filter((name) => (tokens <= 4 ? VECTOR : MATRIX).includes(name));
-  const recordings = await Promise.all(variants.map(record));
-  const run = async (i: number): Promise<number> => {
+  const run = async (recording: { submit(): void }): Promise<number> => {
     const start = performance.now();
-    recordings[i]!.submit();
+    recording.submit();
     await gpu.idle();
     return performance.now() - start;
   };
-  const times = variants.map((): number[] => []);
-  // The first round warms up; variants take turns, so that a busy moment hits all of them.
-  for (let round = 0; round < 4; round++) {
-    for (const [i, list] of times.entries()) {
-      const time = await run(i);
-      if (round > 0) list.push(time);
-    }
-  }
-  const medians = times.map(median);
-  const best = medians.indexOf(Math.min(...medians));
+  const variant = await fastest(linearVariantsFor(gpu, { rows: size, k: size, tokens }).map(({ name }) => name));
+  const chain = await record(variant);
   return {
-    variant: variants[best]!,
+    variant,
     async run() {
-      await run(best);
+      await run(chain);
     },
     async output() {
-      await run(best);
+      await run(chain);
       const y = await gpu.readBack(value(weights.length).buffer, 0, tokens * size * 4);
       return new Float32Array(y.buffer, y.byteOffset, tokens * size);
     },
     release() {
-      for (const recording of recordings) recording.release();
+      chain.release();
       for (const buffer of buffers) gpu.memory.release(buffer);
     },
   };
+
+  /** Of single products: variants that are far behind are dropped, the others take turns, so that a busy moment hits all of them. */
+  async function fastest(names: readonly string[]): Promise<string> {
+    const timed: { name: string; recording: Awaited<ReturnType<typeof record>>; times: number[] }[] = [];
+    let least = Number.POSITIVE_INFINITY;
+    for (const name of names) {
+      const recording = await record(name, 1);
+      // The first run compiles.
+      const first = await run(recording);
+      const time = first > 4 * HOPELESS * least ? first : await run(recording);
+      least = Math.min(least, time);
+      timed.push({ name, recording, times: [time] });
+    }
+    const left = timed.filter(({ times }) => times[0]! <= HOPELESS * least);
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const { recording, times } of left) times.push(await run(recording));
+    }
+    for (const { recording } of timed) recording.release();
+    const medians = left.map(({ times }) => median(times));
+    return left[medians.indexOf(Math.min(...medians))]!.name;
+  }
 }
