@@ -9,14 +9,14 @@ const FARTHEST = [0.9, 1.1] as const;
 const SIZES = [1024, 1536, 2048] as const;
 
 /**
- * The suite's own method on two contestants that are the same: what it says is different is noise. And its dense product against the plain register tile that it keeps
- * for that. The suite runs the sources, for which `tools/wgsl-register.ts` has to be in place.
+ * The suite's own method on two contestants that are the same: what it says is different is noise. The suite runs the sources, for which
+ * `tools/wgsl-register.ts` has to be in place.
  */
 export const claim: Claim = {
   name: 'suite against itself',
   async measure(gpu) {
     await import('../../tools/wgsl-register.ts');
-    return [...(await againstItself(gpu)), await againstRegisterTile(gpu)];
+    return againstItself(gpu);
   },
 };
 
@@ -41,16 +41,4 @@ async function againstItself(gpu: Gpu): Promise<Measurement[]> {
       pass: outside === 0,
     },
   ];
-}
-
-async function againstRegisterTile(gpu: Gpu): Promise<Measurement> {
-  const { measureSquare } = await import('../suite/twins.ts');
-  const { speedUp, rate, baselineRate, fraction } = await measureSquare(gpu as never);
-  const { ratio, interval } = speedUp;
-  return {
-    claim: 'dense f32 product 1024³ over a plain 8 x 8 register tile',
-    threshold: 'never slower: at least 0.98x, with an interval that reaches 1; goal 1.5x',
-    measured: `${ratio.toFixed(2)}x (95%: ${interval?.map((end) => end.toFixed(2)).join(' to ')}), ${rate.toFixed(1)} of ${baselineRate.toFixed(1)} Gop/s, ${(100 * fraction).toFixed(0)}% of the measured arithmetic`,
-    pass: interval !== null && interval[1] >= 1 && ratio >= 0.98,
-  };
 }

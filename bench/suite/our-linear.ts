@@ -22,7 +22,7 @@ export function ourLinear(gpu: Gpu, room: Buffers, { x, y, batch }: Product): (w
     const { rows, k, format } = weight;
     const shape = { rows, k, tokens: batch };
     if (!format.activations) {
-      return linearSteps({ x, weight, y, tokens: batch, variant: usualVariant(gpu, shape) });
+      return linearSteps({ x, weight, y, tokens: batch, variant: usualVariant(gpu, shape, format) });
     }
     const to = integers.get(k) ?? {
       codes: room.room(batch * codeBytes(k), 'codes'),

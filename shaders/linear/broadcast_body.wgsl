@@ -1,8 +1,8 @@
 // Rows on the lanes of a subgroup, tokens broadcast: each thread owns 4 rows x TOKENS tokens. x, which is the same for all lanes, is loaded once a
 // subgroup: lane l holds columns 4 (l % 4) .. + 3 of sixteen, of the even or the odd token of a pair. Wins where a load costs more than an exchange
-// between lanes, as on CPUs, whose loads go lane by lane. Any subgroup of 8 lanes or more.
+// between lanes, as on CPUs, whose loads go lane by lane: many tokens win there even though their sums do not fit registers. Any subgroup of 8 lanes or more.
 // #include "../common/grid.wgsl"
-override TOKENS: u32 = 8; // a workgroup's: 1, 2, 4 or 8
+override TOKENS: u32 = 8; // a workgroup's: a power of two up to 32
 const THREADS = 64u;
 
 @compute @workgroup_size(THREADS)
@@ -21,7 +21,7 @@ fn main(
   let row$r = min(row + $ru, last_row);
   // #end
   let column = 4u * (lane & 3u);
-  // #repeat p 4
+  // #repeat p 16
   let token$p = min(first_token + 2u * $pu + ((lane >> 2u) & 1u), params.tokens - 1u);
   var even$p = vec4<f32>(0.0);
   var odd$p = vec4<f32>(0.0);
@@ -31,7 +31,7 @@ fn main(
     let piece$r = piece(row$r, k);
     let scale$r = piece_scale(piece$r);
     // #end
-    // #repeat p 4
+    // #repeat p 16
     var held$p = vec4<f32>(0.0);
     if (TOKENS > 2u * $pu) { held$p = x4(token$p, k + column); }
     // #end
@@ -43,7 +43,7 @@ fn main(
         scale2 * piece4(piece2, $cu),
         scale3 * piece4(piece3, $cu),
       );
-      // #repeat p 4
+      // #repeat p 16
       if (TOKENS > 2u * $pu) { even$p += subgroupBroadcast(held$p, $cu) * w; }
       if (TOKENS > 2u * $pu + 1u) { odd$p += subgroupBroadcast(held$p, $cu + 4u) * w; }
       // #end
@@ -53,12 +53,12 @@ fn main(
   // The columns behind the last sixteen.
   for (var k = params.k / PIECE * PIECE; k < params.k; k += 4u) {
     let w = mat4x4<f32>(w4(row0, k), w4(row1, k), w4(row2, k), w4(row3, k));
-    // #repeat p 4
+    // #repeat p 16
     if (TOKENS > 2u * $pu) { even$p += x4(min(first_token + 2u * $pu, params.tokens - 1u), k) * w; }
     if (TOKENS > 2u * $pu + 1u) { odd$p += x4(min(first_token + 2u * $pu + 1u, params.tokens - 1u), k) * w; }
     // #end
   }
-  // #repeat p 4
+  // #repeat p 16
   if (TOKENS > 2u * $pu) { store4(first_token + 2u * $pu, row, even$p); }
   if (TOKENS > 2u * $pu + 1u) { store4(first_token + 2u * $pu + 1u, row, odd$p); }
   // #end

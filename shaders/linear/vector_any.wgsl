@@ -1,3 +1,3 @@
 // #include "shared.wgsl"
 // #include "operands_any.wgsl"
-// #include "vector_body.wgsl"
+// #include "vector_tree.wgsl"

@@ -1,25 +1,19 @@
-// A few right-hand sides (1 to 4): LANES threads share ROWS weight rows, each takes every LANES-th piece of them, and a tree adds their sums.
-// Two rows a thread halve the loads of x; one token takes whole chunks of the format, so that words and scales are read once. LANES = 1 gives
-// rows to single threads, which wins on CPUs; 32 and more coalesce loads on GPUs.
-// #include "../common/grid.wgsl"
-override LANES: u32 = 32;
+// A few right-hand sides (1 to 4): LANES threads share two weight rows, and each takes every LANES-th piece of them. Another file adds their sums.
+// Two rows a thread halve the loads of x; one token takes whole chunks of the format, so that words and scales are read once.
 override ONE_TOKEN: bool = false;
-const THREADS = 64u;
-const ROWS = 2u;
 
-// Of the two rows, for up to four tokens.
-var<workgroup> even_sums: array<vec4<f32>, THREADS>;
-var<workgroup> odd_sums: array<vec4<f32>, THREADS>;
+// Sums of two rows, for up to four tokens.
+struct Pair {
+  even: vec4<f32>,
+  odd: vec4<f32>,
+}
 
-@compute @workgroup_size(THREADS)
-fn main(
-  @builtin(local_invocation_index) thread: u32,
-  @builtin(workgroup_id) workgroup_id: vec3<u32>,
-  @builtin(num_workgroups) num_workgroups: vec3<u32>,
-) {
-  let group = workgroup_index(workgroup_id, num_workgroups);
-  let lane = thread % LANES;
-  let row = (group * (THREADS / LANES) + thread / LANES) * ROWS;
+fn plus(a: Pair, b: Pair) -> Pair {
+  return Pair(a.even + b.even, a.odd + b.odd);
+}
+
+// What one of the threads that share `row` and the next has summed up.
+fn pair_of(lane: u32, row: u32) -> Pair {
   let last_row = params.rows - 1u;
   let even_row = min(row, last_row);
   let odd_row = min(row + 1u, last_row);
@@ -69,25 +63,9 @@ fn main(
     }
   }
   let one = vec4<f32>(1.0);
-  var even_sum = one * even;
-  var odd_sum = one * odd;
-  if (LANES > 1u) {
-    even_sums[thread] = even_sum;
-    odd_sums[thread] = odd_sum;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-      if (lane < width) {
-        even_sums[thread] += even_sums[thread + width];
-        odd_sums[thread] += odd_sums[thread + width];
-      }
-      workgroupBarrier();
-    }
-    even_sum = even_sums[thread];
-    odd_sum = odd_sums[thread];
-  }
-  if (lane == 0u) {
-    for (var i = 0u; i < 4u; i++) {
-      store2(i, row, vec2<f32>(even_sum[i], odd_sum[i]));
-    }
-  }
+  return Pair(one * even, one * odd);
+}
+
+fn store_pair(row: u32, sums: Pair) {
+  for (var i = 0u; i < 4u; i++) { store2(i, row, vec2<f32>(sums.even[i], sums.odd[i])); }
 }

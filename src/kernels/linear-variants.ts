@@ -3,9 +3,12 @@ import matrix from '../../shaders/linear/matrix.wgsl';
 import matrixAny from '../../shaders/linear/matrix_any.wgsl';
 import matrixWide from '../../shaders/linear/matrix_wide.wgsl';
 import matrixWideAny from '../../shaders/linear/matrix_wide_any.wgsl';
+import subgroup from '../../shaders/linear/subgroup.wgsl';
+import subgroupAny from '../../shaders/linear/subgroup_any.wgsl';
 import vector from '../../shaders/linear/vector.wgsl';
 import vectorAny from '../../shaders/linear/vector_any.wgsl';
 import { ArgumentError } from '../errors.ts';
+import type { Format } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { grid1d, type ShaderFeature } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
@@ -38,7 +41,7 @@ export interface LinearVariant {
   grid(shape: LinearShape): [number, number, number];
 }
 
-/** shaders/linear/vector_body.wgsl: `lanes` threads share two rows. */
+/** shaders/linear/vector_tree.wgsl: `lanes` threads share two rows. */
 function vectorOf(lanes: number): LinearVariant {
   return {
     name: `vector-${lanes}`,
@@ -50,6 +53,22 @@ function vectorOf(lanes: number): LinearVariant {
       constants: { LANES: lanes, ONE_TOKEN: Number(tokens === 1) },
     }),
     grid: ({ rows }) => grid1d(Math.ceil((rows * lanes) / (THREADS * 2))),
+  };
+}
+
+/** shaders/linear/vector_subgroup.wgsl: a workgroup of `threads` shares two rows. */
+function subgroupOf(threads: number): LinearVariant {
+  return {
+    name: `subgroup-${threads}`,
+    mostTokens: 4,
+    multiple: 1,
+    subgroup: 8,
+    kernel: ({ k, tokens }) => ({
+      source: k % 4 === 0 ? subgroup : subgroupAny,
+      constants: { LANES: threads, ONE_TOKEN: Number(tokens === 1) },
+      features: ['subgroups'],
+    }),
+    grid: ({ rows }) => grid1d(Math.ceil(rows / 2)),
   };
 }
 
@@ -79,9 +98,10 @@ function broadcastOf(tokens: number): LinearVariant {
 
 export const linearVariants: readonly LinearVariant[] = [
   ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),
+  ...[32, 64, 256].map(subgroupOf),
   tileOf(4, matrix, matrixAny),
   tileOf(8, matrixWide, matrixWideAny),
-  ...[1, 2, 4, 8].map(broadcastOf),
+  ...[1, 2, 4, 8, 16, 32].map(broadcastOf),
 ];
 
 /**
@@ -120,10 +140,14 @@ export function linearVariantsFor(
   );
 }
 
-/** What serves where nothing was timed: on a CPU, where loads cost most, tokens that are broadcast, else threads that share rows. */
-export function usualVariant(gpu: Gpu, { k, tokens }: LinearShape): string {
+/**
+ * What serves where nothing was timed: on a CPU, where loads cost most, tokens that are broadcast, as many as there are where weights are not packed; else
+ * threads that share rows.
+ */
+export function usualVariant(gpu: Gpu, { k, tokens }: LinearShape, format?: Format): string {
   if (gpu.description.software && gpu.subgroupLanes >= 8 && k % 4 === 0) {
-    return `broadcast-${[1, 2, 4].find((most) => tokens <= most) ?? 8}`;
+    const most = format?.kind === 'dense' ? 32 : 8;
+    return `broadcast-${[1, 2, 4, 8, 16].find((count) => tokens <= count && count < most) ?? most}`;
   }
   if (tokens <= 4) return gpu.description.software ? 'vector-1' : 'vector-32';
   return gpu.description.software ? 'tile-8' : 'tile-4';

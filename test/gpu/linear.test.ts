@@ -35,8 +35,9 @@ function cases(format: Format, count: number, random: () => number): Case[] {
   const mine = [
     'vector-1',
     `vector-${2 << (index % 6)}`,
+    `subgroup-${[32, 64, 256][index % 3]}`,
     `tile-${4 << (index % 2)}`,
-    `broadcast-${1 << ((index >> 1) % 4)}`,
+    `broadcast-${1 << ((index >> 1) % 6)}`,
   ];
   const upTo = (n: number) => 1 + Math.floor(random() * n);
   return Array.from({ length: count }, (_, i) => {

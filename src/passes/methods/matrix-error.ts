@@ -78,7 +78,7 @@ export function matrixErrorSteps(
   if (hessian) {
     weighted = take();
     const weight = wrapDense(hessian.buffer, k, k, 'f32', hessian.offset);
-    const variant = usualVariant(gpu, { rows: k, k, tokens: rows });
+    const variant = usualVariant(gpu, { rows: k, k, tokens: rows }, weight.format);
     steps.push(...linearSteps({ x: lost, weight, y: weighted, tokens: rows, variant, label: 'lost times H' }));
   }
   steps.push(rowProductsStep({ a: lost, b: weighted, out, rows, width: k }));

@@ -1,0 +1,3 @@
+// #include "shared.wgsl"
+// #include "operands_any.wgsl"
+// #include "vector_subgroup.wgsl"
