@@ -76,6 +76,7 @@ export {
   quantizeActivationsStep,
   usualIntegerVariant,
 } from './kernels/integer-linear.ts';
+export { type InverseRootsArguments, inverseRootsSteps } from './kernels/inverse-roots.ts';
 export type { Keys } from './kernels/keys.ts';
 export { type LinearArguments, linearSteps } from './kernels/linear.ts';
 export {
@@ -98,6 +99,7 @@ export {
 } from './kernels/quantize.ts';
 export type { SelectionRoom } from './kernels/rank-keys.ts';
 export { type RefitArguments, refitSteps } from './kernels/refit.ts';
+export { type RefitKeptArguments, refitKeptSteps } from './kernels/refit-kept.ts';
 export {
   type MaskedMatrix,
   type MaskRoomBytes,
@@ -157,6 +159,7 @@ export { columnMaxima, type SmoothOptions, smooth, smoothingFactors } from './pa
 export { modelGraph } from './passes/model-graph.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
 export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
+export { type PruneRule, parsePattern, type Repair, type Score } from './passes/pruning/pruning.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export type { Rotation } from './passes/rotation/rotation.ts';
 export type { Stage, TimelineSpan } from './passes/timeline.ts';

@@ -4,33 +4,26 @@ import { openCheckpoint } from '../files/checkpoint.ts';
 import { ggufFormats } from '../files/gguf/checkpoint.ts';
 import { readImatrix } from '../files/gguf/imatrix-read.ts';
 import { openPath } from '../files/node-files.ts';
-import { makeParent } from '../files/node-folders.ts';
-import { nodeOutput } from '../files/node-output.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
-import { nodeFileSink } from '../files/node-sink.ts';
-import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
 import { imatrixStatistics } from '../passes/calibration/imatrix.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
 import type { StatisticsSource } from '../passes/calibration/statistics.ts';
-import { type CompressReport, compress, planCompression } from '../passes/compress.ts';
-import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
+import type { RecipeOptions } from '../passes/compress-options.ts';
 import { containerByName } from '../passes/containers.ts';
 import { METHODS, methodByName } from '../passes/methods/method.ts';
-import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { graphOfCheckpoint } from '../passes/plan.ts';
 import { ggmlPresets } from '../passes/presets/ggml-presets.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import type { Rotation } from '../passes/rotation/rotation.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
-import { bytesText, columns, safeName, shapeText } from './columns.ts';
-import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize, withGpu } from './gpu-options.ts';
+import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
-import { print, printJson, table } from './output.ts';
-import { startProgress } from './progress.ts';
+import { outputKind } from './output-kind.ts';
 import { wholeNumber } from './text.ts';
+import { writeModel } from './write-model.ts';
 
 export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
   readonly out: string;
@@ -164,17 +157,22 @@ export async function runCompress(
   const calibration = await readCalibration(model, options, signal);
   const statistics = file === undefined ? undefined : await readStatistics(await openPath(file), signal);
   try {
-    await compressModel(
-      model,
-      kind,
-      options,
-      {
-        ...(calibration && { calibration }),
-        ...(statistics && { statistics }),
-        ...(imatrix !== undefined && { statistics: await openImatrix(model, imatrix, signal) }),
-      },
-      signal,
-    );
+    const inputs: Pick<RecipeOptions, 'calibration' | 'statistics'> = {
+      ...(calibration && { calibration }),
+      ...(statistics && { statistics }),
+      ...(imatrix !== undefined && { statistics: await openImatrix(model, imatrix, signal) }),
+    };
+    const how: RecipeOptions = {
+      ...inputs,
+      ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
+      ...(options.refine !== undefined && { refine: wholeNumber('--refine', options.refine, 0) }),
+      ...(options.format !== undefined && { format: options.format }),
+      ...(rotation && { rotation }),
+      ...(options.container !== undefined && { container: containerByName(options.container).name }),
+      ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
+      ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
+    };
+    await writeModel(model, kind, options, how, 'Compressing', signal);
   } finally {
     await statistics?.close();
   }
@@ -210,100 +208,6 @@ async function openImatrix(model: string, path: string, signal: AbortSignal): Pr
   }
 }
 
-async function compressModel(
-  model: string,
-  kind: OutputKind,
-  options: CompressCommandOptions,
-  inputs: Pick<RecipeOptions, 'calibration' | 'statistics'>,
-  signal: AbortSignal,
-): Promise<void> {
-  const rotation = rotationOf(options);
-  const how: RecipeOptions = {
-    signal,
-    output: kind,
-    ...inputs,
-    ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
-    ...(options.refine !== undefined && { refine: wholeNumber('--refine', options.refine, 0) }),
-    ...(options.format !== undefined && { format: options.format }),
-    ...(rotation && { rotation }),
-    ...(options.container !== undefined && { container: containerByName(options.container).name }),
-    ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
-    ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
-  };
-  // Before the GPU is opened: most mistakes show here.
-  const plan = await planCompression(await openInput(model), how);
-  for (const notice of plan.notices) console.error(`note: ${notice}`);
-  if (options.dryRun) {
-    if (options.json) await printJson({ version: 1, dryRun: true, ...plan });
-    else await print([tensorTable(plan.tensors), summary(plan), memory(plan)].join('\n\n'));
-    return;
-  }
-  const resume = options.resume ?? false;
-  const outputOptions = { overwrite: options.overwrite ?? false, resume };
-  const report = await withOutput(options.out, kind, outputOptions, (output) =>
-    withGpu(options, async (gpu) => {
-      const source = await openInput(model);
-      const progress = startProgress('Compressing');
-      try {
-        return await compress(source, output, {
-          ...how,
-          gpu,
-          resume,
-          onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
-        });
-      } finally {
-        progress.stop();
-      }
-    }),
-  );
-  // What only the values showed.
-  for (const notice of report.notices.slice(plan.notices.length)) console.error(`note: ${notice}`);
-  if (options.json) await printJson({ ...report, output: options.out });
-  else {
-    const parts = [tensorTable(report.tensors), errorSummary(report.tensors), done(report, options.out)];
-    await print(parts.filter((part) => part !== undefined).join('\n\n'));
-  }
-}
-
-/**
- * Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left, but for what the next
- * run goes on with.
- * @throws FileError
- */
-async function withOutput<T>(
-  path: string,
-  kind: OutputKind,
-  options: OutputOptions,
-  work: (output: OutputFolder | ByteSink) => Promise<T>,
-): Promise<T> {
-  const removeParents = await makeParent(path);
-  let output: OutputFolder | ByteSink | undefined;
-  try {
-    output = kind === 'folder' ? await nodeOutput(path, options) : await nodeFileSink(path, options);
-    return await work(output);
-  } catch (error) {
-    await output?.abort();
-    await removeParents();
-    throw error;
-  }
-}
-
-/** Endings of files of models that are not written: a folder of such a name is nobody's wish. */
-const FOREIGN_ENDING = /\.(ggml|ggjt|bin|pt|pth|ckpt|onnx|h5|keras|tflite|npy|npz|pkl|safetensor|json|zip|tar|t?gz)$/i;
-
-/** What the ending of a path says. @throws ArgumentError for an empty one, or the ending of a file that is not written */
-function outputKind(path: string): OutputKind {
-  const kinds = 'a folder, or a file that ends in .gguf or .safetensors';
-  if (path === '') throw new ArgumentError(`The output (-o) is empty. Name ${kinds}.`);
-  const ending = /\.(gguf|safetensors)$/i.exec(path)?.[1];
-  if (ending !== undefined) return ending.toLowerCase() as OutputKind;
-  const foreign = FOREIGN_ENDING.exec(path)?.[0];
-  if (foreign !== undefined) {
-    throw new ArgumentError(`${path}: files that end in ${foreign} are not written. Name ${kinds}.`);
-  }
-  return 'folder';
-}
-
 async function readRecipe(path: string, signal: AbortSignal) {
   if (path === '') throw new ArgumentError('The name of the recipe (--recipe) is empty. Name a JSON file.');
   const source = await openPath(path);
@@ -316,80 +220,3 @@ async function readRecipe(path: string, signal: AbortSignal) {
     await source.close();
   }
 }
-
-/** What calibrated matrices lost, in the mean; nothing where there are none. */
-function errorSummary(tensors: readonly TensorReport[]): string | undefined {
-  const errors = tensors.flatMap(({ error }) => (error ? [error] : []));
-  if (errors.length === 0) return undefined;
-  const mean = (of: 'rtn' | 'chosen') => errors.reduce((sum, error) => sum + error[of], 0) / errors.length;
-  const percent = (share: number) => `${(100 * share).toPrecision(3)}%`;
-  return table(
-    [
-      ['rounded to nearest', percent(mean('rtn'))],
-      ['as written', percent(mean('chosen'))],
-    ],
-    `Error of the outputs of ${errors.length} matrices on the calibration (mean of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))`,
-  );
-}
-
-/** Tensors of a role and format count as one line, or each has its own where they are few. */
-const MOST_LINES = 24;
-
-function tensorTable(tensors: readonly TensorReport[]): string {
-  const row = (what: string, shape: string, t: { format: string; bytesBefore: number; bytesAfter: number }) => [
-    what,
-    shape,
-    t.format,
-    bytesText(t.bytesBefore),
-    bytesText(t.bytesAfter),
-  ];
-  if (tensors.length <= MOST_LINES) {
-    const rows = tensors.map((t) => row(safeName(t.name), shapeText(t.shape), t));
-    return columns([['tensor', 'shape', 'format', 'before', 'after'], ...rows], [3, 4]);
-  }
-  const groups = new Map<
-    string,
-    { role: string; format: string; count: number; bytesBefore: number; bytesAfter: number }
-  >();
-  for (const { role, format, bytesBefore, bytesAfter } of tensors) {
-    const key = `${role} ${format}`;
-    const group = groups.get(key) ?? { role, format, count: 0, bytesBefore: 0, bytesAfter: 0 };
-    group.count++;
-    group.bytesBefore += bytesBefore;
-    group.bytesAfter += bytesAfter;
-    groups.set(key, group);
-  }
-  const rows = [...groups.values()].map((group) => row(group.role, String(group.count), group));
-  return columns([['role', 'tensors', 'format', 'before', 'after'], ...rows], [1, 3, 4]);
-}
-
-const summary = (sizes: SizeSummary): string =>
-  table([
-    ['before', bytesText(sizes.bytesBefore)],
-    ['after', `${bytesText(sizes.bytesAfter)} (${change(sizes)})`],
-    [
-      'bits per weight',
-      `${sizes.bitsPerWeight.all.toFixed(2)}; ${sizes.bitsPerWeight.withoutEmbeddings.toFixed(2)} without embeddings`,
-    ],
-  ]);
-
-function change({ bytesBefore, bytesAfter }: SizeSummary): string {
-  if (bytesBefore === 0 || bytesAfter === 0) return 'there are no weights';
-  if (bytesBefore === bytesAfter) return 'the same';
-  return bytesAfter < bytesBefore
-    ? `${(bytesBefore / bytesAfter).toFixed(2)} times smaller`
-    : `${(bytesAfter / bytesBefore).toFixed(2)} times larger`;
-}
-
-const memory = (plan: CompressionPlan): string =>
-  table(
-    [
-      ['host, at its peak', bytesText(plan.memory.host)],
-      ['GPU, while compressing', bytesText(plan.memory.gpu)],
-      ['GPU, to hold the result', bytesText(plan.memory.weights)],
-    ],
-    'Memory (estimates)',
-  );
-
-const done = (report: CompressReport, out: string): string =>
-  `${summary(report)}\n\nWrote ${out} in ${report.seconds.toFixed(1)} s.`;

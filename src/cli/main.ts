@@ -9,6 +9,7 @@ import { usesGpu } from './gpu-options.ts';
 import { registerInspect } from './inspect.ts';
 import { interruptSignal, listenForInterrupts } from './interrupt.ts';
 import { write } from './output.ts';
+import { registerPrune } from './prune.ts';
 import { registerRun } from './run.ts';
 import { rerunOnSoftwareVulkan } from './software-vulkan.ts';
 import { registerVerify } from './verify.ts';
@@ -35,6 +36,7 @@ const program = new Command('compressa')
   .showSuggestionAfterError()
   .addHelpText('after', EXIT_HELP);
 registerCompress(program);
+registerPrune(program);
 registerCalibrate(program);
 registerInspect(program);
 registerVerify(program);

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { METHODS } from '../passes/methods/method.ts';
+import { REPAIRS, SCORES } from '../passes/pruning/pruning.ts';
 import { RecipeSchema, ROLES } from '../passes/recipe-schema.ts';
 
 // What the commands print with --json, besides `verify`, whose report has a schema of its own.
@@ -19,6 +20,15 @@ const sizes = {
       bytesBefore: count,
       bytesAfter: count,
       error: v.optional(v.strictObject({ rtn: rate, chosen: rate })),
+      prune: v.optional(
+        v.strictObject({
+          pattern: v.string(),
+          score: v.picklist(SCORES),
+          repair: v.picklist(REPAIRS),
+          sparsity: v.optional(rate),
+          error: v.optional(rate),
+        }),
+      ),
     }),
   ),
   bytesBefore: count,
@@ -27,7 +37,7 @@ const sizes = {
   notices: v.array(v.string()),
 };
 
-/** `compress --json`; with `--dry-run` it is the plan. */
+/** `compress --json` and `prune --json`; with `--dry-run` it is the plan. */
 export const CompressOutputSchema = v.union([
   v.strictObject({ version, recipe: RecipeSchema, ...sizes, seconds: rate, output: v.string() }),
   v.strictObject({

@@ -31,7 +31,8 @@ export function rowMultiple(format: Format, k: number): number {
   return Math.max(1, ...format.arrays.map(({ span }) => (span ? span / greatestCommonDivisor(span, k) : 1)));
 }
 
-const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
+/** Of two whole numbers. */
+export const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
 
 /** The same, padded to whole 32-bit words: the size of the device buffer. */
 export function arrayBytes(array: FormatArray, rows: number, k: number): number {

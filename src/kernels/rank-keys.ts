@@ -7,6 +7,7 @@ import keepTies from '../../shaders/prune/keep_ties.wgsl';
 import markKeys from '../../shaders/prune/mark_keys.wgsl';
 import markKeysAny from '../../shaders/prune/mark_keys_any.wgsl';
 import shareTies from '../../shaders/prune/share_ties.wgsl';
+import { formatBytes } from '../formats/layout.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { each } from './each.ts';
 import { reads, writes } from './exact.ts';
@@ -78,6 +79,7 @@ export function countKeysSteps(keys: Keys, room: SelectionRoom, { shift, bits }:
       ]),
       params: packParams(rows, k, shift, bits, turns),
       grid: grid1d(Math.ceil(words / COUNTERS / turns)),
+      bytes: formatBytes(keys.source, rows, k),
     },
     {
       label: `${LABEL}: fold`,
@@ -129,6 +131,7 @@ export function markKeysSteps(
       ]),
       params: packParams(rows, k),
       grid: grid1d(tiles),
+      bytes: formatBytes(keys.source, rows, k) + 8 * words,
     },
     {
       label: `${LABEL}: share ties`,

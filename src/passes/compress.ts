@@ -4,13 +4,16 @@ import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
 import type { Calibration } from './calibration/calibration.ts';
+import { inputGroups } from './calibration/input-groups.ts';
 import type { StatisticsSource } from './calibration/statistics.ts';
+import { type MatrixLosses, outputFormat } from './compress-matrix.ts';
 import type { CompressOptions, RecipeOptions } from './compress-options.ts';
 import { chooseScales } from './folding/choose-scales.ts';
 import { scaledStatistics } from './folding/scaled-statistics.ts';
 import { jobOf } from './job.ts';
 import type { CompressionPlan, PlannedTensor, SizeSummary } from './plan.ts';
 import { type Prepared, prepare } from './prepare.ts';
+import { modelThresholds } from './pruning/pruned-slices.ts';
 import type { Recipe } from './recipe.ts';
 import { resumedOutput } from './resume.ts';
 import { type SaturatedCounts, saturationNotices } from './saturation.ts';
@@ -19,7 +22,8 @@ import { copySideFiles, writeFile } from './side-files.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import { spansFrom } from './timeline.ts';
 import { filesOutput, weightFilesOf } from './weight-files.ts';
-import { type MatrixErrors, writeCalibrated } from './write-calibrated.ts';
+import { writeCalibrated } from './write-calibrated.ts';
+import { writePruned } from './write-pruned.ts';
 import { writeTensors } from './write-tensors.ts';
 
 export interface CompressReport extends SizeSummary {
@@ -59,7 +63,7 @@ export async function compress(
   const started = performance.now();
   const saturated: SaturatedCounts = new Map();
   const extra: string[] = [];
-  let errors: ReadonlyMap<string, MatrixErrors> = new Map();
+  let losses: ReadonlyMap<string, MatrixLosses> = new Map();
   try {
     const folder = 'file' in output ? output : undefined;
     const prepared = await prepare(source, options, output);
@@ -83,7 +87,7 @@ export async function compress(
         ...(onProgress && { onProgress }),
         ...(onTimeline && { record: spansFrom(started, onTimeline) }),
       });
-      errors = await calibrated(prepared, writer, inputs, options, notice);
+      losses = await writeApart(prepared, writer, inputs, options, notice);
       if (folder) {
         if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));
         await copySideFiles(checkpoint, folder, prepared.contained?.config);
@@ -98,8 +102,9 @@ export async function compress(
     const { memory: _, ...summary } = prepared.summary;
     const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated), ...extra];
     const tensors = summary.tensors.map((tensor) => {
-      const error = errors.get(tensor.name);
-      return error ? { ...tensor, error } : tensor;
+      const { quantized, pruned } = losses.get(tensor.name) ?? {};
+      const prune = pruned && { ...tensor.prune!, ...pruned };
+      return { ...tensor, ...(quantized && { error: quantized }), ...(prune && { prune }) };
     });
     return { version: 1, recipe, ...summary, tensors, notices, seconds: (performance.now() - started) / 1000 };
   } catch (error) {
@@ -119,27 +124,41 @@ async function scaledInputs(
 ): Promise<Calibration | StatisticsSource | undefined> {
   const inputs = calibration ?? statistics;
   if (!graph || !folding || !inputs) return inputs;
-  const how = { gpu, graph, inputs, notice, tensors: plan.calibrated, ...folding };
+  const how = { gpu, graph, inputs, notice, tensors: plan.apart, ...folding };
   const factors = await chooseScales({ ...how, ...(signal && { signal }) });
   return 'load' in inputs ? scaledStatistics(inputs, factors) : inputs;
 }
 
-/** Writes the matrices that are calibrated; returns what each lost. */
-async function calibrated(
+/** Writes the matrices that are calibrated or pruned; returns what each lost. */
+async function writeApart(
   { checkpoint, plan, graph }: Prepared,
   writer: TensorOutput,
   inputs: Calibration | StatisticsSource | undefined,
   { gpu, signal, onProgress }: CompressOptions,
   notice: (text: string) => void,
-): Promise<ReadonlyMap<string, MatrixErrors>> {
-  if (!graph || !inputs || plan.calibrated.length === 0) return new Map();
+): Promise<ReadonlyMap<string, MatrixLosses>> {
+  const { apart } = plan;
+  if (apart.length === 0) return new Map();
+  const shown = new Set(graph && inputs ? inputGroups(graph).flatMap(({ weights }) => weights) : []);
+  const sizeOf = (tensors: readonly PlannedTensor[]) =>
+    tensors.reduce((sum, { report }) => sum + report.bytesBefore, 0);
   const total = plan.summary.bytesBefore;
-  const left = plan.calibrated.reduce((sum, { report }) => sum + report.bytesBefore, 0);
-  return writeCalibrated({
-    ...{ gpu, checkpoint, graph, inputs, writer, notice, tensors: plan.calibrated, done: total - left, total },
-    ...(signal && { signal }),
-    ...(onProgress && { onProgress }),
-  });
+  const calibrated = apart.filter(({ name }) => shown.has(name));
+  const others = apart.filter(({ name }) => !shown.has(name));
+  const source = { gpu, checkpoint, ...(signal && { signal }) };
+  const thresholds = await modelThresholds(source, apart, outputFormat);
+  const work = { ...source, writer, notice, thresholds, total, ...(onProgress && { onProgress }) };
+  try {
+    const losses: [string, MatrixLosses][] = [];
+    if (graph && inputs && calibrated.length > 0) {
+      const done = total - sizeOf(apart);
+      losses.push(...(await writeCalibrated({ ...work, graph, inputs, tensors: calibrated, done })));
+    }
+    losses.push(...(await writePruned({ ...work, tensors: others, done: total - sizeOf(others) })));
+    return new Map(losses);
+  } finally {
+    for (const threshold of thresholds.values()) threshold.release();
+  }
 }
 
 /** Where the tensors go, and which of them are there already. @throws ArgumentError where `output` can't be resumed as asked */
@@ -151,8 +170,10 @@ async function openWriter(
 ): Promise<{ readonly writer: TensorOutput; readonly written: readonly PlannedTensor[] }> {
   const files = weightFilesOf(prepared);
   const { resumable } = output;
-  if (resume && prepared.plan.calibrated.length > 0) {
-    throw new ArgumentError('A calibrated compression cannot be resumed: each matrix depends on those before it.');
+  if (resume && prepared.plan.apart.length > 0) {
+    throw new ArgumentError(
+      'A compression that is calibrated, or that prunes, cannot be resumed: each matrix may depend on those before it.',
+    );
   }
   if (resume && resumable) {
     const job = await jobOf(prepared, files, signal);

@@ -94,7 +94,7 @@ export function placeInContainer(container: Container, plan: Plan, checkpoint: C
     plan: {
       summary,
       tensors: plan.tensors.map((tensor) => placed.get(tensor)!),
-      calibrated: plan.calibrated.map((tensor) => placed.get(tensor)!),
+      apart: plan.apart.map((tensor) => placed.get(tensor)!),
       tree: { version: 1, weights: new Map() },
     },
   };

@@ -2,7 +2,7 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { nonFinite } from '../formats/checks.ts';
 import type { Format } from '../formats/format.ts';
-import { rowMultiple } from '../formats/layout.ts';
+import { greatestCommonDivisor, rowMultiple } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
@@ -21,8 +21,16 @@ export interface DenseSlice extends DenseRows {
   readonly rowStart: number;
 }
 
+/** Rows of a slice. */
+export function sliceRows(gpu: Gpu, k: number, format: Format, band = 1): number {
+  const multiple = leastCommonMultiple(Math.max(SLICE_ROWS, rowMultiple(format, k)), band);
+  return Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * multiple))) * multiple;
+}
+
+const leastCommonMultiple = (a: number, b: number): number => (a / greatestCommonDivisor(a, b)) * b;
+
 /**
- * The rows of a dense matrix of a checkpoint, as many at a time as methods have room for. Slices start where `format` may be cut.
+ * The rows of a dense matrix of a checkpoint, as many at a time as methods have room for. Slices start where `format` may be cut, and at multiples of `band`.
  * @throws NonFiniteError naming the weight; FileError, OutOfMemoryError, DeviceLostError
  */
 export async function* denseSlices(
@@ -31,10 +39,10 @@ export async function* denseSlices(
   info: TensorInfo,
   format: Format,
   signal?: AbortSignal,
+  band = 1,
 ): AsyncGenerator<DenseSlice> {
   const [all, k] = info.shape as [number, number];
-  const multiple = Math.max(SLICE_ROWS, rowMultiple(format, k));
-  const most = Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * multiple))) * multiple;
+  const most = sliceRows(gpu, k, format, band);
   for (let rowStart = 0; rowStart < all; rowStart += most) {
     const rows = Math.min(most, all - rowStart);
     const scratch = new Scratch(gpu);

@@ -16,6 +16,8 @@ import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } fr
 import { defaultMethod, type Method, needsCalibration } from './methods/method.ts';
 import { modelGraph } from './model-graph.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
+import { prunableAs } from './pruning/plan-pruning.ts';
+import type { Pruning, Repair, Score } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
 import {
   type AnyWeight,
@@ -42,6 +44,16 @@ export interface TensorReport {
   readonly bytesAfter: number;
   /** Of a calibrated matrix, once it is compressed: what that costs, tr(ΔW H ΔWᵀ) / tr(W H Wᵀ). */
   readonly error?: { readonly rtn: number; readonly chosen: number };
+  /** Of a matrix that is pruned. */
+  readonly prune?: {
+    readonly pattern: string;
+    readonly score: Score;
+    readonly repair: Repair;
+    /** Once it is: the share of its weights that are gone. */
+    readonly sparsity?: number;
+    /** What that costs: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
+    readonly error?: number;
+  };
 }
 
 /** Sizes: all bytes are of tensor data, without the file's header. */
@@ -77,6 +89,8 @@ export interface PlannedTensor {
   readonly method?: Method;
   /** Rounds of refinement, where they are asked for. */
   readonly refine?: number;
+  /** Which weights go first; one object for all tensors of a rule. */
+  readonly prune?: Pruning;
   /** In a safetensors file: in the order in which they are written, one for each array of the format, or one in all. */
   readonly specs: readonly TensorSpec[];
   /** In a GGUF file. */
@@ -88,8 +102,8 @@ export interface Plan {
   readonly summary: CompressionPlan;
   /** In the order of the output file. */
   readonly tensors: readonly PlannedTensor[];
-  /** Those of them that are calibrated: the last, in the order of the graph. */
-  readonly calibrated: readonly PlannedTensor[];
+  /** Those of them that are calibrated or pruned, a whole matrix at a time: the last, in the order of the graph. */
+  readonly apart: readonly PlannedTensor[];
   readonly tree: WeightTree;
 }
 
@@ -168,7 +182,11 @@ export function planTensors(
       notices.push(
         `${quote(name)} is quantized by ${method}: a calibration does not show its inputs, as ${needsCalibration(asked!) ? asked : 'refinement'} needs.`,
       );
-    const how = method && { method, ...(refine !== undefined && !blind && { refine }) };
+    const pruning = decision?.prune && prunableAs(name, weight, decision.prune, inWalk, notices);
+    const how = {
+      ...(method && { method, ...(refine !== undefined && !blind && { refine }) }),
+      ...(pruning && { prune: pruning }),
+    };
     if (!gguf) {
       planned.push(withMethod(planTensor(checkpoint, name, weight, role, target), how));
       continue;
@@ -188,25 +206,32 @@ export function planTensors(
     }
   }
   // Without rules, too: only who asked to keep everything expects it.
-  const wanted = recipe.rules.length === 0 || recipe.rules.some(({ format }) => format !== 'keep');
-  if (wanted && planned.every((tensor) => tensor.target === undefined)) notices.push('No matrix was compressed.');
+  const wanted = recipe.rules.length === 0 || recipe.rules.some(({ format, prune }) => format !== 'keep' || prune);
+  if (wanted && planned.every(({ target, prune }) => target === undefined && !prune))
+    notices.push('No matrix was compressed.');
   const ordered = gguf ? planned : inFileOrder(planned);
   const walked = new Map(inWalk.map((name, i) => [name, i]));
-  const isCalibrated = ({ name, target }: PlannedTensor) => target?.kind === 'block' && walked.has(name);
-  const calibrated = ordered.filter(isCalibrated).sort((a, b) => walked.get(a.name)! - walked.get(b.name)!);
-  const tensors = [...ordered.filter((tensor) => !isCalibrated(tensor)), ...calibrated];
+  const isApart = ({ name, target, prune }: PlannedTensor) =>
+    prune !== undefined || (target?.kind === 'block' && walked.has(name));
+  const turn = ({ name }: PlannedTensor) => walked.get(name) ?? walked.size;
+  const apart = ordered.filter(isApart).sort((a, b) => turn(a) - turn(b));
+  const tensors = [...ordered.filter((tensor) => !isApart(tensor)), ...apart];
   return {
     summary: summarize(planned, notices, chunkBytes),
     tensors,
-    calibrated,
+    apart,
     tree: treeOf(tensors, checkpoint.tree),
   };
 }
 
-const withMethod = (
-  tensor: PlannedTensor,
-  how: { readonly method: Method; readonly refine?: number } | undefined,
-): PlannedTensor => (how ? { ...tensor, ...how, report: { ...tensor.report, method: how.method } } : tensor);
+const withMethod = (tensor: PlannedTensor, how: Pick<PlannedTensor, 'method' | 'refine' | 'prune'>): PlannedTensor => {
+  const { method, prune } = how;
+  const pruned = prune && { pattern: prune.text, score: prune.score, repair: prune.repair };
+  return {
+    ...{ ...tensor, ...how },
+    report: { ...tensor.report, ...(method && { method }), ...(pruned && { prune: pruned }) },
+  };
+};
 
 const uncalibrated = (name: string, method: Method): RecipeError =>
   new RecipeError(

@@ -23,6 +23,7 @@ import { modelGraph } from './model-graph.ts';
 import { type CompressionPlan, graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { expandPreset } from './presets/preset-recipe.ts';
+import { needsHessian, pruningOf } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
@@ -150,8 +151,9 @@ export async function prepare(
 
 /** @throws RecipeError where a rule needs to know more of inputs than how large their columns are */
 function checkSquaresSuffice({ rules }: Recipe, name: string): void {
-  for (const { format, method, refine = 0 } of rules) {
-    const why = method && needsCalibration(method) ? `the method ${method}` : refine > 0 ? 'refinement' : undefined;
+  for (const { format, method, refine = 0, prune } of rules) {
+    const pruning = prune && needsHessian(pruningOf(prune)) ? `pruning with ${prune.repair ?? prune.score}` : undefined;
+    const why = method && needsCalibration(method) ? `the method ${method}` : refine > 0 ? 'refinement' : pruning;
     const needs = why ?? (format !== 'keep' && formatByName(format).activations === 'static' ? format : undefined);
     if (needs === undefined) continue;
     throw new RecipeError(

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
+import { type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
 import type { Rotation } from './rotation/rotation.ts';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
@@ -25,10 +26,12 @@ export interface Rule {
   method?: Method | undefined;
   /** Rounds in which scales, and with gptq codes, are refined against a calibration; default: 3 with gptq, else none. */
   refine?: number | undefined;
+  /** Which weights go before anything else is done to the others. */
+  prune?: PruneRule | undefined;
 }
 
 /**
- * Which format each matrix gets, as plain data: the first rule that matches decides, and what no rule matches is kept.
+ * Which format each matrix gets, and which weights it loses before, as plain data: the first rule that matches decides, and what no rule matches is kept.
  * Rules are about matrices; vectors and tensors of integers are always kept.
  */
 export interface Recipe {
@@ -38,6 +41,13 @@ export interface Recipe {
   rotation?: Rotation | undefined;
 }
 
+/** How to prune. */
+export const PruneSchema = v.strictObject({
+  pattern: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
+  score: v.optional(v.picklist(SCORES)),
+  repair: v.optional(v.picklist(REPAIRS)),
+}) satisfies v.GenericSchema<unknown, PruneRule>;
+
 /** One rule. */
 export const RuleSchema = v.strictObject({
   match: v.union([glob, v.pipe(v.array(glob), v.minLength(1), v.maxLength(MAX_RULES))]),
@@ -45,6 +55,7 @@ export const RuleSchema = v.strictObject({
   format: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
   method: v.optional(v.picklist(METHODS)),
   refine: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MOST_ROUNDS))),
+  prune: v.optional(PruneSchema),
 }) satisfies v.GenericSchema<unknown, Rule>;
 
 /** How to rotate a model. */

@@ -6,7 +6,17 @@ import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import { suggest } from '../suggest.ts';
 import { defaultMethod, METHODS, type Method, methodProblem } from './methods/method.ts';
-import { type Recipe, RecipeSchema, ROLES, type Role, RotationSchema, type Rule, RuleSchema } from './recipe-schema.ts';
+import { type Pruning, pruningOf, REPAIRS, SCORES } from './pruning/pruning.ts';
+import {
+  PruneSchema,
+  type Recipe,
+  RecipeSchema,
+  ROLES,
+  type Role,
+  RotationSchema,
+  type Rule,
+  RuleSchema,
+} from './recipe-schema.ts';
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
@@ -55,17 +65,25 @@ function complaint(issue: Issue): string {
   const path = issue.path ?? [];
   const key = path.at(-1);
   if (isUnknownKey(issue) && key) {
-    const within = path[0]?.key === 'rotation' ? RotationSchema : RuleSchema;
+    const pruning = path.length > 3 && path[2]?.key === 'prune';
+    const within = path[0]?.key === 'rotation' ? RotationSchema : pruning ? PruneSchema : RuleSchema;
     const known = Object.keys(path.length === 1 ? RecipeSchema.entries : within.entries);
     const at = path.length === 1 ? '' : ` in ${v.getDotPath(issue)?.replace(/\.[^.]*$/, '')}`;
     return `unknown key ${quote(String(key.key))}${at}.${suggest(String(key.key), known)} Known: ${known.join(', ')}.`;
   }
   const at = v.getDotPath(issue) ?? 'the recipe';
   if (issue.received === 'undefined') return `${at} is missing. ${EXAMPLE}`;
-  const names = key?.key === 'role' ? ROLES : key?.key === 'method' ? METHODS : [];
+  const names: readonly string[] = NAMES[String(key?.key)] ?? [];
   const hint = typeof issue.input === 'string' ? suggest(issue.input, names) : '';
   return `${at}: expected ${issue.expected ?? 'a sensible value'}, got ${issue.received}.${hint} ${EXAMPLE}`;
 }
+
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  role: ROLES,
+  method: METHODS,
+  score: SCORES,
+  repair: REPAIRS,
+};
 
 const EXAMPLE = 'A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}.';
 
@@ -77,6 +95,8 @@ export interface Decision {
   readonly method: Method | undefined;
   /** Rounds of refinement; undefined: as many as the method has. */
   readonly refine: number | undefined;
+  /** Which weights go before that; one object for all tensors of a rule. */
+  readonly prune: Pruning | undefined;
   /** Index of the rule that matched. */
   readonly rule: number;
   /** The rule picked tensors by name alone, so whoever wrote it meant this one. */
@@ -100,6 +120,7 @@ function compileRules(recipe: Recipe, where: string): CompiledRecipe {
         format,
         refine: rule.refine,
         method: format && methodOfRule(rule, format, `${where}: rules.${index}.method`),
+        prune: rule.prune && prunedByRule(rule, format, `${where}: rules.${index}.prune`),
         rule: index,
         explicit: rule.role === undefined,
       },
@@ -125,6 +146,24 @@ function methodOfRule({ method, refine = 0 }: Rule, format: Format, where: strin
   const problem = methodProblem(method, format);
   if (problem === undefined) return method;
   throw new RecipeError(`${where}: ${problem}.`);
+}
+
+function prunedByRule({ prune, method }: Rule, format: Format | undefined, where: string): Pruning {
+  let pruning: Pruning;
+  try {
+    pruning = pruningOf(prune!);
+  } catch (error) {
+    throw new RecipeError(`${where}: ${reason(error)}`, { cause: error });
+  }
+  // Each would look at the weights as they were.
+  const problem =
+    method === 'gptq'
+      ? 'the method gptq would move weights away from the zeros that pruning left: use search'
+      : format?.single
+        ? `${format.name} quantizes scales of whole matrices as they were before: prune into a model of its own first ("keep"), and quantize that`
+        : undefined;
+  if (problem !== undefined) throw new RecipeError(`${where}: ${problem}.`);
+  return pruning;
 }
 
 /** Whether a tensor's name matches one of the globs. @throws RecipeError for a glob that can't be used. */

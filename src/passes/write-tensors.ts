@@ -39,7 +39,7 @@ interface Converted {
   readonly bytes: number;
 }
 
-/** Reads, converts and writes every tensor of the plan that is not calibrated: while one chunk is on the GPU, the next is read and the last written. */
+/** Reads, converts and writes every tensor of the plan that is not written apart: while one chunk is on the GPU, the next is read and the last written. */
 export async function writeTensors(work: Work): Promise<void> {
   const { checkpoint, plan, writer, written, gpu, signal, record } = work;
   const total = plan.summary.bytesBefore;
@@ -51,7 +51,7 @@ export async function writeTensors(work: Work): Promise<void> {
   const skipped = new Set(written);
   // A caller's own buffers stay where they are.
   const room = { binding: gpu.bindingLimit, memory: gpu.memory.budget - gpu.memory.bytesInUse };
-  const apart = new Set(plan.calibrated);
+  const apart = new Set(plan.apart);
   const chunks = plan.tensors
     .filter((tensor) => !skipped.has(tensor) && !apart.has(tensor))
     .flatMap((tensor) => chunksOf(tensor, room, work.chunkBytes));

@@ -214,6 +214,25 @@ test('the same inputs give the same masks, whatever the room held', async () => 
   bench.release();
 });
 
+test('over a model, weights are read four times and nothing is read back', async () => {
+  const pattern: MaskPattern = { kind: 'ranked', rows: 1, columns: 1, scope: 'model', remove: { fraction: 0.5 } };
+  const matrices = [64, 33].map((rows) => ({ weights: filled(rows * 40, (i) => i % 7), rows, k: 40 }));
+  const { placed } = await select(matrices, pattern);
+  const room = {
+    selection: bench.room(SELECTION_BYTES.selection / 4),
+    totals: bench.room(SELECTION_BYTES.totals / 4),
+    counts: bench.room(SELECTION_BYTES.counts / 4),
+  };
+  const steps = selectMaskSteps({ matrices: placed, pattern, room });
+  for (const { from } of placed) {
+    expect(steps.filter(({ weight }) => weight?.some(({ buffer }) => buffer === from.buffer))).toHaveLength(4);
+  }
+  const before = bench.gpu.counters.readBacks;
+  await bench.gpu.scheduler.run(steps);
+  expect(bench.gpu.counters.readBacks).toBe(before);
+  bench.release();
+});
+
 test('patterns that make no sense', () => {
   expect(() => checkPattern({ kind: 'n:m', keep: 4, of: 4 })).toThrow('keep 1 to 3');
   expect(() => checkPattern({ kind: 'n:m', keep: 1, of: 17 })).toThrow('2 to 16');

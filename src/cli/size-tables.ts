@@ -1,0 +1,106 @@
+import type { CompressReport } from '../passes/compress.ts';
+import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
+import { bytesText, columns, safeName, shapeText } from './columns.ts';
+import { table } from './output.ts';
+
+/** What calibrated matrices lost, in the mean; nothing where there are none. */
+export function errorSummary(tensors: readonly TensorReport[]): string | undefined {
+  const errors = tensors.flatMap(({ error }) => (error ? [error] : []));
+  if (errors.length === 0) return undefined;
+  const mean = (of: 'rtn' | 'chosen') => errors.reduce((sum, error) => sum + error[of], 0) / errors.length;
+  const percent = (share: number) => `${(100 * share).toPrecision(3)}%`;
+  return table(
+    [
+      ['rounded to nearest', percent(mean('rtn'))],
+      ['as written', percent(mean('chosen'))],
+    ],
+    `Error of the outputs of ${errors.length} matrices on the calibration (mean of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))`,
+  );
+}
+
+/** What pruning left, in the mean over matrices; nothing where none was pruned. */
+export function pruneSummary(tensors: readonly TensorReport[]): string | undefined {
+  const pruned = tensors.flatMap(({ prune, shape }) =>
+    prune?.sparsity === undefined ? [] : [{ ...prune, weights: shape.reduce((product, size) => product * size, 1) }],
+  );
+  if (pruned.length === 0) return undefined;
+  const weights = pruned.reduce((sum, of) => sum + of.weights, 0);
+  const gone = pruned.reduce((sum, { sparsity = 0, ...of }) => sum + sparsity * of.weights, 0);
+  const error = pruned.reduce((sum, of) => sum + (of.error ?? 0), 0) / pruned.length;
+  const percent = (share: number) => `${(100 * share).toFixed(2)}%`;
+  return table(
+    [
+      ['weights that are gone', `${percent(gone / weights)} of ${weights}`],
+      ['error of the outputs', percent(error)],
+    ],
+    `Pruning of ${pruned.length} matrices (the error is the mean of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), before quantization)`,
+  );
+}
+
+/** Tensors of a role and format count as one line, or each has its own where they are few. */
+const MOST_LINES = 24;
+
+export function tensorTable(tensors: readonly TensorReport[]): string {
+  const row = (
+    what: string,
+    shape: string,
+    t: Pick<TensorReport, 'format' | 'prune' | 'bytesBefore' | 'bytesAfter'>,
+  ) => [
+    what,
+    shape,
+    t.prune ? `${t.format}, ${t.prune.pattern}` : t.format,
+    bytesText(t.bytesBefore),
+    bytesText(t.bytesAfter),
+  ];
+  if (tensors.length <= MOST_LINES) {
+    const rows = tensors.map((t) => row(safeName(t.name), shapeText(t.shape), t));
+    return columns([['tensor', 'shape', 'format', 'before', 'after'], ...rows], [3, 4]);
+  }
+  const groups = new Map<
+    string,
+    Pick<TensorReport, 'role' | 'format' | 'prune' | 'bytesBefore' | 'bytesAfter'> & { count: number }
+  >();
+  for (const { role, format, prune, bytesBefore, bytesAfter } of tensors) {
+    const key = `${role} ${format} ${prune?.pattern ?? ''}`;
+    const group = groups.get(key);
+    groups.set(key, {
+      ...{ role, format, count: (group?.count ?? 0) + 1 },
+      ...(prune && { prune }),
+      bytesBefore: (group?.bytesBefore ?? 0) + bytesBefore,
+      bytesAfter: (group?.bytesAfter ?? 0) + bytesAfter,
+    });
+  }
+  const rows = [...groups.values()].map((group) => row(group.role, String(group.count), group));
+  return columns([['role', 'tensors', 'format', 'before', 'after'], ...rows], [1, 3, 4]);
+}
+
+export const summary = (sizes: SizeSummary): string =>
+  table([
+    ['before', bytesText(sizes.bytesBefore)],
+    ['after', `${bytesText(sizes.bytesAfter)} (${change(sizes)})`],
+    [
+      'bits per weight',
+      `${sizes.bitsPerWeight.all.toFixed(2)}; ${sizes.bitsPerWeight.withoutEmbeddings.toFixed(2)} without embeddings`,
+    ],
+  ]);
+
+function change({ bytesBefore, bytesAfter }: SizeSummary): string {
+  if (bytesBefore === 0 || bytesAfter === 0) return 'there are no weights';
+  if (bytesBefore === bytesAfter) return 'the same';
+  return bytesAfter < bytesBefore
+    ? `${(bytesBefore / bytesAfter).toFixed(2)} times smaller`
+    : `${(bytesAfter / bytesBefore).toFixed(2)} times larger`;
+}
+
+export const memory = (plan: CompressionPlan): string =>
+  table(
+    [
+      ['host, at its peak', bytesText(plan.memory.host)],
+      ['GPU, while compressing', bytesText(plan.memory.gpu)],
+      ['GPU, to hold the result', bytesText(plan.memory.weights)],
+    ],
+    'Memory (estimates)',
+  );
+
+export const done = (report: CompressReport, out: string): string =>
+  `${summary(report)}\n\nWrote ${out} in ${report.seconds.toFixed(1)} s.`;

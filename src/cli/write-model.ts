@@ -1,0 +1,89 @@
+import { makeParent } from '../files/node-folders.ts';
+import { nodeOutput } from '../files/node-output.ts';
+import { nodeFileSink } from '../files/node-sink.ts';
+import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
+import { compress, planCompression } from '../passes/compress.ts';
+import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
+import { type GpuOptions, withGpu } from './gpu-options.ts';
+import { openInput } from './node-inputs.ts';
+import { print, printJson } from './output.ts';
+import { startProgress } from './progress.ts';
+import { done, errorSummary, memory, pruneSummary, summary, tensorTable } from './size-tables.ts';
+
+/** What commands that write a model have in common. */
+export interface WriteModelOptions extends GpuOptions {
+  readonly out: string;
+  readonly overwrite?: boolean;
+  readonly resume?: boolean;
+  readonly json?: boolean;
+  readonly dryRun?: boolean;
+}
+
+/** Plans a compression, then carries it out unless it is only to be planned, and prints what it came to. */
+export async function writeModel(
+  model: string,
+  kind: OutputKind,
+  options: WriteModelOptions,
+  recipe: RecipeOptions,
+  progressWord: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const how: RecipeOptions = { ...recipe, signal, output: kind };
+  // Before the GPU is opened: most mistakes show here.
+  const plan = await planCompression(await openInput(model), how);
+  for (const notice of plan.notices) console.error(`note: ${notice}`);
+  if (options.dryRun) {
+    if (options.json) await printJson({ version: 1, dryRun: true, ...plan });
+    else await print([tensorTable(plan.tensors), summary(plan), memory(plan)].join('\n\n'));
+    return;
+  }
+  const resume = options.resume ?? false;
+  const outputOptions = { overwrite: options.overwrite ?? false, resume };
+  const report = await withOutput(options.out, kind, outputOptions, (output) =>
+    withGpu(options, async (gpu) => {
+      const source = await openInput(model);
+      const progress = startProgress(progressWord);
+      try {
+        return await compress(source, output, {
+          ...how,
+          gpu,
+          resume,
+          onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
+        });
+      } finally {
+        progress.stop();
+      }
+    }),
+  );
+  // What only the values showed.
+  for (const notice of report.notices.slice(plan.notices.length)) console.error(`note: ${notice}`);
+  if (options.json) await printJson({ ...report, output: options.out });
+  else {
+    const { tensors } = report;
+    const parts = [tensorTable(tensors), pruneSummary(tensors), errorSummary(tensors), done(report, options.out)];
+    await print(parts.filter((part) => part !== undefined).join('\n\n'));
+  }
+}
+
+/**
+ * Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left, but for what the next
+ * run goes on with.
+ * @throws FileError
+ */
+async function withOutput<T>(
+  path: string,
+  kind: OutputKind,
+  options: OutputOptions,
+  work: (output: OutputFolder | ByteSink) => Promise<T>,
+): Promise<T> {
+  const removeParents = await makeParent(path);
+  let output: OutputFolder | ByteSink | undefined;
+  try {
+    output = kind === 'folder' ? await nodeOutput(path, options) : await nodeFileSink(path, options);
+    return await work(output);
+  } catch (error) {
+    await output?.abort();
+    await removeParents();
+    throw error;
+  }
+}

@@ -1,0 +1,118 @@
+import type { Checkpoint } from '../../files/checkpoint.ts';
+import type { Format } from '../../formats/format.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import { blocksOf, keptOf, type MaskPattern } from '../../kernels/mask-pattern.ts';
+import { type DenseSlice, denseSlices, sliceRows } from '../dense-slices.ts';
+import type { PlannedTensor } from '../plan.ts';
+import { Threshold } from './find-mask.ts';
+import { type PrunedRows, type PruneInputs, pruneRows } from './prune-rows.ts';
+import type { Pruning } from './pruning.ts';
+
+/** What slices of a matrix come from. */
+export interface SliceSource {
+  readonly gpu: Gpu;
+  readonly checkpoint: Checkpoint;
+  readonly signal?: AbortSignal;
+}
+
+const bandOf = ({ pattern }: Pruning): number => pattern.rows ?? 1;
+
+function rowsOfTensor({ weight, prune }: PlannedTensor) {
+  const [rows, k] = weight.shape as [number, number];
+  if (weight.kind !== 'dense' || !prune) throw new Error('Only dense matrices are pruned.');
+  return { rows, k, info: weight.info, prune };
+}
+
+/**
+ * The thresholds of patterns that compare all matrices of a rule: each is gone through three times.
+ * @param tensors in the order in which they will be pruned
+ * @throws ArgumentError where nothing would be left; NonFiniteError, FileError, OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function modelThresholds(
+  { gpu, checkpoint, signal }: SliceSource,
+  tensors: readonly PlannedTensor[],
+  formatOf: (tensor: PlannedTensor) => Format,
+): Promise<Map<Pruning, Threshold>> {
+  const thresholds = new Map<Pruning, Threshold>();
+  const rules = new Set(tensors.flatMap(({ prune }) => prune ?? []));
+  try {
+    for (const rule of rules) {
+      const { pattern } = rule;
+      if (pattern.kind !== 'ranked' || pattern.scope !== 'model') continue;
+      const of = tensors.filter(({ prune }) => prune === rule);
+      const threshold = new Threshold(gpu, pattern);
+      thresholds.set(rule, threshold);
+      const shapes = of.map(rowsOfTensor);
+      await threshold.find(
+        shapes,
+        async function* () {
+          for (const [i, { info }] of shapes.entries()) {
+            yield* denseSlices(gpu, checkpoint, info, formatOf(of[i]!), signal, bandOf(rule));
+          }
+        },
+        signal,
+      );
+    }
+    return thresholds;
+  } catch (error) {
+    for (const threshold of thresholds.values()) threshold.release();
+    throw error;
+  }
+}
+
+/** Rows of a matrix that were pruned. */
+export interface PrunedSlice extends DenseSlice {
+  readonly pruned: PrunedRows;
+}
+
+/**
+ * The rows of a matrix, pruned, as many at a time as there is room for. Over a layer that is more than one slice, weights are compared with all of it; where they
+ * are repaired as well, with those of their slice.
+ * @param shared the threshold of all matrices of its rule, where its pattern compares them
+ * @throws NonFiniteError naming the weight; ArgumentError where nothing would be left; FileError, OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function* prunedSlices(
+  { gpu, checkpoint, signal }: SliceSource,
+  tensor: PlannedTensor,
+  format: Format,
+  inputs: PruneInputs,
+  shared: Threshold | undefined,
+): AsyncGenerator<PrunedSlice> {
+  const { rows, k, info, prune } = rowsOfTensor(tensor);
+  const { pattern } = prune;
+  const band = bandOf(prune);
+  const slices = () => denseSlices(gpu, checkpoint, info, format, signal, band);
+  const overAll = pattern.kind === 'ranked' && pattern.scope === 'layer' && rows > sliceRows(gpu, k, format, band);
+  const { factors } = inputs;
+  const own = overAll && !inputs.repair ? new Threshold(gpu, pattern) : undefined;
+  try {
+    await own?.find(
+      [{ rows, k }],
+      async function* () {
+        for await (const slice of slices()) yield { ...slice, ...(factors && { factors }) };
+      },
+      signal,
+    );
+    for await (const slice of slices()) {
+      const here = overAll && !own ? shareOf(pattern, slice, rows) : pattern;
+      yield { ...slice, pruned: await pruneRows(gpu, slice, here, shared ?? own, inputs, signal) };
+    }
+  } finally {
+    own?.release();
+  }
+}
+
+/** What a pattern over a layer removes from some of its rows: all slices together, what it removes from the layer. */
+function shareOf(
+  pattern: MaskPattern & { kind: 'ranked' },
+  { rowStart, rows, k }: DenseSlice,
+  all: number,
+): MaskPattern {
+  const of = (count: number) => {
+    const blocks = blocksOf(pattern, count, k);
+    return blocks.rows * blocks.k;
+  };
+  const removed = of(all) - keptOf(pattern.remove, of(all), 'The pattern');
+  const before = (count: number) => Math.floor((removed * of(count)) / of(all));
+  return { ...pattern, remove: { count: before(rowStart + rows) - before(rowStart) } };
+}

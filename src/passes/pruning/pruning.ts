@@ -1,0 +1,107 @@
+import { RecipeError } from '../../errors.ts';
+import { checkPattern, type MaskPattern, SCOPES, type Scope } from '../../kernels/mask-pattern.ts';
+
+/** What a weight is worth. */
+export const SCORES = ['magnitude', 'wanda', 'obs'] as const;
+/** One of them. */
+export type Score = (typeof SCORES)[number];
+
+/** What is done for the outputs of a matrix once weights are gone. */
+export const REPAIRS = ['none', 'obs'] as const;
+/** One of them. */
+export type Repair = (typeof REPAIRS)[number];
+
+/** How a matrix is pruned, as a recipe says it. */
+export interface PruneRule {
+  /** `2:4`, `2:4x8`, `50%`, `50%@row`, `block:32x32:75%@model`: see `parsePattern`. */
+  pattern: string;
+  /** Default: magnitude. */
+  score?: Score | undefined;
+  /** Default: none. */
+  repair?: Repair | undefined;
+}
+
+/** The same, checked and complete. */
+export interface Pruning {
+  /** The pattern as it was written. */
+  readonly text: string;
+  readonly pattern: MaskPattern;
+  readonly score: Score;
+  readonly repair: Repair;
+}
+
+/** Whether it needs to know the inputs of a matrix. */
+export const knowsInputs = ({ score, repair }: Pick<Pruning, 'score' | 'repair'>): boolean =>
+  score !== 'magnitude' || repair !== 'none';
+
+/** Whether mean squares of the columns of an input are not enough for it. */
+export const needsHessian = ({ score, repair }: Pick<Pruning, 'score' | 'repair'>): boolean =>
+  score === 'obs' || repair !== 'none';
+
+const GROUP = /^(\d{1,6}):(\d{1,6})(?:x(\d{1,6}))?$/;
+const RANKED = /^(?:block:(\d{1,6})x(\d{1,6}):)?(\d{1,3}(?:\.\d{1,9})?%|\d{1,15})(?:@(\w+))?$/;
+
+/**
+ * A pattern by its name. `2:4`: of 4 weights next to each other 2 stay; `2:4x8`: 8 rows share the pattern. `50%`: the half of all weights that are worth the
+ * least goes, `1000`: a thousand of them; `block:32x32:75%`: of blocks of that size. `@row`, `@layer` and `@model` say what is compared with what: the
+ * weights of a row, of a matrix (the default, or the row where columns are scored by their inputs), or of all matrices that the rule is for.
+ * @throws ArgumentError, RecipeError that say which patterns there are
+ */
+export function parsePattern(text: string, score: Score = 'magnitude'): MaskPattern {
+  const group = GROUP.exec(text);
+  if (group) {
+    const [, keep, of, rows] = group;
+    const pattern = { kind: 'n:m', keep: Number(keep), of: Number(of), ...(rows && { rows: Number(rows) }) } as const;
+    checkPattern(pattern);
+    return pattern;
+  }
+  const ranked = RANKED.exec(text);
+  const scope = ranked?.[4] ?? (score === 'magnitude' || ranked?.[1] ? 'layer' : 'row');
+  if (!ranked || !isScope(scope)) {
+    throw new RecipeError(
+      `There is no pattern "${text.slice(0, 64)}". Patterns are like 2:4, 4:8, 2:4x8 (8 rows share it), 50%, block:32x32:75%, the last two also with @row, @layer or @model.`,
+    );
+  }
+  const [, rows = '1', columns = '1', amount] = ranked;
+  const remove = amount!.endsWith('%') ? { fraction: Number(amount!.slice(0, -1)) / 100 } : { count: Number(amount) };
+  const pattern = { kind: 'ranked', rows: Number(rows), columns: Number(columns), scope, remove } as const;
+  checkPattern(pattern);
+  return pattern;
+}
+
+const isScope = (text: string): text is Scope => SCOPES.some((scope) => scope === text);
+
+/** @throws RecipeError, ArgumentError */
+export function pruningOf({ pattern: text, score = 'magnitude', repair = 'none' }: PruneRule): Pruning {
+  const pattern = parsePattern(text, score);
+  if (pattern.kind === 'ranked' && pattern.scope === 'model' && (score !== 'magnitude' || repair !== 'none')) {
+    throw new RecipeError(
+      `The pattern "${text}" compares weights of all matrices, whose inputs are not known together: use the score magnitude without repair, or @layer.`,
+    );
+  }
+  return { text, pattern, score, repair };
+}
+
+/** Patterns that remove more and more, no two the same, up to the pattern itself. */
+export function growing(pattern: MaskPattern, steps: number): MaskPattern[] {
+  const all = Array.from({ length: steps }, (_, i) => milder(pattern, i + 1, steps));
+  return all.filter((one, i) => JSON.stringify(one) !== JSON.stringify(all[i + 1]));
+}
+
+function milder(pattern: MaskPattern, step: number, steps: number): MaskPattern {
+  if (step === steps) return pattern;
+  // What is removed grows as a cube does that slows down: early weights are cheap (Zhu and Gupta 2017).
+  const share = 1 - (1 - step / steps) ** 3;
+  if (pattern.kind === 'n:m') {
+    const { of, keep } = pattern;
+    return { ...pattern, keep: Math.min(of - 1, Math.ceil(of - share * (of - keep))) };
+  }
+  const { remove } = pattern;
+  return {
+    ...pattern,
+    remove:
+      'count' in remove
+        ? { count: Math.max(1, Math.floor(remove.count * share)) }
+        : { fraction: remove.fraction * share },
+  };
+}

@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ArgumentError, NonFiniteError, RecipeError } from '../../../src/errors.ts';
+import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../../src/files/model-files.ts';
+import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySource } from '../../../src/files/source.ts';
+import type { Gpu } from '../../../src/gpu/gpu.ts';
+import { openGpu } from '../../../src/gpu/open-gpu.ts';
+import { ReferenceRun } from '../../../src/graph/reference.ts';
+import type { MaskPattern } from '../../../src/kernels/mask-pattern.ts';
+import { type HostMatrix, selectMasks } from '../../../src/kernels/reference/select-mask.ts';
+import { compress, planCompression } from '../../../src/passes/compress.ts';
+import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
+import { modelGraph } from '../../../src/passes/model-graph.ts';
+import { type PruneRule, parsePattern } from '../../../src/passes/pruning/pruning.ts';
+import type { Recipe } from '../../../src/passes/recipe.ts';
+import { checkWeight } from '../../../src/passes/stored-weight.ts';
+import { openTestGpu } from '../open-test-gpu.ts';
+import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu?.close());
+
+const recipeOf = (prune: PruneRule, format = 'keep'): Recipe => ({
+  version: 1,
+  rules: [{ match: '*', role: 'linear', format, prune }],
+});
+
+const windows = windowsOf(101);
+
+/** Values of the weights of a pruned model, and what the report says. */
+async function pruned(prune: PruneRule, format = 'keep', on = gpu) {
+  const model = await modelFolder(smallConfig());
+  const output = memoryOutput();
+  const calibrated = (prune.score ?? 'magnitude') !== 'magnitude' || (prune.repair ?? 'none') !== 'none';
+  const report = await compress(model.open(), output, {
+    ...{ gpu: on, recipe: recipeOf(prune, format) },
+    ...(calibrated && { calibration: { windows } }),
+  });
+  const checkpoint = await openCheckpoint(memoryFolder('pruned', Object.fromEntries(output.files)), { checkWeight });
+  const values = await dequantizedWeights(checkpoint, modelGraph(checkpoint));
+  const linear = model.graph.weights.filter(({ role }) => role === 'linear');
+  return { model, values, report, linear, files: output.files };
+}
+
+type Linear = Awaited<ReturnType<typeof pruned>>['linear'];
+
+const matricesOf = (linear: Linear, values: (name: string) => Float32Array): HostMatrix[] =>
+  linear.map(({ name, shape }) => ({ weights: values(name), rows: shape[0]!, k: shape[1]! }));
+
+const bitOf = (mask: Uint32Array, k: number, at: number): boolean => {
+  const [row, column] = [Math.floor(at / k), at % k];
+  return ((mask[row * Math.ceil(k / 32) + (column >> 5)]! >>> (column & 31)) & 1) === 1;
+};
+
+test.each(['2:4', '3:5', '1:4x8', '50%', '30%@row', '100@model', '40%@model', 'block:16x16:50%', 'block:1x8:75%@row'])(
+  '%s: weights outside the mask are zeros, the others and all other tensors as they were',
+  async (text) => {
+    const { model, values, report, linear } = await pruned({ pattern: text });
+    const masks = selectMasks(matricesOf(linear, model.values), parsePattern(text));
+    for (const [i, { name, shape }] of linear.entries()) {
+      const k = shape[1]!;
+      const wanted = model.values(name).map((w, at) => (bitOf(masks[i]!, k, at) ? w : 0));
+      expect(values(name).map((w) => w + 0)).toEqual(wanted);
+      const zeros = wanted.filter((w) => w === 0).length / wanted.length;
+      expect(report.tensors.find((tensor) => tensor.name === name)?.prune).toMatchObject({
+        ...{ pattern: text, score: 'magnitude', repair: 'none' },
+        sparsity: expect.closeTo(zeros, 12),
+      });
+    }
+    for (const { name, role } of model.graph.weights) {
+      if (role !== 'linear') expect(values(name)).toEqual(model.values(name));
+    }
+  },
+);
+
+test('a layer in slices is compared with all of itself, and blocks are not cut', async () => {
+  // Slices of 16 rows of 64 columns.
+  const narrow = await openGpu({ device: gpu.device, bindingLimit: 96 * 64 * 4 });
+  for (const pattern of ['50%', 'block:24x8:50%', '33%@model']) {
+    const [whole, sliced] = [await pruned({ pattern }), await pruned({ pattern }, 'keep', narrow)];
+    for (const { name } of whole.linear) expect(sliced.values(name)).toEqual(whole.values(name));
+  }
+});
+
+test('wanda ranks by the size of the inputs', async () => {
+  const { model, values, linear, report } = await pruned({ pattern: '50%', score: 'wanda' });
+  // The first matrices read what no pruned one has changed: H of the original model, by the f64 reference.
+  const { name, shape } = linear[0]!;
+  const [rows, k] = shape as [number, number];
+  expect(report.tensors.find((tensor) => tensor.name === name)?.prune).toMatchObject({ score: 'wanda', sparsity: 0.5 });
+  const input = model.graph.operations.find((operation) => operation.op === 'linear' && operation.weight === name);
+  const squares = new Float64Array(k);
+  for (const window of windows) {
+    new ReferenceRun(model.graph, model.values).forward([...window], {
+      onValue: (_, value, numbers) => {
+        if (input?.op !== 'linear' || value !== input.x) return;
+        for (const [at, x] of numbers.entries()) squares[at % k]! += x * x;
+      },
+    });
+  }
+  const factors = Float32Array.from(squares, (sum) => Math.sqrt(sum / (windows.length * windows[0]!.length)));
+  const pattern: MaskPattern = { kind: 'ranked', rows: 1, columns: 1, scope: 'row', remove: { fraction: 0.5 } };
+  const [mask] = selectMasks([{ weights: model.values(name), rows, k, factors }], pattern);
+  const differing = values(name).filter((w, at) => (w !== 0) !== bitOf(mask!, k, at)).length;
+  // H is a sum in f32: weights of nearly equal score may change places.
+  expect(differing).toBeLessThanOrEqual(4);
+});
+
+test.each(['50%', '2:4', 'block:8x8:50%', '50%@layer', '2:4x4'])(
+  '%s: the repair loses less, on the same counts',
+  async (pattern) => {
+    const [plain, repaired] = [
+      await pruned({ pattern, score: 'obs' }),
+      await pruned({ pattern, score: 'obs', repair: 'obs' }),
+    ];
+    for (const { name } of plain.linear) {
+      const [before, after] = [plain, repaired].map(
+        ({ report }) => report.tensors.find((t) => t.name === name)!.prune!,
+      );
+      expect(after!.sparsity).toBeCloseTo(before!.sparsity!, 12);
+      const zeros = repaired.values(name).filter((w) => w === 0).length / repaired.values(name).length;
+      expect(zeros).toBeGreaterThanOrEqual(after!.sparsity! - 1e-12);
+    }
+    const meanOf = ({ report }: typeof plain) => {
+      const errors = report.tensors.flatMap(({ prune }) => prune?.error ?? []);
+      return errors.reduce((sum, error) => sum + error, 0) / errors.length;
+    };
+    expect(meanOf(repaired)).toBeLessThan(0.8 * meanOf(plain));
+  },
+);
+
+test.each(['q8_0', 'q4_0', 'int4-g32', 'f16'])('zeros stay zeros in %s', async (format) => {
+  for (const pattern of ['2:4', '50%@row', 'block:4x4:50%']) {
+    const { model, values, linear, report } = await pruned({ pattern }, format);
+    const masks = selectMasks(matricesOf(linear, model.values), parsePattern(pattern));
+    for (const [i, { name, shape }] of linear.entries()) {
+      const left = values(name).filter((w, at) => !bitOf(masks[i]!, shape[1]!, at) && w !== 0);
+      expect(left).toHaveLength(0);
+    }
+    expect(report.tensors.filter(({ role }) => role === 'linear').every((tensor) => tensor.format === format)).toBe(
+      true,
+    );
+  }
+});
+
+test('a GGUF file has the same zeros, rows of queries and keys in its own order', async () => {
+  const model = await modelFolder(smallConfig());
+  const sink = memorySink('pruned.gguf');
+  await compress(model.open(), sink, { gpu, recipe: recipeOf({ pattern: '2:4' }) });
+  const checkpoint = await openCheckpoint(memorySource('pruned.gguf', sink.bytes()), { checkWeight });
+  const values = await dequantizedWeights(checkpoint, modelGraph(checkpoint));
+  const { values: folder, linear } = await pruned({ pattern: '2:4' });
+  for (const { name } of linear) expect(values(name)).toEqual(folder(name));
+});
+
+test('what is asked for shows before the GPU is needed, with sizes', async () => {
+  const model = await modelFolder(smallConfig());
+  const plan = await planCompression(model.open(), { recipe: recipeOf({ pattern: '2:4' }, 'q8_0') });
+  const matrix = plan.tensors.find(({ role }) => role === 'linear')!;
+  expect(matrix).toMatchObject({ format: 'q8_0', prune: { pattern: '2:4', score: 'magnitude', repair: 'none' } });
+  await expect(planCompression(model.open(), { recipe: recipeOf({ pattern: '2:4', score: 'wanda' }) })).rejects.toThrow(
+    /The score wanda needs a calibration text/,
+  );
+});
+
+test('what can’t be done is refused, and nothing is written', async () => {
+  const model = await modelFolder(smallConfig());
+  const outputs: ReturnType<typeof memoryOutput>[] = [];
+  const run = (prune: PruneRule, open = model.open) => {
+    const output = memoryOutput();
+    outputs.push(output);
+    return compress(open(), output, { gpu, recipe: recipeOf(prune) });
+  };
+  await expect(run({ pattern: '64@row' })).rejects.toThrow(ArgumentError);
+  await expect(planCompression(model.open(), { recipe: recipeOf({ pattern: '9999@layer' }) })).rejects.toThrow(
+    /^Tensor "model\.layers.*": removing 9999 of \d+ leaves nothing; remove at most \d+\.$/,
+  );
+  await expect(run({ pattern: '99999999@model' })).rejects.toThrow(/leaves nothing; remove at most \d+/);
+  await expect(run({ pattern: '50%', repair: 'obs' })).rejects.toThrow(RecipeError);
+  const bad = await modelFolder(smallConfig(), (name, values) => {
+    if (name === 'model.layers.1.mlp.up_proj.weight') values[70] = Number.NaN;
+  });
+  for (const pattern of ['2:4', '50%@model']) {
+    const failed = run({ pattern }, bad.open);
+    await expect(failed).rejects.toThrow(NonFiniteError);
+    await expect(failed).rejects.toThrow(/row 1, column 6 of tensor "model.layers.1.mlp.up_proj.weight"/);
+  }
+  expect(outputs.map(({ files }) => files.size)).toEqual(outputs.map(() => 0));
+});
