@@ -8,8 +8,11 @@ import { adapterOption, gpuMemoryOption, parseSize, withGpu } from '../src/cli/g
 import { interruptSignal, listenForInterrupts } from '../src/cli/interrupt.ts';
 import { type Progress, startProgress } from '../src/cli/progress.ts';
 import { rerunOnSoftwareVulkan } from '../src/cli/software-vulkan.ts';
+import { tuneOption } from '../src/cli/tune-option.ts';
 import { FileError } from '../src/errors.ts';
 import { nodeFolder } from '../src/files/node-files.ts';
+import { nodeTuningStore } from '../src/files/node-tuning-store.ts';
+import type { TuneMode } from '../src/tuner/tune-mode.ts';
 import type { BenchJob } from './browser/page.ts';
 import { runInBrowser } from './browser/run-in-browser.ts';
 import { onnxContestants } from './onnx-contestants.ts';
@@ -29,6 +32,7 @@ interface Options {
   readonly report: string;
   readonly compare?: string;
   readonly cycle: number;
+  readonly tune: TuneMode;
   readonly adapter?: string;
   readonly gpuMemory?: number;
   readonly browser?: boolean;
@@ -55,6 +59,7 @@ const program = new Command('npm run bench --')
       .argParser(parseSize)
       .default(64 * 2 ** 20, '64MiB'),
   )
+  .addOption(tuneOption('off'))
   .option('--browser', 'in a headless Chrome or Chromium instead of Node')
   .option('--headed', 'with --browser: in a window')
   .option('--hardware', "with --browser: on the machine's own GPU, where a browser on Linux would take its SwiftShader")
@@ -77,6 +82,7 @@ async function run(options: Options): Promise<void> {
       engine: version,
       quick: options.quick ?? false,
       cycledBytes: options.cycle,
+      tune: options.tune,
       ...(options.suite && { suites: options.suite }),
       ...(options.filter !== undefined && { filter: options.filter }),
     };
@@ -108,6 +114,7 @@ const inNode = (job: Job, options: Options, progress: Progress): Promise<Bench> 
       gpu,
       environment: `Node ${process.versions.node}`,
       peers: installedPeers(),
+      tuningStore: nodeTuningStore(),
       openModel: () => nodeFolder(SAMPLE_MODEL),
       signal: interruptSignal,
       onProgress: progress.update,

@@ -60,6 +60,7 @@ export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } fro
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
 export { findScaleFolding, findScaleFoldings, foldScales, type ScaleFolding } from './graph/scale-folding.ts';
+export type { AttentionNeed, LinearNeed, Need, VariantChoice } from './graph/variant-choice.ts';
 export { applyMaskStep } from './kernels/apply-mask.ts';
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
 export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
@@ -166,6 +167,10 @@ export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { cutWindows, type WindowOptions } from './passes/windows.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';
 export type { Recording, RunOptions, Scheduler } from './scheduler/scheduler.ts';
+export { indexedDbTuningStore } from './tuner/indexed-db-store.ts';
+export { memoryTuningStore, type Tuning, type TuningStore, type Tunings } from './tuner/store.ts';
+export { TUNE_MODES, type TuneMode } from './tuner/tune-mode.ts';
+export { Tuner, type TunerOptions, type TuningFact } from './tuner/tuner.ts';
 export type { GpuLimits } from './verify/block-plan.ts';
 export { joinSlices, scoreOf, type TokenScore } from './verify/combine-scores.ts';
 export {

@@ -14,10 +14,14 @@ import { loadTokenizer, type Tokenizer } from './models/tokenizer.ts';
 import { checkGraphWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 import { modelGraph } from './passes/model-graph.ts';
 import { checkWeight } from './passes/stored-weight.ts';
+import type { TuneMode } from './tuner/tune-mode.ts';
+import { Tuner } from './tuner/tuner.ts';
 
 /** On which GPU a model is opened, and how it is held there. */
 export interface ModelOptions extends LoadOptions, DecoderOptions {
   readonly gpu: Gpu;
+  /** In place of a `tuner`: one that keeps what it finds in a browser's IndexedDB, elsewhere as long as the GPU is open. Default: `off`. */
+  readonly tune?: TuneMode;
   readonly signal?: AbortSignal;
 }
 
@@ -136,11 +140,13 @@ export async function openModel(files: ModelFiles | ByteSource, options: ModelOp
 
 /** The second half of `openModel`. The model owns the source, also where this throws. */
 export async function loadModel(source: ModelSource, options: ModelOptions): Promise<Model> {
-  const { gpu, signal } = options;
+  const { gpu, tune, signal } = options;
   let weights: Map<string, Weight> | undefined;
   try {
+    const tuner =
+      options.tuner ?? (tune === undefined ? undefined : new Tuner(gpu, { mode: tune, ...(signal && { signal }) }));
     weights = await loadWeights(gpu, source.checkpoint, source.graph, options, signal);
-    return new Model(source, weights, new Decoder(gpu, source.graph, weights, options));
+    return new Model(source, weights, new Decoder(gpu, source.graph, weights, { ...options, ...(tuner && { tuner }) }));
   } catch (error) {
     for (const weight of weights?.values() ?? []) weight.release();
     await source.checkpoint.close();

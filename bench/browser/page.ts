@@ -7,7 +7,7 @@ import { type RunSuitesOptions, runSuites } from '../suite/run-suites.ts';
 /** The options of a run that are data. */
 export type BenchJob = Pick<
   RunSuitesOptions,
-  'engine' | 'environment' | 'quick' | 'suites' | 'filter' | 'cycledBytes'
+  'engine' | 'environment' | 'quick' | 'tune' | 'suites' | 'filter' | 'cycledBytes'
 > & {
   readonly memoryBudget?: number;
 };

@@ -79,6 +79,9 @@ function warningsOf(before: Bench, now: Bench): string[] {
   if (before.environment !== now.environment) {
     warnings.push(`The environments are not the same: ${before.environment} before, ${now.environment} now.`);
   }
+  if (before.tune !== now.tune) {
+    warnings.push(`Variants were not chosen in the same way: --tune ${before.tune} before, ${now.tune} now.`);
+  }
   if (before.quick !== now.quick) warnings.push('One of the runs was quick, the other was not.');
   return warnings;
 }

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { TUNE_MODES } from '../../src/tuner/tune-mode.ts';
 
 const described = <const S extends v.GenericSchema>(schema: S, text: string) => v.pipe(schema, v.description(text));
 const finite = (text: string) => v.pipe(v.number(), v.finite(), v.description(text));
@@ -65,6 +66,7 @@ export const BenchSchema = v.object({
   started: name('When, in ISO 8601'),
   environment: name('Node or browser, with its version'),
   quick: described(v.boolean(), 'Fewer and smaller cases, fewer rounds'),
+  tune: described(v.optional(v.picklist(TUNE_MODES), 'off'), 'How variants of our kernels were chosen'),
   complete: described(v.boolean(), 'False where the run was cancelled: what was measured before that is here'),
   device: v.object({
     description: v.string(),

@@ -1,5 +1,8 @@
 import { ArgumentError, CancelledError } from '../../src/errors.ts';
 import { suggest } from '../../src/suggest.ts';
+import type { TuningStore } from '../../src/tuner/store.ts';
+import type { TuneMode } from '../../src/tuner/tune-mode.ts';
+import { Tuner } from '../../src/tuner/tuner.ts';
 import { describeDevice } from '../../src/verify/measure-device.ts';
 import { openAnchor } from './anchor.ts';
 import { FULL, QUICK } from './method.ts';
@@ -10,7 +13,11 @@ import { rooflineOf } from './suites/roofline.ts';
 import { SUITES } from './suites.ts';
 
 /** What to run, and who is told. */
-export interface RunSuitesOptions extends Omit<SuiteContext, 'roofline'> {
+export interface RunSuitesOptions extends Omit<SuiteContext, 'roofline' | 'tuner'> {
+  /** Default: `off`. */
+  readonly tune?: TuneMode;
+  /** Where choices are kept. Default: the tuner's. */
+  readonly tuningStore?: TuningStore;
   readonly engine: string;
   readonly environment: string;
   /** Default: all. */
@@ -45,13 +52,24 @@ export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
   const failures: Bench['failures'] = [];
   const anchor = await openAnchor(gpu);
   const method = { ...(quick ? QUICK : FULL), anchor: anchor.measure, signal };
+  const { tune = 'off', tuningStore: store } = options;
+  // Cases are many, and each may be the first of its shape.
+  const seconds = Number.POSITIVE_INFINITY;
+  const tuner =
+    tune === 'off'
+      ? undefined
+      : new Tuner(gpu, { mode: tune, seconds, ...(store && { store }), ...(signal && { signal }) });
   let complete = true;
   try {
     for (const [i, one] of cases.entries()) {
       onProgress?.(i, cases.length, `${one.suite} ${one.name}`);
       // Its own cases are what it is made of.
       const roofline = one.suite === 'roofline' ? undefined : rooflineOf(done);
-      const { result, failures: failed } = await runCase(one, { ...options, ...(roofline && { roofline }) }, method);
+      const { result, failures: failed } = await runCase(
+        one,
+        { ...options, ...(tuner && { tuner }), ...(roofline && { roofline }) },
+        method,
+      );
       if (result) done.push(result);
       failures.push(...failed);
     }
@@ -73,6 +91,7 @@ export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
     started,
     environment: options.environment,
     quick,
+    tune,
     complete,
     device: {
       description: description || device || `${vendor} ${architecture}`.trim() || 'unnamed',

@@ -1,5 +1,6 @@
 import type { ModelFiles } from '../../src/files/model-files.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import type { VariantChoice } from '../../src/graph/variant-choice.ts';
 import type { Arithmetic } from '../../src/verify/roofline-steps.ts';
 import type { Contestant, Traffic, Work } from './contestant.ts';
 
@@ -20,6 +21,8 @@ export interface SuiteContext {
   readonly peers: readonly Contestant[];
   /** Bytes that weights cycle through, more than the device's cache. */
   readonly cycledBytes: number;
+  /** Chooses among variants for ours. */
+  readonly tuner?: VariantChoice;
   /** Of the sample model. */
   openModel(): Promise<ModelFiles>;
   readonly signal?: AbortSignal;

@@ -23,9 +23,10 @@ import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
 import { outputKind } from './output-kind.ts';
 import { wholeNumber } from './text.ts';
+import { type TuneOptions, tuneOption } from './tune-option.ts';
 import { writeModel } from './write-model.ts';
 
-export interface CompressCommandOptions extends GpuOptions, CalibrationOptions {
+export interface CompressCommandOptions extends GpuOptions, TuneOptions, CalibrationOptions {
   readonly out: string;
   readonly format?: string;
   readonly recipe?: string;
@@ -124,6 +125,7 @@ export function registerCompress(program: Command): void {
     .option('--container <name>', 'in a folder: as another stack stores them: compressed-tensors, mlx or bitsandbytes')
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document')
+    .addOption(tuneOption('off'))
     .addOption(adapterOption())
     .addOption(gpuMemoryOption())
     .addHelpText('after', HELP)

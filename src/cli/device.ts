@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { nodeTuningStore } from '../files/node-tuning-store.ts';
+import { Tuner, type TuningFact } from '../tuner/tuner.ts';
 import { type DeviceFacts, type DeviceMeasures, describeDevice, measureDevice } from '../verify/measure-device.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
@@ -22,10 +24,31 @@ export function registerDevice(program: Command): void {
       withGpu(options, async (gpu) => {
         const device = describeDevice(gpu);
         const measured = options.measure ? await measureDevice(gpu, { signal: interruptSignal }) : undefined;
-        if (options.json) await printJson({ version: 1, device, ...(measured && { measured }) });
-        else await print([facts(device), ...(measured ? [measures(measured)] : [])].join('\n\n'));
+        const tuned = await new Tuner(gpu, { mode: 'off', store: nodeTuningStore() }).facts();
+        if (options.json) await printJson({ version: 1, device, ...(measured && { measured }), tuned });
+        else {
+          const parts = [
+            facts(device),
+            ...(measured ? [measures(measured)] : []),
+            ...(tuned.length > 0 ? [choices(tuned)] : []),
+          ];
+          await print(parts.join('\n\n'));
+        }
       }),
     );
+}
+
+function choices(tuned: readonly TuningFact[]): string {
+  const rows = [...tuned]
+    .sort((a, b) => a.shape.localeCompare(b.shape, 'en', { numeric: true }))
+    .map(({ shape, variant, mode, clear, seconds }): [string, string] => {
+      const time = seconds[variant];
+      return [
+        shape,
+        `${variant}${time === undefined ? '' : `, ${(1e6 * time).toPrecision(3)} µs`}; of ${Object.keys(seconds).length} (${mode}${clear ? '' : ', not certain'})`,
+      ];
+    });
+  return table(rows, 'Chosen by --tune for products and attention of about these sizes');
 }
 
 function facts(device: DeviceFacts): string {

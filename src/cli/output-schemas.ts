@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { METHODS } from '../passes/methods/method.ts';
 import { REPAIRS, SCORES } from '../passes/pruning/pruning.ts';
 import { RecipeSchema, ROLES } from '../passes/recipe-schema.ts';
+import { TuningSchema } from '../tuner/store.ts';
 
 // What the commands print with --json, besides `verify`, whose report has a schema of its own.
 
@@ -100,6 +101,10 @@ export const DeviceOutputSchema = v.strictObject({
       submitMicroseconds: rate,
       readBackMicroseconds: rate,
     }),
+  ),
+  tuned: v.pipe(
+    v.array(v.strictObject({ shape: v.string(), ...TuningSchema.entries })),
+    v.description('What tuning chose on this device, by class of shapes'),
   ),
 });
 

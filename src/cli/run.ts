@@ -8,8 +8,9 @@ import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
 import { printJson, write } from './output.ts';
+import { type TuneOptions, tuneOption, tunerOf } from './tune-option.ts';
 
-export interface RunCommandOptions extends GpuOptions {
+export interface RunCommandOptions extends GpuOptions, TuneOptions {
   readonly prompt: string;
   readonly chat?: boolean;
   readonly system?: string;
@@ -45,6 +46,7 @@ export function registerRun(program: Command): void {
     .option('--top-p <p>', 'draw only from the most likely tokens that make up this probability', number, 1)
     .option('--seed <n>', 'of the draws: the same seed gives the same text', whole(0, 0xffff_ffff), 0)
     .option('--json', 'print one JSON document, at the end')
+    .addOption(tuneOption('quick'))
     .addOption(adapterOption())
     .addOption(gpuMemoryOption())
     .addHelpText('after', HELP)
@@ -76,7 +78,8 @@ export async function runModel(
     }
     const maxPositions = Math.min(source.graph.maxPositions, prompted + maxTokens);
     await withGpu(options, async (gpu) => {
-      const opened = await loadModel(source, { gpu, maxPositions, signal });
+      const tuner = tunerOf(gpu, options, signal);
+      const opened = await loadModel(source, { gpu, maxPositions, signal, ...(tuner && { tuner }) });
       const show = (text: string) => options.json || text === '' || write(forTerminal(text));
       const started = performance.now();
       let first = 0;

@@ -20,8 +20,9 @@ import { interruptSignal } from './interrupt.ts';
 import { print, printJson, table } from './output.ts';
 import { type Progress, startProgress } from './progress.ts';
 import { readText, wholeNumber } from './text.ts';
+import { type TuneOptions, tuneOption, tunerOf } from './tune-option.ts';
 
-export interface VerifyCommandOptions extends GpuOptions {
+export interface VerifyCommandOptions extends GpuOptions, TuneOptions {
   readonly text?: string;
   readonly windows?: string;
   readonly window?: string;
@@ -57,6 +58,7 @@ export function registerVerify(program: Command): void {
     )
     .option('--no-speed', 'leave the speed out')
     .option('--json', 'print one JSON document')
+    .addOption(tuneOption('quick'))
     .addOption(adapterOption())
     .addOption(gpuMemoryOption())
     .addHelpText('after', HELP)
@@ -102,7 +104,9 @@ export async function runVerify(
     const report = await withGpu(options, async (gpu) => {
       const progress = stageProgress();
       try {
-        return await verify(original, compressed, { ...settings, gpu, signal, onProgress: progress.update });
+        const tuner = tunerOf(gpu, options, signal);
+        const how = { ...settings, gpu, signal, onProgress: progress.update };
+        return await verify(original, compressed, { ...how, ...(tuner && { tuner }) });
       } finally {
         progress.stop();
       }

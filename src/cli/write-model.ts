@@ -9,9 +9,10 @@ import { openInput } from './node-inputs.ts';
 import { print, printJson } from './output.ts';
 import { startProgress } from './progress.ts';
 import { done, errorSummary, memory, pruneSummary, summary, tensorTable } from './size-tables.ts';
+import { type TuneOptions, tunerOf } from './tune-option.ts';
 
 /** What commands that write a model have in common. */
-export interface WriteModelOptions extends GpuOptions {
+export interface WriteModelOptions extends GpuOptions, TuneOptions {
   readonly out: string;
   readonly overwrite?: boolean;
   readonly resume?: boolean;
@@ -42,11 +43,13 @@ export async function writeModel(
   const report = await withOutput(options.out, kind, outputOptions, (output) =>
     withGpu(options, async (gpu) => {
       const source = await openInput(model);
+      const tuner = tunerOf(gpu, options, signal);
       const progress = startProgress(progressWord);
       try {
         return await compress(source, output, {
           ...how,
           gpu,
+          ...(tuner && { tuner }),
           resume,
           onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
         });

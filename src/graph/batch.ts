@@ -1,8 +1,9 @@
 import { ModelError } from '../errors.ts';
+import type { Format } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView, Step } from '../gpu/kernel.ts';
 import { addStep } from '../kernels/add.ts';
-import { appendStep, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
+import { type AttentionVariant, appendStep, attentionStep } from '../kernels/attention.ts';
 import { embeddingSteps } from '../kernels/embedding.ts';
 import { gatedStep } from '../kernels/gated.ts';
 import { hadamardStep } from '../kernels/hadamard.ts';
@@ -16,6 +17,7 @@ import type { Weight } from '../kernels/weight.ts';
 import type { Graph, Operation, ValueName } from './graph.ts';
 import { inputsOf, lastReads } from './inputs.ts';
 import { IntegerInputs } from './integer-inputs.ts';
+import type { AttentionNeed } from './variant-choice.ts';
 
 /** Keys and values of one layer, f32 [maxPositions, kvHeads · headDim] each. */
 export interface LayerCache {
@@ -39,8 +41,9 @@ export interface DecoderBuffers {
    */
   readonly software: boolean;
   /** Which of `linearVariants`, and of `integerVariants`, multiplies. */
-  readonly linearVariant: (shape: LinearShape) => string;
-  readonly integerVariant: (shape: LinearShape) => string;
+  readonly linearVariant: (shape: LinearShape, format: Format) => string;
+  readonly integerVariant: (shape: LinearShape, format: Format) => string;
+  readonly attentionVariant: (shape: Omit<AttentionNeed, 'kind' | 'positions'>) => AttentionVariant;
   /** Products of integers take four int8 in one instruction; else they are of floats. */
   readonly packed: boolean;
 }
@@ -215,13 +218,18 @@ function stepsOf(
       const product = (): Step[] => {
         const shape = { rows: matrix.rows, k: matrix.k, tokens };
         if (!matrix.format.activations) {
-          const variant = buffers.linearVariant(shape);
+          const variant = buffers.linearVariant(shape, matrix.format);
           return linearSteps({ x: value(operation.x), variant, ...rest });
         }
         const { x, steps } = integers.of(operation.x, value(operation.x), matrix, tokens);
         return [
           ...steps,
-          ...integerLinearSteps({ x, packed: buffers.packed, variant: buffers.integerVariant(shape), ...rest }),
+          ...integerLinearSteps({
+            x,
+            packed: buffers.packed,
+            variant: buffers.integerVariant(shape, matrix.format),
+            ...rest,
+          }),
         ];
       };
       return [
@@ -265,7 +273,7 @@ function stepsOf(
           maxPositions,
           scale,
           ...optional({ window, softCap }),
-          variant: buffers.software && fitsThreadAttention(headDim) ? 'thread' : 'workgroup',
+          variant: buffers.attentionVariant({ heads, kvHeads, headDim, tokens }),
         }),
       ];
     }

@@ -1,6 +1,7 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
+import { fitsThreadAttention } from '../kernels/attention.ts';
 import { usualIntegerVariant } from '../kernels/integer-linear.ts';
 import { usualVariant } from '../kernels/linear-variants.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
@@ -9,11 +10,14 @@ import type { Weight } from '../kernels/weight.ts';
 import type { Recording } from '../scheduler/scheduler.ts';
 import { type Batch, type BatchOptions, type DecoderBuffers, type LayerCache, planBatch } from './batch.ts';
 import type { Graph } from './graph.ts';
+import { needsOf, type VariantChoice } from './variant-choice.ts';
 
 /** How much a decoder holds. */
 export interface DecoderOptions {
   /** Positions that the key and value caches hold; default: what the model was made for, up to 4096. */
   readonly maxPositions?: number;
+  /** Chooses among variants of kernels. Default: none, which takes the same ones always (`usualVariant`). */
+  readonly tuner?: VariantChoice;
 }
 
 /** Models made for a hundred thousand positions would fill most GPUs with caches that few texts need. */
@@ -35,12 +39,15 @@ export class Decoder {
   readonly maxPositions: number;
   readonly #batches = new Map<string, Recorded>();
   readonly #owned: GPUBuffer[] = [];
+  readonly #tuner: VariantChoice | undefined;
   #position = 0;
 
   /** @throws OutOfMemoryError; ArgumentError for more positions than the model was made for */
   constructor(gpu: Gpu, graph: Graph, weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) {
     this.gpu = gpu;
     this.graph = graph;
+    const { tuner } = options;
+    this.#tuner = tuner;
     this.maxPositions = options.maxPositions ?? Math.min(graph.maxPositions, DEFAULT_POSITIONS);
     if (!(Number.isInteger(this.maxPositions) && this.maxPositions >= 1 && this.maxPositions <= graph.maxPositions)) {
       throw new ArgumentError(
@@ -89,8 +96,13 @@ export class Decoder {
         ids,
         maxPositions: this.maxPositions,
         software: gpu.description.software,
-        linearVariant: (shape) => usualVariant(gpu, shape),
-        integerVariant: (shape) => usualIntegerVariant(gpu, shape),
+        linearVariant: (shape, format) =>
+          tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualVariant(gpu, shape, format),
+        integerVariant: (shape, format) =>
+          tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualIntegerVariant(gpu, shape),
+        attentionVariant: (shape) =>
+          tuner?.attention({ kind: 'attention', positions: this.maxPositions, ...shape }) ??
+          (gpu.description.software && fitsThreadAttention(shape.headDim) ? 'thread' : 'workgroup'),
         // What computes on a CPU multiplies floats faster.
         packed: !gpu.description.software && gpu.selfTest?.multipliesPacked === true,
       };
@@ -155,6 +167,8 @@ export class Decoder {
     const key = `${tokens} ${options.lastOnly ?? false} ${options.keepValues ?? false}`;
     const known = this.#batches.get(key);
     if (known) return known;
+    const { graph, maxPositions: positions } = this;
+    await this.#tuner?.prepare(needsOf(graph, this.buffers.weights, { tokens, positions, lastOnly: options.lastOnly }));
     this.#evict();
     const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, options);
     try {

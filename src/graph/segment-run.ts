@@ -6,10 +6,13 @@ import { type Batch, planBatch } from './batch.ts';
 import { Decoder } from './decoder.ts';
 import type { Graph, ValueName } from './graph.ts';
 import type { Segment } from './segments.ts';
+import type { VariantChoice } from './variant-choice.ts';
 
 export interface SegmentRunOptions {
   /** Gives every value its own memory and reads all of them back, in the order of the operations. */
   readonly keepValues?: boolean;
+  /** Chooses among variants; what it is to know has to be prepared before. */
+  readonly tuner?: VariantChoice | undefined;
   /** Steps that run behind those of the operations, on what they made of each window. */
   readonly behind?: (view: (value: ValueName) => BufferView) => readonly Step[];
 }
@@ -38,12 +41,12 @@ export class SegmentRun {
     { inputs, outputs }: Pick<Segment, 'inputs' | 'outputs'>,
     weights: ReadonlyMap<string, Weight>,
     tokens: number,
-    { keepValues = false, behind }: SegmentRunOptions = {},
+    { keepValues = false, behind, tuner }: SegmentRunOptions = {},
   ) {
     this.#gpu = gpu;
     // All values of a piece take many times the room of the few that it gives on.
     this.#reads = keepValues ? graph.operations.map(({ out }) => [out]) : [outputs];
-    this.#decoder = new Decoder(gpu, graph, weights, { maxPositions: tokens });
+    this.#decoder = new Decoder(gpu, graph, weights, { maxPositions: tokens, ...(tuner && { tuner }) });
     try {
       for (const name of inputs) {
         const size = graph.values[name]! * tokens * 4;

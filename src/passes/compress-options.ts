@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { Gpu } from '../gpu/gpu.ts';
+import type { VariantChoice } from '../graph/variant-choice.ts';
 import type { Calibration } from './calibration/calibration.ts';
 import type { StatisticsSource } from './calibration/statistics.ts';
 import type { ContainerName } from './containers.ts';
@@ -57,6 +58,10 @@ export interface RecipeOptions {
 /** What a compression makes of a model, and on which GPU. */
 export interface CompressOptions extends RecipeOptions {
   readonly gpu: Gpu;
+  /**
+   * Chooses among variants of kernels where the model runs: only among those that give the same bits (products of integers), so that the result is the same.
+   */
+  readonly tuner?: VariantChoice;
   /** Called after each piece that is written. */
   readonly onProgress?: (progress: CompressProgress) => void;
   /** Called once, before anything is written. */

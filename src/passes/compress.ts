@@ -134,7 +134,7 @@ async function writeApart(
   { checkpoint, plan, graph }: Prepared,
   writer: TensorOutput,
   inputs: Calibration | StatisticsSource | undefined,
-  { gpu, signal, onProgress }: CompressOptions,
+  { gpu, tuner, signal, onProgress }: CompressOptions,
   notice: (text: string) => void,
 ): Promise<ReadonlyMap<string, MatrixLosses>> {
   const { apart } = plan;
@@ -152,7 +152,7 @@ async function writeApart(
     const losses: [string, MatrixLosses][] = [];
     if (graph && inputs && calibrated.length > 0) {
       const done = total - sizeOf(apart);
-      losses.push(...(await writeCalibrated({ ...work, graph, inputs, tensors: calibrated, done })));
+      losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, done })));
     }
     losses.push(...(await writePruned({ ...work, tensors: others, done: total - sizeOf(others) })));
     return new Map(losses);

@@ -5,6 +5,7 @@ import { activationScales } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
 import type { Graph, WeightName } from '../graph/graph.ts';
+import type { VariantChoice } from '../graph/variant-choice.ts';
 import { uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
 import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
@@ -40,6 +41,7 @@ export async function writeCalibrated(
     readonly done: number;
     readonly total: number;
     readonly notice: (text: string) => void;
+    readonly tuner?: VariantChoice | undefined;
   },
 ): Promise<Map<string, MatrixLosses>> {
   const { gpu, checkpoint, graph, tensors, writer, signal, onProgress } = work;
@@ -98,7 +100,8 @@ export async function writeCalibrated(
   const { windows, propagate = true, correction } = work.inputs;
   const originals = propagate && tensors.some((tensor) => correctionOf(tensor, correction) > 0);
   const source = checkpointSource(gpu, checkpoint, signal);
-  await walkInputs({ gpu, graph, source, windows, originals, visit, wanted, ...(signal && { signal }) });
+  const { tuner } = work;
+  await walkInputs({ gpu, graph, source, windows, originals, visit, wanted, tuner, ...(signal && { signal }) });
   return losses;
 }
 

@@ -1,6 +1,7 @@
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
+import type { VariantChoice } from '../graph/variant-choice.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { type LoadOptions, loadWeights } from '../passes/load-weights.ts';
 import type { Graphs } from './compare-models.ts';
@@ -15,6 +16,7 @@ export interface ModelSpeedArguments {
   readonly original: Checkpoint;
   readonly compressed: Checkpoint;
   readonly notes: Notes;
+  readonly tuner?: VariantChoice | undefined;
 }
 
 /**
@@ -23,12 +25,12 @@ export interface ModelSpeedArguments {
  * @throws NonFiniteError, CancelledError, OutOfMemoryError
  */
 export async function measureModelSpeed(args: ModelSpeedArguments, options: SpeedShape & SpeedOptions): Promise<Speed> {
-  const { gpu, graphs, original, compressed, notes } = args;
+  const { gpu, graphs, original, compressed, notes, tuner } = args;
   const positions = options.prefillTokens + options.decodeTokens;
   const { signal } = options;
   const made: Weight[] = [];
   const lend = <T>(graph: Graph, weights: ReadonlyMap<string, Weight>, work: Parameters<typeof withDecoder<T>>[4]) =>
-    withDecoder(gpu, graph, weights, positions, work);
+    withDecoder(gpu, graph, weights, { positions, tuner }, work);
   try {
     const load = async (checkpoint: Checkpoint, graph: Graph, options: LoadOptions = {}) => {
       const weights = await loadWeights(gpu, checkpoint, graph, options, signal);

@@ -3,6 +3,7 @@ import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
+import type { VariantChoice } from '../graph/variant-choice.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { SHAPES_1B, stackGraph } from '../models/stack.ts';
 import { matrixShape } from '../passes/stored-weight.ts';
@@ -59,7 +60,9 @@ export async function measureStack(
   gpu: Gpu,
   stack: Stack,
   format: Format,
-  options: Pick<SpeedOptions, 'signal' | 'onProgress' | 'rounds' | 'seconds'> = {},
+  options: Pick<SpeedOptions, 'signal' | 'onProgress' | 'rounds' | 'seconds'> & {
+    readonly tuner?: VariantChoice | undefined;
+  } = {},
 ): Promise<Speed> {
   const bytes = stackBytes(stack, format);
   if (gpu.memory.bytesInUse + bytes > gpu.memory.budget) {
@@ -69,7 +72,7 @@ export async function measureStack(
   const tokens = gpu.description.software ? SPEED_ON_CPU : SPEED;
   const maker = new WeightMaker(gpu, options.signal);
   const lend = <T>(weights: ReadonlyMap<string, Weight>, work: Parameters<typeof withDecoder<T>>[4]) =>
-    withDecoder(gpu, graph, weights, POSITIONS, work);
+    withDecoder(gpu, graph, weights, { positions: POSITIONS, tuner: options.tuner }, work);
   const linear = graph.weights.filter(({ role }) => role === 'linear');
   try {
     const rest = await maker.make(

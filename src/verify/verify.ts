@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { NonFiniteError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
+import type { VariantChoice } from '../graph/variant-choice.ts';
 import { type AccuracyResult, measureAccuracy } from './accuracy-report.ts';
 import { type BlockPlan, type GpuLimits, planBlocks } from './block-plan.ts';
 import { type CheckedFigures, checksOf } from './checks.ts';
@@ -27,6 +28,8 @@ export interface VerifyOptions extends Omit<VerifyPlanOptions, 'limits'> {
   readonly text?: string;
   /** The control that must fail. Default: `shuffledRows`. */
   readonly control?: ControlMaker;
+  /** Chooses among variants of kernels where the speed is timed. Accuracy is scored with the same ones always, so that figures can be repeated. */
+  readonly tuner?: VariantChoice;
   readonly signal?: AbortSignal;
   /** Called when a stage begins, and as it goes on. */
   readonly onProgress?: (progress: VerifyProgress) => void;
@@ -160,7 +163,7 @@ const NOT_TIMED = { prefill: null, decode: null, rounds: 0, prefillTokens: 0, de
 async function modelSpeed(
   checkpoints: Checkpoints,
   { graphs, speed: shape, estimate: { speedBytes } }: Run,
-  { gpu, speed: wanted }: VerifyOptions,
+  { gpu, tuner, speed: wanted }: VerifyOptions,
   begin: BeginStage,
   notes: Notes,
   onBadLogits: () => void,
@@ -175,7 +178,7 @@ async function modelSpeed(
   const options = { ...SPEED_DEFAULTS, ...(wanted || {}) };
   return notes.attempt('The speed', () =>
     measureModelSpeed(
-      { gpu, graphs, ...checkpoints, notes },
+      { gpu, graphs, ...checkpoints, notes, tuner },
       { ...options, ...shape!, ...begin('speed', 'rounds', options.rounds + 1) },
     ).catch((error: unknown) => {
       if (error instanceof NonFiniteError) onBadLogits();
@@ -187,7 +190,7 @@ async function modelSpeed(
 /** The speed of the synthetic layers; null with a note where they do not fit. */
 async function stackSpeed(
   { speed }: Run,
-  { gpu, speed: wanted }: VerifyOptions,
+  { gpu, tuner, speed: wanted }: VerifyOptions,
   begin: BeginStage,
   notes: Notes,
 ): Promise<NonNullable<Report['speed']>['stack']> {
@@ -196,6 +199,7 @@ async function stackSpeed(
   const { rounds, seconds } = wanted || {};
   const measured = await notes.attempt('The speed of synthetic layers', () =>
     measureStack(gpu, stack, format, {
+      tuner,
       ...begin('speed of large layers', 'rounds', (rounds ?? SPEED_DEFAULTS.rounds) + 1),
       ...(rounds !== undefined && { rounds }),
       ...(seconds !== undefined && { seconds }),

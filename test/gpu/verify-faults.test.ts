@@ -155,7 +155,7 @@ test('can be cancelled in every stage, and gives back what it took', { timeout: 
 test('a time budget never leaves fewer rounds than an interval takes', async () => {
   const graph = graphOf(original.config!, 'config.json');
   const weights = await loadWeights(gpu, original, graph);
-  const { rounds, prefill } = await withDecoder(gpu, graph, weights, 8, (f32) =>
+  const { rounds, prefill } = await withDecoder(gpu, graph, weights, { positions: 8 }, (f32) =>
     measureSpeed({ f32, compressed: f32 }, { prefillTokens: 4, decodeTokens: 2, rounds: 15, seconds: 0 }),
   );
   for (const weight of weights.values()) weight.release();

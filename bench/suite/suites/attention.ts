@@ -76,7 +76,10 @@ async function openAttention(context: SuiteContext, shape: Shape, traffic: Traff
     },
   });
   const fits = fitsThreadAttention(headDim);
-  const ours: AttentionVariant = gpu.description.software && fits ? 'thread' : 'workgroup';
+  const need = { kind: 'attention', tokens, heads, kvHeads, headDim, positions } as const;
+  await context.tuner?.prepare([need]);
+  const usual: AttentionVariant = gpu.description.software && fits ? 'thread' : 'workgroup';
+  const ours = context.tuner?.attention(need) ?? usual;
   const other: AttentionVariant = ours === 'thread' ? 'workgroup' : 'thread';
   return {
     work,

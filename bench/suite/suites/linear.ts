@@ -105,7 +105,7 @@ async function openLinear(context: SuiteContext, shape: Shape): Promise<OpenCase
       }
     },
   };
-  const turns = (source: Weight, distinct: number) => weightTurns(gpu, source, n, distinct, count, product);
+  const turns = (source: Weight, distinct: number) => weightTurns(context, source, n, distinct, count, product);
   const ours: Contestant = {
     name: 'ours',
     note: `${count} products in one submit, over ${copies} copies of the weight; x and y stay on the device`,
@@ -142,7 +142,7 @@ function copiesOf({ cycledBytes, gpu }: SuiteContext, format: Format, n: number,
 
 /** Ours, with copies of the weight that take turns. */
 async function weightTurns(
-  gpu: Gpu,
+  { gpu, tuner }: SuiteContext,
   block: Weight,
   n: number,
   copies: number,
@@ -164,7 +164,8 @@ async function weightTurns(
         fillWeight(gpu, weight, block);
       }
     });
-    const steps = made.map(ourLinear(gpu, room, product));
+    await tuner?.prepare([{ kind: 'linear', format, rows: n, k, tokens: product.batch }]);
+    const steps = made.map(ourLinear(gpu, room, product, tuner));
     return await recorded(gpu, runsOf(steps, count), {
       check: async () => {
         await gpu.scheduler.run(steps[0]!);

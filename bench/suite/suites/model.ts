@@ -172,9 +172,12 @@ function modelCase({ model, load, format, phase, count, dense }: Wanted): Case {
 }
 
 /** A decoder over the weights; what a token has to read is the linear matrices, once for all tokens of a prefill. */
-async function ready({ gpu }: SuiteContext, { graph, weights }: Loaded, work: ModelWork): Promise<Prepared> {
+async function ready({ gpu, tuner }: SuiteContext, { graph, weights }: Loaded, work: ModelWork): Promise<Prepared> {
   const { prompt, phase, count } = work;
-  const decoder = new Decoder(gpu, graph, weights, { maxPositions: prompt.length + count + 1 });
+  const decoder = new Decoder(gpu, graph, weights, {
+    maxPositions: prompt.length + count + 1,
+    ...(tuner && { tuner }),
+  });
   const prefill = async (tokens: Uint32Array) => {
     decoder.rewind();
     const batch = await decoder.forward(tokens, { lastOnly: true });

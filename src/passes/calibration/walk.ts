@@ -5,6 +5,7 @@ import type { BufferView, Step } from '../../gpu/kernel.ts';
 import type { Graph, GraphWeight, ValueName, WeightName } from '../../graph/graph.ts';
 import { SegmentRun, type SegmentRunOptions } from '../../graph/segment-run.ts';
 import { type Segment, segmentGraph, segmentOf } from '../../graph/segments.ts';
+import { exactOnly, needsOf, type VariantChoice } from '../../graph/variant-choice.ts';
 import type { Weight } from '../../kernels/weight.ts';
 import { batchWindows, indexesIn } from '../embedding-batches.ts';
 import { type InputGroup, inputGroups } from './input-groups.ts';
@@ -34,6 +35,8 @@ export interface WalkArguments {
    * those weights in the rest of the walk, which releases it.
    */
   readonly visit: (group: InputGroup, statistics: InputStatistics) => Promise<ReadonlyMap<WeightName, Weight>>;
+  /** Chooses among variants that give the same bits. */
+  readonly tuner?: VariantChoice | undefined;
   readonly signal?: AbortSignal;
   /** Called as each window has gone through a piece of the graph. */
   readonly onWindow?: (done: number, total: number) => void;
@@ -124,7 +127,7 @@ interface Streams {
 }
 
 async function runPiece(
-  { gpu, graph, source, windows, signal }: WalkArguments,
+  { gpu, graph, source, windows, tuner, signal }: WalkArguments,
   segment: Segment,
   values: Streams,
   replaced: ReadonlyMap<WeightName, Weight>,
@@ -140,8 +143,10 @@ async function runPiece(
       if (values.original || !replaced.has(weight.name)) loaded.set(weight.name, await source.load(weight));
     }
     const tokens = windows[0]!.length;
+    const exact = tuner && exactOnly(tuner);
+    await exact?.prepare(needsOf(piece, new Map([...loaded, ...replaced]), { tokens, positions: tokens }));
     const made = (weights: ReadonlyMap<WeightName, Weight>, options?: SegmentRunOptions): SegmentRun => {
-      const run = new SegmentRun(gpu, piece, segment, weights, tokens, options);
+      const run = new SegmentRun(gpu, piece, segment, weights, tokens, { ...options, tuner: exact });
       runs.push(run);
       return run;
     };

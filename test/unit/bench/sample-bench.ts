@@ -46,6 +46,7 @@ export function sampleBench(cases: readonly BenchCase[] = []): Bench {
     started: '2026-01-01T00:00:00.000Z',
     environment: 'Node 20.0.0',
     quick: true,
+    tune: 'off',
     complete: true,
     device: {
       description: 'a device <fast>',

@@ -1,0 +1,87 @@
+import { formatBytes } from '../formats/layout.ts';
+import { codeBytes } from '../formats/w8a8.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { Scratch } from '../gpu/scratch.ts';
+import { randomUniform } from '../graph/reference/random.ts';
+import type { LinearNeed } from '../graph/variant-choice.ts';
+import {
+  integerLinearSteps,
+  integerVariants,
+  quantizeActivationsStep,
+  usualIntegerVariant,
+} from '../kernels/integer-linear.ts';
+import { linearSteps } from '../kernels/linear.ts';
+import { linearVariants, linearVariantsFor, usualVariant } from '../kernels/linear-variants.ts';
+import { allocateWeight, type Weight } from '../kernels/weight.ts';
+import { fillWeight } from '../verify/synthetic-weights.ts';
+import { releaseWeights } from '../verify/with-decoder.ts';
+import { kernelVersion } from './kernel-version.ts';
+import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext } from './work.ts';
+
+/** Names of the variants that multiply so on this device, the usual one first. */
+export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
+  const integers = need.format.activations;
+  const usual = integers ? usualIntegerVariant(gpu, need) : usualVariant(gpu, need, need.format);
+  const all = linearVariantsFor(gpu, need, integers ? integerVariants : linearVariants).map(({ name }) => name);
+  return [usual, ...all.filter((name) => name !== usual)];
+}
+
+/** What they run. */
+export function linearVersion(gpu: Gpu, need: LinearNeed): string {
+  const { format } = need;
+  const list = format.activations ? integerVariants : linearVariants;
+  const steps = linearNames(gpu, need).map((name) => {
+    const variant = list.find((one) => one.name === name)!;
+    return { kernel: { ...variant.kernel(need), format: format.shader }, grid: variant.grid(need) };
+  });
+  return kernelVersion(steps);
+}
+
+/** Products of a shape with synthetic weights. @throws OutOfMemoryError where not even one fits */
+export async function linearWork({ gpu, maker }: WorkContext, need: LinearNeed): Promise<Work> {
+  const { format, rows, k, tokens } = need;
+  const bytes = formatBytes(format, rows, k);
+  const block = await maker.block(format, k);
+  const scratch = new Scratch(gpu);
+  const weights: Weight[] = [];
+  const release = () => {
+    releaseWeights(weights);
+    scratch.release();
+  };
+  try {
+    const affordable = Math.floor(((gpu.memory.budget - gpu.memory.bytesInUse) * SHARE) / bytes);
+    const copies = Math.max(1, Math.min(MOST_COPIES, Math.ceil(CYCLED_BYTES / bytes), affordable));
+    await gpu.guard('Weights to tune with', () => {
+      for (let copy = 0; copy < copies; copy++) {
+        const weight = allocateWeight(gpu, format, rows, k, `copy ${copy}`);
+        weights.push(weight);
+        fillWeight(gpu, weight, block);
+      }
+    });
+    const x = scratch.upload(
+      Float32Array.from({ length: tokens * k }, (_, i) => 2 * randomUniform(7, i) - 1),
+      'x',
+    );
+    const size = 4 * tokens * rows;
+    const y = { ...scratch.room(size, 'y'), size };
+    const common = { y, tokens };
+    let steps = (variant: string, weight: Weight) => linearSteps({ ...common, x, weight, variant });
+    if (format.activations) {
+      const codes = scratch.room(tokens * codeBytes(k), 'codes');
+      const scales = scratch.room(4 * tokens, 'scales');
+      await gpu.scheduler.run([quantizeActivationsStep({ x, to: { codes, scales }, tokens, k })]);
+      const packed = !gpu.description.software && gpu.selfTest?.multipliesPacked === true;
+      steps = (variant, weight) => integerLinearSteps({ ...common, x: { codes, scales }, weight, variant, packed });
+    }
+    return {
+      variants: linearNames(gpu, need),
+      copies,
+      out: y,
+      steps: (variant, copy) => steps(variant, weights[copy]!),
+      release,
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}

@@ -1,0 +1,253 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CancelledError } from '../../src/errors.ts';
+import { memoryOutput } from '../../src/files/sink.ts';
+import { formatByName } from '../../src/formats/registry.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import { Decoder } from '../../src/graph/decoder.ts';
+import type { LinearNeed, Need, VariantChoice } from '../../src/graph/variant-choice.ts';
+import { integerVariants, usualIntegerVariant } from '../../src/kernels/integer-linear.ts';
+import { linearVariantsFor, usualVariant } from '../../src/kernels/linear-variants.ts';
+import { openModel } from '../../src/model.ts';
+import { compress } from '../../src/passes/compress.ts';
+import { memoryTuningStore, type Tuning, type TuningStore } from '../../src/tuner/store.ts';
+import { Tuner, type TunerOptions } from '../../src/tuner/tuner.ts';
+import { openTestGpu } from './open-test-gpu.ts';
+import { randomWeights } from './random-weights.ts';
+import { modelFolder, smallConfig, windowsOf } from './small-model.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu.close());
+
+const linear = (format: string, rows: number, k: number, tokens: number): LinearNeed => ({
+  ...{ kind: 'linear', format: formatByName(format), rows, k, tokens },
+});
+const heads = { kind: 'attention', heads: 4, kvHeads: 2, headDim: 16, positions: 64 } as const;
+const NEEDS: readonly Need[] = [
+  linear('q4_0', 96, 64, 1),
+  linear('f32', 101, 63, 7),
+  linear('w8a8', 96, 70, 1),
+  { ...heads, tokens: 1 },
+];
+
+/** Counts what reaches it. */
+function watched(): TuningStore & { saved: [string, Tuning][] } {
+  const inner = memoryTuningStore('somewhere');
+  const saved: [string, Tuning][] = [];
+  return {
+    ...inner,
+    saved,
+    save: (device, tunings) => {
+      saved.push(...tunings);
+      return inner.save(device, tunings);
+    },
+  };
+}
+
+const answers = (tuner: Tuner) =>
+  NEEDS.map((need) => (need.kind === 'linear' ? tuner.linear(need) : tuner.attention(need)));
+const tunerOf = (store: TuningStore, options: Partial<TunerOptions> = {}) =>
+  new Tuner(gpu, { mode: 'quick', seconds: 120, store, ...options });
+
+describe('a tuner', () => {
+  test('chooses a variant that fits each need, keeps it, and takes it up again without work', async () => {
+    const store = watched();
+    const before = gpu.memory.bytesInUse;
+    const seen: [number, number][] = [];
+    const tuner = tunerOf(store, { onProgress: (done, total) => seen.push([done, total]) });
+    expect(answers(tuner)).toEqual(NEEDS.map(() => undefined));
+    await tuner.prepare([...NEEDS, ...NEEDS]);
+    const found = answers(tuner);
+    for (const [i, need] of NEEDS.entries()) {
+      if (need.kind === 'attention') continue;
+      const all = linearVariantsFor(gpu, need, need.format.activations && integerVariants);
+      expect(all.map(({ name }) => name)).toContain(found[i]);
+    }
+    expect(['thread', 'workgroup']).toContain(found[3]);
+    expect(store.saved.map(([shape]) => shape)).toEqual([
+      'q4_0 96x256, 1 tokens',
+      'f32 96x257, 8 tokens',
+      'w8a8 96x257, 1 tokens',
+      'attention 4/2x16, 1 tokens, 64 positions',
+    ]);
+    for (const [, { variant, seconds }] of store.saved) {
+      expect(Object.keys(seconds)).toContain(variant);
+      for (const time of Object.values(seconds)) expect(time).toBeGreaterThan(0);
+    }
+    expect(gpu.memory.bytesInUse).toBe(before);
+    expect(seen).toEqual([0, 1, 2, 3, 4].map((done) => [done, 4]));
+    expect((await tuner.facts()).map(({ shape }) => shape)).toEqual(store.saved.map(([shape]) => shape));
+
+    const submits = gpu.counters.submits;
+    const next = tunerOf(store);
+    await next.prepare(NEEDS);
+    expect(answers(next)).toEqual(found);
+    expect(gpu.counters.submits).toBe(submits);
+    expect(store.saved).toHaveLength(NEEDS.length);
+  });
+
+  test('times anew what was found among other kernels, by a quicker mode, or for variants that are gone', async () => {
+    const need = NEEDS[0] as LinearNeed;
+    const store = watched();
+    await tunerOf(store).prepare([need]);
+    const [shape, found] = store.saved[0]!;
+    const [device] = await devicesOf(store, need);
+    const count = async (tuning: Tuning, options?: Partial<TunerOptions>) => {
+      await store.save(device!, new Map([[shape, tuning]]));
+      store.saved.length = 0;
+      await tunerOf(store, options).prepare([need]);
+      return store.saved.length;
+    };
+    expect(await count(found)).toBe(0);
+    expect(await count({ ...found, kernels: 'others' })).toBe(1);
+    expect(await count({ ...found, variant: 'vector-3' })).toBe(1);
+    expect(await count(found, { mode: 'full' })).toBe(1);
+    expect(await count({ ...found, mode: 'full' }, { mode: 'full' })).toBe(0);
+  });
+
+  test('leaves shapes alone when its time is over, or when it is off', async () => {
+    for (const options of [{ seconds: 0 }, { mode: 'off' }] as const) {
+      const store = watched();
+      const tuner = tunerOf(store, options);
+      const { submits } = gpu.counters;
+      await tuner.prepare(NEEDS);
+      expect(answers(tuner)).toEqual(NEEDS.map(() => undefined));
+      expect(store.saved).toEqual([]);
+      expect(gpu.counters.submits).toBe(submits);
+    }
+  });
+
+  test('keeps what it found when it is cancelled, and frees its memory', async () => {
+    const store = watched();
+    const before = gpu.memory.bytesInUse;
+    const controller = new AbortController();
+    const onProgress = (done: number) => done === 1 && controller.abort();
+    const tuner = tunerOf(store, { signal: controller.signal, onProgress });
+    await expect(tuner.prepare(NEEDS)).rejects.toThrow(CancelledError);
+    expect(store.saved).toHaveLength(1);
+    expect(gpu.memory.bytesInUse).toBe(before);
+  });
+
+  test('does without a choice where nothing fits the memory, and refuses modes that there are not', async () => {
+    const store = watched();
+    const { budget } = gpu.memory;
+    Object.assign(gpu.memory, { budget: gpu.memory.bytesInUse + 1000 });
+    try {
+      const tuner = tunerOf(store);
+      await tuner.prepare(NEEDS);
+      expect(answers(tuner)).toEqual(NEEDS.map(() => undefined));
+    } finally {
+      Object.assign(gpu.memory, { budget });
+    }
+    expect(() => tunerOf(store, { mode: 'fast' as never })).toThrow(/no mode "fast".*off, quick, full/);
+  });
+});
+
+/** The names under which a store keeps what a tuner finds. */
+async function devicesOf(store: TuningStore, need: Need): Promise<string[]> {
+  const devices: string[] = [];
+  const listening: TuningStore = {
+    ...store,
+    load(device) {
+      devices.push(device);
+      return store.load(device);
+    },
+  };
+  await tunerOf(listening, { seconds: 0 }).prepare([need]);
+  return devices;
+}
+
+/** Takes for everything the variant that is farthest from the usual one, and remembers what it was asked. */
+function contrary(): VariantChoice & { asked: Need[] } {
+  const asked: Need[] = [];
+  return {
+    asked,
+    prepare: async (needs) => void asked.push(...needs),
+    linear(need) {
+      asked.push(need);
+      const integers = need.format.activations !== undefined;
+      const usual = integers ? usualIntegerVariant(gpu, need) : usualVariant(gpu, need, need.format);
+      return linearVariantsFor(gpu, need, integers ? integerVariants : undefined)
+        .map(({ name }) => name)
+        .filter((name) => name !== usual)
+        .at(-1);
+    },
+    attention: () => 'workgroup',
+  };
+}
+
+test('a decoder asks for every product that it is about to run, and computes the same up to rounding', async () => {
+  const { graph, weights } = await randomWeightsOf();
+  const tuner = contrary();
+  const plain = new Decoder(gpu, graph, weights);
+  const tuned = new Decoder(gpu, graph, weights, { tuner });
+  const logits = async (decoder: Decoder, tokens: number[]) => {
+    const { logits: view } = await decoder.forward(tokens, { lastOnly: true });
+    return new Float32Array((await gpu.readBack(view.buffer, 0, view.size)).buffer);
+  };
+  for (const tokens of [[1, 2, 3, 4, 5], [6]]) {
+    const [a, b] = [await logits(plain, tokens), await logits(tuned, tokens)];
+    const scale = Math.max(...a.map(Math.abs));
+    // Sums of a hundred products in another order.
+    for (const [i, value] of a.entries()) expect(Math.abs(value - b[i]!)).toBeLessThan(1e-4 * scale);
+    expect(b).not.toEqual(a);
+  }
+  const shapes = tuner.asked.flatMap((need) =>
+    need.kind === 'linear' ? [`${need.rows}x${need.k}x${need.tokens}`] : [],
+  );
+  // Queries, keys, gate, down; the head of a prompt multiplies its last token only where offsets allow it.
+  for (const shape of ['64x64x5', '32x64x5', '96x64x5', '64x96x5', '64x64x1', '101x64x1'])
+    expect(shapes).toContain(shape);
+  plain.release();
+  tuned.release();
+});
+
+async function randomWeightsOf() {
+  const { graph } = await modelFolder(smallConfig());
+  return { graph, weights: randomWeights(gpu, graph, 3).weights };
+}
+
+test('tuning never changes what a compression writes, and chooses among products of integers', {
+  timeout: 120_000,
+}, async () => {
+  const { graph, open } = await modelFolder(smallConfig());
+  const calibration = { windows: windowsOf(graph.vocabulary) };
+  const write = async (format: string, method: 'smoothquant' | 'gptq', tuner?: VariantChoice) => {
+    const output = memoryOutput();
+    await compress(open(), output, { gpu, format, method, calibration, ...(tuner && { tuner }) });
+    return output.files.get('model.safetensors')!;
+  };
+  for (const [format, method] of [
+    ['w8a8', 'smoothquant'],
+    ['q4_0', 'gptq'],
+  ] as const) {
+    // biome-ignore format: a line
+    const plain = await write(format, method);
+    const tuner = contrary();
+    expect(Buffer.compare(await write(format, method, tuner), plain), format).toBe(0);
+    const formats = new Set(tuner.asked.map((need) => (need.kind === 'linear' ? need.format.name : need.kind)));
+    // Matrices that are quantized already run as integers; all else keeps the order of its sums.
+    expect([...formats]).toEqual(format === 'w8a8' ? ['w8a8'] : []);
+    expect(Buffer.compare(await write(format, method, tunerOf(memoryTuningStore())), plain), format).toBe(0);
+  }
+});
+
+test('a model opened with `tune` tunes when it first writes, once for all models of the GPU', {
+  timeout: 120_000,
+}, async () => {
+  const own = await openTestGpu();
+  try {
+    const { open } = await modelFolder(smallConfig());
+    for (const found of [false, true]) {
+      const model = await openModel(open(), { gpu: own, tune: 'full' });
+      const before = own.counters.submits;
+      await model.decoder.forward([1]);
+      expect(own.counters.submits - before < 10).toBe(found);
+      await model.close();
+    }
+  } finally {
+    own.close();
+  }
+});
