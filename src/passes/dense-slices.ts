@@ -22,9 +22,9 @@ export interface DenseSlice extends DenseRows {
 }
 
 /** Rows of a slice. */
-export function sliceRows(gpu: Gpu, k: number, format: Format, band = 1): number {
+export function sliceRows({ bindingLimit }: Pick<Gpu, 'bindingLimit'>, k: number, format: Format, band = 1): number {
   const multiple = leastCommonMultiple(Math.max(SLICE_ROWS, rowMultiple(format, k)), band);
-  return Math.max(1, Math.floor(Math.min(SLICE_BYTES, gpu.bindingLimit) / (4 * k * multiple))) * multiple;
+  return Math.max(1, Math.floor(Math.min(SLICE_BYTES, bindingLimit) / (4 * k * multiple))) * multiple;
 }
 
 const leastCommonMultiple = (a: number, b: number): number => (a / greatestCommonDivisor(a, b)) * b;

@@ -8,11 +8,13 @@ import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
 import { quote } from '../files/text.ts';
+import { formatBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { findScaleFoldings, type ScaleFolding } from '../graph/scale-folding.ts';
 import { checkCalibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
+import { calibrationMemory } from './calibration/memory.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
 import { type ContainedPlan, containerByName, placeInContainer } from './containers.ts';
 import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/folded-checkpoint.ts';
@@ -28,7 +30,7 @@ import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
-import { checkWeight } from './stored-weight.ts';
+import { checkWeight, findWeight, type StoredWeight } from './stored-weight.ts';
 
 /** A model that is about to have factors moved between its weights. */
 export interface Folding {
@@ -134,7 +136,13 @@ export async function prepare(
     return {
       checkpoint,
       plan,
-      summary: rotated ? asStored(plan.summary, rotated) : plan.summary,
+      summary: withCalibration(
+        rotated ? asStored(plan.summary, rotated) : plan.summary,
+        checkpoint,
+        plan,
+        graph,
+        options,
+      ),
       recipe,
       strict: graph !== undefined,
       shards,
@@ -237,6 +245,27 @@ function asStored(summary: CompressionPlan, rotated: RotatedCheckpoint): Compres
     bytesBefore: tensors.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0),
     memory: { ...summary.memory, host: summary.memory.host + rotated.foldBytes },
   };
+}
+
+/** The memory that text and statistics take, too. */
+function withCalibration(
+  summary: CompressionPlan,
+  checkpoint: Checkpoint,
+  { apart }: Plan,
+  graph: Graph | undefined,
+  { calibration, statistics }: RecipeOptions,
+): CompressionPlan {
+  if (!graph || !(calibration || statistics)) return summary;
+  const bytesOf = (name: string) => loadedBytes(findWeight(checkpoint, name));
+  const taken = calibrationMemory(graph, apart, bytesOf, calibration);
+  const { host, gpu } = summary.memory;
+  return { ...summary, memory: { ...summary.memory, host: host + taken.host, gpu: Math.max(gpu, taken.gpu) } };
+}
+
+/** Of a weight on the GPU as it is stored. */
+function loadedBytes(weight: StoredWeight): number {
+  if (weight.kind === 'dense') return weight.info.byteLength;
+  return formatBytes(weight.format, weight.shape[0], weight.shape[1]);
 }
 
 const withRotation = (recipe: Recipe, rotation: Rotation | undefined): Recipe =>

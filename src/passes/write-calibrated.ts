@@ -14,7 +14,7 @@ import { walkInputs } from './calibration/walk.ts';
 import { compressMatrix, inOutputOrder, type MatrixLosses, outputFormat } from './compress-matrix.ts';
 import { checkpointSource } from './load-weights.ts';
 import type { Inputs } from './methods/compress-rows.ts';
-import { type Correction, defaultCorrection, makeCorrection } from './methods/correction.ts';
+import { type Correction, correctionOf, makeCorrection } from './methods/correction.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Threshold } from './pruning/find-mask.ts';
@@ -104,10 +104,6 @@ export async function writeCalibrated(
   await walkInputs({ gpu, graph, source, windows, originals, visit, wanted, tuner, ...(signal && { signal }) });
   return losses;
 }
-
-/** How much of what its inputs have lost a matrix makes up for. */
-const correctionOf = ({ method, target }: PlannedTensor, given: number | undefined): number =>
-  method === 'gptq' ? (given ?? defaultCorrection(target!.grid!.levels.length)) : 0;
 
 /** What the methods of a group need of its statistics. */
 async function inputsOf(

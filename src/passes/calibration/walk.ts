@@ -45,7 +45,7 @@ export interface WalkArguments {
 const WHAT = 'The calibration';
 
 /** Rows of an embedding on the GPU at a time, where a window does not take more. */
-const EMBEDDING_ROWS = 8192;
+export const EMBEDDING_ROWS = 8192;
 
 /**
  * Takes windows of tokens through a graph, from one input of matrices to the next: one piece of the graph and the statistics of one input are on
@@ -89,7 +89,7 @@ const release = (weights: ReadonlyMap<WeightName, Weight>): void => {
 };
 
 /** Pieces of the graph, each with the group whose input it ends before. */
-function cutsOf(
+export function cutsOf(
   graph: Graph,
   groups: readonly InputGroup[],
 ): { readonly segment: Segment; readonly group?: InputGroup }[] {

@@ -11,7 +11,7 @@ import { type DenseRows, errorRoom, matrixErrorSteps, sumOfRows } from './matrix
 import { startOf } from './method.ts';
 
 /** α from 0 on, in twentieths. */
-const STEPS = 20;
+export const AWQ_STEPS = 20;
 /** Factors stay within this of 1, either way. */
 const WIDEST = 1e4;
 
@@ -49,8 +49,8 @@ export async function awqScales(
 ): Promise<AwqScales> {
   const channels = channelOf.reduce((most, channel) => Math.max(most, channel), 0) + 1;
   const sizes = channelMeans(meanAbs, channelOf, channels);
-  const candidates = Array.from({ length: STEPS }, (_, i) => awqFactors(sizes, i / STEPS));
-  const errors = new Float64Array(STEPS);
+  const candidates = Array.from({ length: AWQ_STEPS }, (_, i) => awqFactors(sizes, i / AWQ_STEPS));
+  const errors = new Float64Array(AWQ_STEPS);
   for (const { format, slices } of matrices) {
     for await (const rows of slices()) {
       const columns = candidates.map((factors) =>
@@ -62,7 +62,7 @@ export async function awqScales(
   }
   let best = 0;
   for (const [i, error] of errors.entries()) if (error < errors[best]!) best = i;
-  return { factors: candidates[best]!, alpha: best / STEPS, error: errors[best]!, before: errors[0]! };
+  return { factors: candidates[best]!, alpha: best / AWQ_STEPS, error: errors[best]!, before: errors[0]! };
 }
 
 /** The mean over the columns of each channel. */

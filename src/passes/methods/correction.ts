@@ -5,6 +5,7 @@ import { CHOLESKY_BLOCK } from '../../kernels/cholesky.ts';
 import { addGatheredStep, gatherColumnsStep } from '../../kernels/permute.ts';
 import { transposedProductStep } from '../../kernels/transposed-product.ts';
 import { choleskySolveSteps } from '../../kernels/triangular-solve.ts';
+import type { PlannedTensor } from '../plan.ts';
 import type { FactoredHessian } from './factored-hessian.ts';
 import type { DenseRows } from './matrix-error.ts';
 
@@ -15,6 +16,10 @@ const SHARE = 0.5;
 
 /** How much of what earlier matrices lost one of this many levels makes up for, unless told otherwise. */
 export const defaultCorrection = (levels: number): number => (levels < FEW_LEVELS ? SHARE : 0);
+
+/** How much of what its inputs have lost a matrix makes up for, with the share that is asked for, if any. */
+export const correctionOf = ({ method, target }: PlannedTensor, given: number | undefined): number =>
+  method === 'gptq' ? (given ?? defaultCorrection(target!.grid!.levels.length)) : 0;
 
 /** What weights have to be multiplied with, to make up for inputs that are off. */
 export interface Correction {

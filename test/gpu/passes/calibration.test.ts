@@ -17,7 +17,7 @@ import { calibrateImatrix, imatrixStatistics } from '../../../src/passes/calibra
 import { inputGroups } from '../../../src/passes/calibration/input-groups.ts';
 import { readStatistics } from '../../../src/passes/calibration/read-statistics.ts';
 import { walkInputs } from '../../../src/passes/calibration/walk.ts';
-import { compress } from '../../../src/passes/compress.ts';
+import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
 import { randomValues } from '../random-weights.ts';
@@ -350,6 +350,41 @@ test('inputs that are always zero, or in part, end in a stated fall-back', async
   const size = (values: Float32Array) => values.reduce((sum, value) => sum + value, 0);
   expect(size(lost)).toBeLessThan(0.05 * size(values(name).map((w) => w * w)));
   await checkpoint.close();
+});
+
+test.each([
+  ['int4-g32-asym', 'gptq', { correction: 0 }],
+  ['int3-g32', 'gptq', {}],
+  ['q4_0', 'awq', {}],
+  ['q8_0', 'search', { propagate: false }],
+] as const)('the GPU memory that a plan names is what %s by %s takes', async (format, method, how) => {
+  // Wide enough that what is rounded up to sizes of the pool is little.
+  const { graph, open } = await modelFolder(smallConfig('Llama', { hidden_size: 256, intermediate_size: 512 }));
+  const options = { format, method, calibration: { ...calibrationOf(graph), ...how } };
+  const { memory } = await planCompression(open(), options);
+  const uncalibrated = await planCompression(open(), { format });
+  expect(memory.host).toBeGreaterThan(uncalibrated.memory.host);
+  expect(memory.gpu).toBeGreaterThan(uncalibrated.memory.gpu);
+  const before = gpu.memory.bytesInUse;
+  gpu.memory.resetPeak();
+  await compress(open(), memoryOutput('out'), { gpu, ...options });
+  const taken = gpu.memory.peakBytes - before;
+  expect(taken).toBeLessThan(1.1 * memory.gpu);
+  expect(taken).toBeGreaterThan(0.9 * memory.gpu);
+});
+
+test('the GPU memory that a plan names holds long windows', async () => {
+  const { graph, open } = await modelFolder(smallConfig('Llama', { max_position_embeddings: 1024 }));
+  const window = Uint32Array.from({ length: 1024 }, (_, i) => i % graph.vocabulary);
+  const options = { format: 'q8_0', calibration: { windows: [window] } };
+  const { memory } = await planCompression(open(), options);
+  const before = gpu.memory.bytesInUse;
+  gpu.memory.resetPeak();
+  await compress(open(), memoryOutput('out'), { gpu, ...options });
+  const taken = gpu.memory.peakBytes - before;
+  expect(taken).toBeLessThan(1.1 * memory.gpu);
+  // Room for values is used again, which the estimate does not count on.
+  expect(taken).toBeGreaterThan(0.5 * memory.gpu);
 });
 
 test('what a calibration can’t do is said before anything is written', async () => {

@@ -1,0 +1,93 @@
+import { formatBytes } from '../../formats/layout.ts';
+import type { Graph, ValueName, WeightName } from '../../graph/graph.ts';
+import { segmentGraph } from '../../graph/segments.ts';
+import { outputFormat } from '../compress-matrix.ts';
+import { sliceRows } from '../dense-slices.ts';
+import { AWQ_STEPS } from '../methods/awq.ts';
+import { correctionOf } from '../methods/correction.ts';
+import { scalesInputs } from '../methods/method.ts';
+import { storedScales } from '../methods/stored-scales.ts';
+import type { PlannedTensor } from '../plan.ts';
+import type { Calibration } from './calibration.ts';
+import { type InputGroup, inputGroups } from './input-groups.ts';
+import { cutsOf, EMBEDDING_ROWS } from './walk.ts';
+
+/** What a calibrated compression takes at its peak besides the file's own buffers, in bytes. */
+export interface CalibrationMemory {
+  readonly host: number;
+  readonly gpu: number;
+}
+
+/**
+ * Estimates it from headers: of walking through the text, with the original model beside the compressed one where there is a correction, and of
+ * each matrix that is compressed. A device that can't bind an H takes less.
+ * @param tensors those whose inputs are of interest; what pruning them takes is not counted
+ * @param bytesOf what a weight of the model takes on the GPU
+ * @param calibration undefined where statistics were gathered before
+ */
+export function calibrationMemory(
+  graph: Graph,
+  tensors: readonly PlannedTensor[],
+  bytesOf: (weight: WeightName) => number,
+  calibration: Calibration | undefined,
+): CalibrationMemory {
+  const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const of = ({ weights }: InputGroup) => weights.flatMap((name) => planned.get(name) ?? []);
+  const groups = inputGroups(graph).filter((group) => of(group).length > 0);
+  const corrected = (tensor: PlannedTensor) => correctionOf(tensor, calibration?.correction) > 0;
+  const originals = calibration !== undefined && calibration.propagate !== false && tensors.some(corrected);
+  const tokens = calibration?.windows[0]?.length ?? 0;
+  const statistics = ({ k }: InputGroup) => 4 * k * (k + 3) + (originals ? 4 * k * (k + tokens) : 0);
+  let gpu = 0;
+  for (const group of groups) {
+    for (const tensor of of(group)) {
+      gpu = Math.max(gpu, statistics(group) + methodBytes(tensor, originals && corrected(tensor)));
+    }
+  }
+  if (!calibration) return { host: 0, gpu };
+  const widths = (names: readonly ValueName[]) => names.reduce((sum, name) => sum + graph.values[name]!, 0);
+  const streams = originals ? 2 : 1;
+  let [host, before, replaced] = [0, 0, 0];
+  for (const { segment, group } of cutsOf(graph, groups)) {
+    const piece = segmentGraph(graph, segment);
+    const made = graph.operations.slice(segment.from, segment.to);
+    const caches = made.reduce((sum, step) => sum + (step.op === 'attention' ? 2 * step.kvHeads * step.headDim : 0), 0);
+    const values = widths([...made.map(({ out }) => out), ...segment.inputs, ...segment.outputs]);
+    const weights = piece.weights.reduce((sum, { name, role, shape }) => {
+      const rows = role === 'embedding' ? Math.min(1, Math.max(EMBEDDING_ROWS, tokens) / shape[0]!) : 1;
+      return sum + rows * bytesOf(name);
+    }, 0);
+    const running = streams * 4 * tokens * (caches + values);
+    gpu = Math.max(gpu, weights + replaced + running + (group ? statistics(group) : 0));
+    const live = widths(segment.live);
+    host = Math.max(host, streams * 4 * tokens * calibration.windows.length * (before + live));
+    before = live;
+    replaced = group ? of(group).reduce((sum, tensor) => sum + resultBytes(tensor), 0) : 0;
+  }
+  return { host, gpu };
+}
+
+const resultBytes = (tensor: PlannedTensor): number =>
+  formatBytes(outputFormat(tensor), tensor.weight.shape[0]!, tensor.weight.shape[1]!);
+
+/** Compressing some rows of a matrix, once the statistics of its input are there. */
+function methodBytes(tensor: PlannedTensor, corrects: boolean): number {
+  const { weight, method = 'rtn', refine = 0 } = tensor;
+  const format = outputFormat(tensor);
+  const [all, k] = weight.shape as [number, number];
+  const rows = Math.min(all, sliceRows({ bindingLimit: Number.POSITIVE_INFINITY }, k, format));
+  // The rows as they are stored, at most 32 bits each, and in f32; in two ways of rounding; errors in two rooms.
+  const slice = 8 * rows * k;
+  const results = 2 * formatBytes(format.single ?? format, rows, k);
+  const errors = 8 * rows * k;
+  if (scalesInputs(method)) return slice + results + 4 * rows * k + errors + AWQ_STEPS * (12 * k + 4 * rows);
+  if (method !== 'gptq' && refine === 0) return slice + results + errors;
+  const stored = storedScales(format, k);
+  const systems = stored ? 5 * 4 * stored.parts * (k / stored.unit) * rows : 0;
+  // Weights, errors and codes in order, codes in bytes, scales; the rooms of refinement.
+  const choosing = (12 + 1 + 8 / format.grid!.group + 8) * rows * k + systems;
+  // H and its factor in order; with a correction, what becomes of the rows, and, while it is made, a room as large as H.
+  const factored = 8 * k * k;
+  const making = corrects ? 8 * k * k : 0;
+  return factored + Math.max(making, (corrects ? 4 * k * k : 0) + slice + results + Math.max(choosing, errors));
+}
