@@ -63,6 +63,13 @@ export { findScaleFolding, findScaleFoldings, foldScales, type ScaleFolding } fr
 export type { AttentionNeed, LinearNeed, Need, VariantChoice } from './graph/variant-choice.ts';
 export { applyMaskStep } from './kernels/apply-mask.ts';
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
+export {
+  type BlockIntegerLinearArguments,
+  blockIntegerLinearSteps,
+  blockIntegerVariants,
+  quantizeBlocksStep,
+  takesBlockIntegers,
+} from './kernels/block-integer-linear.ts';
 export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
 export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
