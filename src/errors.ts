@@ -79,3 +79,8 @@ export class NonFiniteError extends CompressaError {
 export class ArgumentError extends CompressaError {
   readonly code = 'ARGUMENT';
 }
+
+/** An iteration that should have converged long before did not: always a defect of Compressa, or of the device. */
+export class ConvergenceError extends CompressaError {
+  readonly code = 'CONVERGENCE';
+}

@@ -73,6 +73,15 @@ export {
 export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
 export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
+export {
+  type GemmArguments,
+  type GemmVariant,
+  gemmScratch,
+  gemmSteps,
+  type MatrixView,
+  type Operand,
+  usualGemm,
+} from './kernels/gemm.ts';
 export { type GridArguments, gridStep } from './kernels/grid.ts';
 export { type HadamardArguments, hadamardStep } from './kernels/hadamard.ts';
 export {
@@ -118,6 +127,14 @@ export {
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
 export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
 export {
+  type CholeskySolveArguments,
+  choleskySolveSteps,
+  type TriangularInverseArguments,
+  type TriangularSolveArguments,
+  triangularInverseSteps,
+  triangularSolveSteps,
+} from './kernels/triangular-solve.ts';
+export {
   allocateWeight,
   readWeight,
   uploadWeight,
@@ -159,6 +176,16 @@ export {
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+export type { QrMethod } from './passes/lowrank/orthonormalizer.ts';
+export { type Qr, qr } from './passes/lowrank/qr.ts';
+export {
+  type RandomizedSvdOptions,
+  randomizedSvd,
+  type Svd,
+  type SvdOptions,
+  type SvdTarget,
+  svd,
+} from './passes/lowrank/svd.ts';
 export { type FactoredHessian, factorHessian } from './passes/methods/factored-hessian.ts';
 export { type GptqOptions, gptq } from './passes/methods/gptq.ts';
 export type { DenseRows } from './passes/methods/matrix-error.ts';

@@ -18,7 +18,7 @@ Environment:
 `;
 
 const DEVICE_CODES = new Set(['NO_DEVICE', 'DEVICE_LOST', 'OUT_OF_MEMORY', 'SELF_TEST', 'SHADER']);
-const DEFECT_CODES = new Set(['GPU_VALIDATION']);
+const DEFECT_CODES = new Set(['GPU_VALIDATION', 'CONVERGENCE']);
 
 /** Says on standard error what went wrong and returns the exit code for it. */
 export function reportError(error: unknown, signal: AbortSignal): number {

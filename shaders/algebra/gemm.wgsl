@@ -1,0 +1,2 @@
+// #include "gemm_operands.wgsl"
+// #include "gemm_body.wgsl"

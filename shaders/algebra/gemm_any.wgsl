@@ -1,0 +1,2 @@
+// #include "gemm_operands_any.wgsl"
+// #include "gemm_body.wgsl"
