@@ -176,6 +176,7 @@ export {
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+export { type FactoredTensor, type FactorFileOptions, factorFile } from './passes/lowrank/factor-file.ts';
 export type { QrMethod } from './passes/lowrank/orthonormalizer.ts';
 export { type Qr, qr } from './passes/lowrank/qr.ts';
 export {

@@ -9,6 +9,7 @@ import {
   DeviceOutputSchema,
   InspectOutputSchema,
   RunOutputSchema,
+  SvdOutputSchema,
 } from '../src/cli/output-schemas.ts';
 import { WeightNodeSchema, WeightTreeSchema } from '../src/files/weight-tree-schema.ts';
 import { RecipeSchema } from '../src/passes/recipe-schema.ts';
@@ -30,6 +31,7 @@ const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
   recipe: { schema: RecipeSchema, title: 'A recipe: which format each matrix of a model gets, version 1' },
   report: { schema: ReportSchema, title: 'What compressa verify found out about a model, version 1' },
   run: { schema: RunOutputSchema, title: 'What compressa run --json prints, version 1' },
+  svd: { schema: SvdOutputSchema, title: 'What compressa svd --json prints, version 1' },
   'weight-tree': {
     schema: WeightTreeSchema,
     definitions: { weight: WeightNodeSchema },

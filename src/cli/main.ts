@@ -12,6 +12,7 @@ import { write } from './output.ts';
 import { registerPrune } from './prune.ts';
 import { registerRun } from './run.ts';
 import { rerunOnSoftwareVulkan } from './software-vulkan.ts';
+import { registerSvd } from './svd.ts';
 import { registerVerify } from './verify.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -42,6 +43,7 @@ registerInspect(program);
 registerVerify(program);
 registerDevice(program);
 registerRun(program);
+registerSvd(program);
 
 /** The exit code of the child that did the work instead, on a machine without Vulkan. */
 class DoneElsewhere {

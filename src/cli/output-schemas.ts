@@ -49,6 +49,17 @@ export const CompressOutputSchema = v.union([
   }),
 ]);
 
+/** `svd --json` */
+export const SvdOutputSchema = v.strictObject({
+  version,
+  output: v.string(),
+  rank: count,
+  tensors: v.array(
+    v.strictObject({ name: v.string(), shape: v.tuple([count, count]), singularValues: v.array(v.number()) }),
+  ),
+  seconds: rate,
+});
+
 /** `inspect --json`; tensors that `--histogram` names have values. */
 export const InspectOutputSchema = v.strictObject({
   version,

@@ -41,7 +41,7 @@ export class MatrixProducts {
    * Looks at all elements once.
    * @throws NonFiniteError for a NaN or infinity, ArgumentError unless the weight is of f32
    */
-  static async open(gpu: Gpu, weight: Weight, options: RunOptions): Promise<MatrixProducts> {
+  static async open(gpu: Gpu, weight: Weight, options: RunOptions, name = 'The matrix'): Promise<MatrixProducts> {
     if (weight.format.name !== 'f32') {
       throw new ArgumentError(
         `Only matrices of f32 can be factored, not of ${weight.format.name}: dequantize it first.`,
@@ -58,7 +58,7 @@ export class MatrixProducts {
       if (place !== 0) {
         const at = 0xffffffff - place!;
         throw new NonFiniteError(
-          `The matrix can't be factored: element [${Math.floor(at / weight.k)}, ${at % weight.k}] is NaN or infinite.`,
+          `${name} can't be factored: element [${Math.floor(at / weight.k)}, ${at % weight.k}] is NaN or infinite.`,
         );
       }
       return new MatrixProducts(gpu, weight, bits === 0 ? 1 : powerOfTwo(127 - (bits! >>> 23)));

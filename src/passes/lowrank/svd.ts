@@ -25,6 +25,8 @@ export interface SvdOptions {
   readonly onProgress?: (done: number, total: number) => void;
   /** Collects the time of each step. */
   readonly profile?: Profile;
+  /** What messages call the matrix; default: the matrix. */
+  readonly name?: string;
 }
 
 export interface RandomizedSvdOptions extends SvdTarget, SvdOptions {
@@ -73,14 +75,8 @@ const RESOLVED = 1e-5;
 export async function randomizedSvd(gpu: Gpu, matrix: Weight, options: RandomizedSvdOptions): Promise<Svd> {
   const { oversampling, powerIterations, seed } = { ...DEFAULTS, ...options };
   const side = Math.min(matrix.rows, matrix.k);
-  checkTarget(options, side);
-  for (const [name, value] of Object.entries({ oversampling, powerIterations, seed })) {
-    const most = name === 'powerIterations' ? 100 : 2 ** 32 - 1;
-    if (!Number.isInteger(value) || value < 0 || value > most) {
-      throw new ArgumentError(`${name} is ${value}: give a whole number from 0 to ${most}.`);
-    }
-  }
-  const a = await MatrixProducts.open(gpu, matrix, runOptions(options));
+  checkRandomizedSvd(options, side);
+  const a = await MatrixProducts.open(gpu, matrix, runOptions(options), options.name);
   const columnsFor = (rank: number) => Math.min(side, 4 * Math.ceil((rank + oversampling) / 4));
   const { rank } = options;
   if (rank !== undefined) {
@@ -108,29 +104,36 @@ export async function svd(gpu: Gpu, matrix: Weight, options: RandomizedSvdOption
   const side = Math.min(matrix.rows, matrix.k);
   const { rank, energy, tolerance } = options;
   const none = rank === undefined && energy === undefined && tolerance === undefined;
-  if (!none) checkTarget(options, side);
+  if (!none) checkRandomizedSvd(options, side);
   const { oversampling } = { ...DEFAULTS, ...options };
   if (!none && (rank ?? FIRST_RANK) + oversampling < MOST_SHARE * side) return randomizedSvd(gpu, matrix, options);
-  const a = await MatrixProducts.open(gpu, matrix, runOptions(options));
+  const a = await MatrixProducts.open(gpu, matrix, runOptions(options), options.name);
   const allowed = energy === undefined ? (tolerance ?? 0) ** 2 : 1 - energy;
   const keep = (values: Float32Array) => rank ?? (none ? side : fewestOf(values, allowed));
   return factor(gpu, a, { columns: side, keep, powerIterations: 0, seed: 0 }, options);
 }
 
-function checkTarget({ rank, energy, tolerance }: SvdTarget, side: number): void {
+/** @throws ArgumentError for options that make no sense for a matrix whose smaller side is `side`. */
+export function checkRandomizedSvd(options: Omit<RandomizedSvdOptions, 'onProgress'>, side: number): void {
+  const { rank, energy, tolerance, name = 'the matrix' } = options;
   if ([rank, energy, tolerance].filter((value) => value !== undefined).length !== 1) {
     throw new ArgumentError('Give one of rank, energy and tolerance.');
   }
   if (rank !== undefined && !(Number.isInteger(rank) && rank >= 1 && rank <= side)) {
-    throw new ArgumentError(
-      `The rank is ${rank}: give a whole number from 1 to ${side}, the smaller side of the matrix.`,
-    );
+    throw new ArgumentError(`The rank is ${rank}: give a whole number from 1 to ${side}, the smaller side of ${name}.`);
   }
   if (energy !== undefined && !(energy > 0 && energy <= 1)) {
     throw new ArgumentError(`The energy is ${energy}: give a number above 0 and up to 1.`);
   }
   if (tolerance !== undefined && !(tolerance >= 0 && tolerance < 1)) {
     throw new ArgumentError(`The tolerance is ${tolerance}: give a number from 0 and below 1.`);
+  }
+  const { oversampling, powerIterations, seed } = { ...DEFAULTS, ...options };
+  for (const [option, value] of Object.entries({ oversampling, powerIterations, seed })) {
+    const most = option === 'powerIterations' ? 100 : 2 ** 32 - 1;
+    if (!Number.isInteger(value) || value < 0 || value > most) {
+      throw new ArgumentError(`${option} is ${value}: give a whole number from 0 to ${most}.`);
+    }
   }
 }
 
