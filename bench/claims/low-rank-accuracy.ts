@@ -6,6 +6,9 @@ import { gaussian, random } from '../random.ts';
 
 /** Matrices whose smaller side is above that are factored by rank only. */
 const MOST_WHOLE = 256;
+/** `COMPRESSA_CASES=0-20` for matrices 0 to 20 of the suite only. */
+const [FIRST = 0, LAST = Number.POSITIVE_INFINITY] = process.env.COMPRESSA_CASES?.split('-').map(Number) ?? [];
+const SOME = process.env.COMPRESSA_CASES !== undefined;
 const CONDITIONS = [1e4, 1e6, 1e8, 1e10, 1e12];
 
 /** Distances as shares of what is allowed, and where they were largest. */
@@ -28,7 +31,7 @@ class Worst {
 
   measurement(claim: string, threshold: string): Measurement {
     const measured = `${this.value.toPrecision(3)} at most (${this.where}), of ${this.count}`;
-    return { claim, threshold, measured, pass: this.count > 0 && this.value <= this.#most };
+    return { claim, threshold, measured, pass: (this.count > 0 || SOME) && this.value <= this.#most };
   }
 }
 
@@ -51,7 +54,7 @@ export const claim: Claim = {
       whole: new Worst(3e-5),
     };
     let [count, same] = [0, true];
-    for (const matrix of [...lowRankSuite(), ...(await modelMatrices())]) {
+    for (const matrix of [...lowRankSuite(), ...(await modelMatrices())].slice(FIRST, LAST + 1)) {
       const { name, rows, columns, rank } = matrix;
       const exact = golden[name]!;
       const norm = Math.hypot(...exact);
