@@ -148,18 +148,23 @@ function deviationOf(x: Float32Array, rows: number, columns: number): number {
   return worst;
 }
 
-/** Columns that are nearly alike: x + y / condition, with one x for all. */
+/** Mixtures of directions whose sizes fall by equal factors: no column is small by itself. */
 async function fallsBack(gpu: Gpu): Promise<Measurement> {
   const next = random(5);
   const [rows, columns] = [600, 48];
   const methods: string[] = [];
   let worst = 0;
   for (const condition of CONDITIONS) {
-    const shared = Float64Array.from({ length: rows }, () => gaussian(next));
-    const a = Float32Array.from({ length: rows * columns }, (_, at) => {
-      const share = condition ** (-(at % columns) / (columns - 1));
-      return shared[Math.floor(at / columns)]! + share * gaussian(next);
-    });
+    const mix = Float64Array.from({ length: columns * columns }, () => gaussian(next));
+    const a = new Float32Array(rows * columns);
+    for (let row = 0; row < rows; row++) {
+      const sums = new Float64Array(columns);
+      for (let k = 0; k < columns; k++) {
+        const share = condition ** (-k / (columns - 1)) * gaussian(next);
+        for (let column = 0; column < columns; column++) sums[column]! += share * mix[k * columns + column]!;
+      }
+      a.set(sums, row * columns);
+    }
     const buffer = gpu.memory.allocate(a.byteLength);
     gpu.upload(buffer, new Uint8Array(a.buffer));
     const made = await qr(gpu, { buffer }, rows, columns);
