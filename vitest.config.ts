@@ -1,6 +1,12 @@
+import { rmSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { missingVulkan, swiftShaderEnvironment } from './src/cli/software-vulkan.ts';
 import { wgsl } from './tools/wgsl-plugin.ts';
+
+// What the tests find out about the device stays here, and no run knows what an earlier one found.
+process.env.XDG_CACHE_HOME = resolve('node_modules/.cache');
+rmSync('node_modules/.cache/compressa/tuning.json', { force: true });
 
 // A fresh machine passes the tests too. The test processes inherit this; the loader reads it when they start.
 const reason = missingVulkan();
