@@ -53,7 +53,7 @@ export type { Binding, BufferView, Kernel, ShaderFeature, Step } from './gpu/ker
 export { type OpenGpuOptions, openGpu } from './gpu/open-gpu.ts';
 export type { SelfTest } from './gpu/self-test.ts';
 export type { ShaderSource } from './gpu/shader-source.ts';
-export type { Batch, BatchOptions, DecoderBuffers, LayerCache } from './graph/batch.ts';
+export type { Batch, BatchOptions, DecoderBuffers } from './graph/batch.ts';
 export { Decoder, type DecoderOptions } from './graph/decoder.ts';
 export { type GenerateOptions, generate, type StopReason } from './graph/generate.ts';
 export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } from './graph/graph.ts';
@@ -70,6 +70,7 @@ export {
   quantizeBlocksStep,
   takesBlockIntegers,
 } from './kernels/block-integer-linear.ts';
+export { CACHE_TYPES, type Cache, type CacheShape, type CacheType, cachePositionBytes } from './kernels/cache.ts';
 export { type CholeskyArguments, choleskySteps } from './kernels/cholesky.ts';
 export { type ChooseCodesArguments, chooseCodesSteps, levelTable } from './kernels/choose-codes.ts';
 export { type ChooseTokenArguments, chooseTokenStep, throwIfChoiceFailed } from './kernels/choose-token.ts';
@@ -95,7 +96,7 @@ export {
 } from './kernels/integer-linear.ts';
 export { type InverseRootsArguments, inverseRootsSteps } from './kernels/inverse-roots.ts';
 export type { Keys } from './kernels/keys.ts';
-export { type LinearArguments, linearSteps } from './kernels/linear.ts';
+export { type Columns, type LinearArguments, linearSteps } from './kernels/linear.ts';
 export {
   type LinearShape,
   type LinearVariant,

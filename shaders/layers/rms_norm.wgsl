@@ -1,4 +1,4 @@
-// x / sqrt(mean(x^2) + epsilon) * (weight + offset), a workgroup for each row. The row is scaled by a power of two from its largest
+// x / sqrt(mean(x^2) + epsilon) * (weight + offset), a workgroup for each row; may be added to what `out` holds. The row is scaled by a power of two from its largest
 // magnitude before it is squared, so neither huge nor tiny values leave f32's range. Sums go over a fixed tree.
 // #include "../common/grid.wgsl"
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -6,7 +6,7 @@
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-struct Params { rows: u32, width: u32, epsilon: f32, offset: f32 }
+struct Params { rows: u32, width: u32, epsilon: f32, offset: f32, adds: u32 }
 
 override WORKGROUP: u32 = 256;
 
@@ -50,6 +50,7 @@ fn main(
   }
   let factor = 1.0 / sqrt(sums[0] / f32(params.width) + params.epsilon * scale * scale);
   for (var i = thread; i < params.width; i += WORKGROUP) {
-    out[start + i] = x[start + i] * scale * factor * (weight[i] + params.offset);
+    let value = x[start + i] * scale * factor * (weight[i] + params.offset);
+    if (params.adds == 0u) { out[start + i] = value; } else { out[start + i] += value; }
   }
 }

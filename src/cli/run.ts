@@ -1,7 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import type { StopReason } from '../graph/generate.ts';
 import { checkSampling } from '../graph/reference/sampling.ts';
+import { CACHE_TYPES, type CacheType } from '../kernels/cache.ts';
 import { chatTokensOf, type Generation, loadModel, promptTokensOf, readModel } from '../model.ts';
 import type { ChatMessage } from '../models/chat-template.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
@@ -19,6 +20,8 @@ export interface RunCommandOptions extends GpuOptions, TuneOptions {
   readonly topK: number;
   readonly topP: number;
   readonly seed: number;
+  /** Default: f32. */
+  readonly cache?: CacheType;
   readonly json?: boolean;
 }
 
@@ -45,6 +48,7 @@ export function registerRun(program: Command): void {
     .option('--top-k <k>', 'draw only from the k most likely tokens; 0 for all', whole(0, Number.MAX_SAFE_INTEGER), 0)
     .option('--top-p <p>', 'draw only from the most likely tokens that make up this probability', number, 1)
     .option('--seed <n>', 'of the draws: the same seed gives the same text', whole(0, 0xffff_ffff), 0)
+    .addOption(new Option('--cache <type>', 'how keys and values are kept').choices([...CACHE_TYPES]).default('f32'))
     .option('--json', 'print one JSON document, at the end')
     .addOption(tuneOption('quick'))
     .addOption(adapterOption())
@@ -59,7 +63,7 @@ export async function runModel(
   options: RunCommandOptions,
   { signal }: { readonly signal: AbortSignal },
 ): Promise<void> {
-  const { prompt, maxTokens, seed, temperature, topK, topP } = options;
+  const { prompt, maxTokens, seed, temperature, topK, topP, cache = 'f32' } = options;
   const sampling = { temperature, topK, topP };
   checkSampling(sampling);
   const { system } = options;
@@ -79,7 +83,7 @@ export async function runModel(
     const maxPositions = Math.min(source.graph.maxPositions, prompted + maxTokens);
     await withGpu(options, async (gpu) => {
       const tuner = tunerOf(gpu, options, signal);
-      const opened = await loadModel(source, { gpu, maxPositions, signal, ...(tuner && { tuner }) });
+      const opened = await loadModel(source, { gpu, maxPositions, cache, signal, ...(tuner && { tuner }) });
       const show = (text: string) => options.json || text === '' || write(forTerminal(text));
       const started = performance.now();
       let first = 0;

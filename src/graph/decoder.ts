@@ -1,14 +1,15 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
-import { fitsThreadAttention } from '../kernels/attention.ts';
+import { usualAttentionVariant } from '../kernels/attention-variants.ts';
+import { type Cache, type CacheType, cachePositionBytes, checkCacheType } from '../kernels/cache.ts';
 import { usualIntegerVariant } from '../kernels/integer-linear.ts';
 import { usualVariant } from '../kernels/linear-variants.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
 import { STATE_BYTES, stateWords } from '../kernels/state.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Recording } from '../scheduler/scheduler.ts';
-import { type Batch, type BatchOptions, type DecoderBuffers, type LayerCache, planBatch } from './batch.ts';
+import { type Batch, type BatchOptions, type DecoderBuffers, planBatch } from './batch.ts';
 import type { Graph } from './graph.ts';
 import { needsOf, type VariantChoice } from './variant-choice.ts';
 
@@ -18,6 +19,10 @@ export interface DecoderOptions {
   readonly maxPositions?: number;
   /** Chooses among variants of kernels. Default: none, which takes the same ones always (`usualVariant`). */
   readonly tuner?: VariantChoice;
+  /** How keys and values are kept; default: f32. The others take a half, 9/32 and 5/32 of its memory. */
+  readonly cache?: CacheType;
+  /** Launches one operation at a time. Default: together what can be; the results agree up to rounding. */
+  readonly fuse?: boolean;
 }
 
 /** Models made for a hundred thousand positions would fill most GPUs with caches that few texts need. */
@@ -37,12 +42,14 @@ export class Decoder {
   readonly graph: Graph;
   readonly buffers: DecoderBuffers;
   readonly maxPositions: number;
+  readonly cache: CacheType;
+  readonly #fuse: boolean | undefined;
   readonly #batches = new Map<string, Recorded>();
   readonly #owned: GPUBuffer[] = [];
   readonly #tuner: VariantChoice | undefined;
   #position = 0;
 
-  /** @throws OutOfMemoryError; ArgumentError for more positions than the model was made for */
+  /** @throws OutOfMemoryError; ArgumentError for more positions than the model was made for, or no type of a cache */
   constructor(gpu: Gpu, graph: Graph, weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) {
     this.gpu = gpu;
     this.graph = graph;
@@ -54,25 +61,32 @@ export class Decoder {
         `Caches for ${this.maxPositions} positions; the model was made for ${graph.maxPositions}: give a whole number from 1 up to that.`,
       );
     }
+    this.cache = checkCacheType(options.cache ?? 'f32');
+    this.#fuse = options.fuse;
     const allocate = (bytes: number, label: string): BufferView => {
       const buffer = gpu.memory.allocate(bytes, label);
       this.#owned.push(buffer);
       return { buffer, size: bytes };
     };
-    const caches: LayerCache[] = [];
+    const caches: Cache[] = [];
     const frequencies = new Map<number, BufferView>();
     const tables = new Map<string, BufferView>();
     try {
       for (const [index, operation] of graph.operations.entries()) {
         if (operation.op === 'attention') {
-          const position = operation.kvHeads * operation.headDim * 4;
+          const { kvHeads, headDim } = operation;
+          const shape = { type: this.cache, kvHeads, headDim };
+          const position = cachePositionBytes(shape);
           const bytes = this.maxPositions * position;
           if (bytes > gpu.bindingLimit) {
             throw new OutOfMemoryError(
-              `A cache for ${this.maxPositions} positions takes ${bytes} bytes; this device binds ${gpu.bindingLimit} at once. Give ${Math.floor(gpu.bindingLimit / position)} positions (maxPositions), or fewer.`,
+              `A cache in ${this.cache} for ${this.maxPositions} positions takes ${bytes} bytes; this device binds ${gpu.bindingLimit} at once. Give ${Math.floor(gpu.bindingLimit / position)} positions (maxPositions), or fewer.`,
             );
           }
-          caches[operation.cache] = { k: allocate(bytes, 'key cache'), v: allocate(bytes, 'value cache') };
+          caches[operation.cache] = {
+            ...{ ...shape, maxPositions: this.maxPositions },
+            ...{ k: allocate(bytes, 'key cache'), v: allocate(bytes, 'value cache') },
+          };
         }
         if (operation.op === 'rotary') {
           const words = rotaryFrequencies(operation.rotary.inverseFrequencies);
@@ -94,15 +108,16 @@ export class Decoder {
         caches,
         state,
         ids,
-        maxPositions: this.maxPositions,
         software: gpu.description.software,
         linearVariant: (shape, format) =>
           tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualVariant(gpu, shape, format),
         integerVariant: (shape, format) =>
           tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualIntegerVariant(gpu, shape),
-        attentionVariant: (shape) =>
-          tuner?.attention({ kind: 'attention', positions: this.maxPositions, ...shape }) ??
-          (gpu.description.software && fitsThreadAttention(shape.headDim) ? 'thread' : 'workgroup'),
+        attentionVariant: (shape) => {
+          const { heads, kvHeads, headDim, tokens, maxPositions: positions } = shape;
+          const need = { kind: 'attention', heads, kvHeads, headDim, tokens, positions } as const;
+          return tuner?.attention(need) ?? usualAttentionVariant(gpu, shape);
+        },
         // What computes on a CPU multiplies floats faster.
         packed: !gpu.description.software && gpu.selfTest?.multipliesPacked === true,
       };
@@ -164,13 +179,18 @@ export class Decoder {
 
   /** The recorded step list for a batch size; made once. */
   async record(tokens: number, options: BatchOptions = {}): Promise<Recorded> {
-    const key = `${tokens} ${options.lastOnly ?? false} ${options.keepValues ?? false}`;
+    const { lastOnly = false, keepValues = false } = options;
+    const key = `${tokens} ${lastOnly} ${keepValues} ${options.fuse}`;
     const known = this.#batches.get(key);
     if (known) return known;
     const { graph, maxPositions: positions } = this;
     await this.#tuner?.prepare(needsOf(graph, this.buffers.weights, { tokens, positions, lastOnly: options.lastOnly }));
     this.#evict();
-    const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, options);
+    const fuse = options.fuse ?? this.#fuse;
+    const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, {
+      ...options,
+      ...(fuse !== undefined && { fuse: fuse && !options.keepValues }),
+    });
     try {
       const recorded = { batch, recording: await this.gpu.scheduler.record(batch.steps, `${tokens} tokens`) };
       this.#batches.set(key, recorded);

@@ -52,7 +52,7 @@ export class SegmentRun {
         const size = graph.values[name]! * tokens * 4;
         this.#inputs.set(name, { buffer: gpu.memory.allocate(size, name), size });
       }
-      const given = { inputs: this.#inputs, keep: new Set(outputs), keepValues };
+      const given = { inputs: this.#inputs, keep: new Set(outputs), keepValues, fuse: false };
       this.#batch = planBatch(gpu, graph, this.#decoder.buffers, tokens, given);
       this.#behind = behind?.((value) => this.view(value)) ?? [];
     } catch (error) {

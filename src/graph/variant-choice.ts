@@ -1,5 +1,4 @@
 import type { Format } from '../formats/format.ts';
-import type { AttentionVariant } from '../kernels/attention.ts';
 import type { LinearShape } from '../kernels/linear-variants.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Graph } from './graph.ts';
@@ -28,7 +27,7 @@ export interface VariantChoice {
   /** Finds out as much as it may: where that takes long, less. @throws CancelledError, DeviceLostError */
   prepare(needs: readonly Need[]): Promise<void>;
   linear(need: LinearNeed): string | undefined;
-  attention(need: AttentionNeed): AttentionVariant | undefined;
+  attention(need: AttentionNeed): string | undefined;
 }
 
 /** Whether all variants give the same bits: sums of integers do. */

@@ -1,88 +1,143 @@
 import appendSource from '../../shaders/layers/append.wgsl';
-import source from '../../shaders/layers/attention.wgsl';
-import threadSource from '../../shaders/layers/attention_thread.wgsl';
+import combineSource from '../../shaders/layers/attention_combine.wgsl';
 import { ArgumentError } from '../errors.ts';
-import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { type Binding, type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import {
+  type AttentionShape,
+  type AttentionVariant,
+  findAttentionVariant,
+  MAX_HEAD_DIM,
+} from './attention-variants.ts';
+import { type Cache, cacheBindings, cachePositionBytes, cacheShader } from './cache.ts';
 import { each } from './each.ts';
 import { checkSizes, reads, readsState, writes } from './exact.ts';
+import { checkHeads, type Heads, headBindings, headConstants, headParams } from './heads.ts';
 import { checkSoftCap } from './soft-cap.ts';
 
-/** Threads, positions of a tile, and a quarter of the largest head. */
-const WORKGROUP = 64;
-export const MAX_HEAD_DIM = 4 * WORKGROUP;
-
 export interface AppendArguments {
-  /** tokens x width, rotated already. */
+  /** f32 [tokens, kvHeads · headDim], rotated already. */
   readonly k: BufferView;
   readonly v: BufferView;
   readonly state: BufferView;
-  /** maxPositions x width. */
-  readonly kCache: BufferView;
-  readonly vCache: BufferView;
+  readonly cache: Cache;
   readonly tokens: number;
-  /** kvHeads * headDim. */
-  readonly width: number;
-  readonly maxPositions: number;
 }
 
-/** Writes the batch's keys and values into the caches at the state's position. What does not fit is dropped. */
-export function appendStep({ k, v, state, kCache, vCache, tokens, width, maxPositions }: AppendArguments): Step {
+/** Writes the batch's keys and values into the caches, in their type, at the state's position. What does not fit is dropped. */
+export function appendStep({ k, v, state, cache, tokens }: AppendArguments): Step {
   const label = 'append';
-  checkSizes(label, { tokens, width });
-  checkSizes(label, { maxPositions, width });
-  const count = tokens * width;
+  const { kvHeads, headDim, maxPositions } = cache;
+  checkSizes(label, { tokens, kvHeads, headDim });
+  checkSizes(label, { maxPositions, kvHeads, headDim });
+  const count = tokens * kvHeads * headDim;
   return {
     label,
-    ...each(count, { source: appendSource }),
-    bindings: [
-      reads(label, 'k', k, count),
-      reads(label, 'v', v, count),
-      readsState(label, state),
-      writes(label, 'kCache', kCache, maxPositions * width),
-      writes(label, 'vCache', vCache, maxPositions * width),
-    ],
-    params: packParams(tokens, width, maxPositions),
-    bytes: 16 * count,
+    ...each(tokens * kvHeads * Math.ceil(headDim / 32), { source: appendSource, format: cacheShader(cache) }),
+    bindings: [reads(label, 'k', k, count), reads(label, 'v', v, count), readsState(label, state)],
+    weight: cacheBindings(label, cache),
+    params: packParams(tokens, kvHeads, headDim, maxPositions),
+    bytes: 8 * count + 2 * tokens * cachePositionBytes(cache),
   };
 }
 
-export interface AttentionArguments {
-  readonly q: BufferView;
-  /** Caches that hold the batch's own keys and values too: `appendStep` comes first. */
-  readonly kCache: BufferView;
-  readonly vCache: BufferView;
-  readonly state: BufferView;
-  readonly out: BufferView;
-  readonly tokens: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly maxPositions: number;
+/** What attention computes. */
+export interface AttentionSettings {
   /** Factor on q·k. */
   readonly scale: number;
   /** Positions that a token sees, its own included. Default: all. */
   readonly window?: number;
   /** Scores s become softCap * tanh(s / softCap). */
   readonly softCap?: number;
-  /** Default `workgroup`; `thread` needs a headDim that `fitsThreadAttention`. */
-  readonly variant?: AttentionVariant;
 }
 
-/** A workgroup for each token and head, or a thread. */
-export type AttentionVariant = 'workgroup' | 'thread';
-
-/** The thread variant keeps a head's sums for each thread in workgroup memory: 16 KiB with the largest. */
-const MAX_THREAD_HEAD_DIM = 128;
-const THREADS = 32;
-
-export function fitsThreadAttention(headDim: number): boolean {
-  return headDim % 4 === 0 && headDim <= MAX_THREAD_HEAD_DIM;
+export interface AttentionArguments extends AttentionSettings {
+  /** f32 [tokens, heads · headDim] */
+  readonly q: BufferView;
+  /** Holds the batch's own keys and values too: `appendStep` comes first. */
+  readonly cache: Cache;
+  readonly state: BufferView;
+  /** f32 [tokens, heads · headDim] */
+  readonly out: BufferView;
+  readonly tokens: number;
+  readonly heads: number;
+  /** The name of one of `attentionVariants` that the device can. Default: `split-1-8`, which all can. */
+  readonly variant?: string;
+  /** Of `attentionRoomBytes`, where that is not 0. */
+  readonly room?: BufferView;
 }
 
-/** Causal attention with grouped queries over everything cached up to each token, or the last `window` positions of it. */
-export function attentionStep(args: AttentionArguments): Step {
-  const { q, kCache, vCache, state, out, tokens, heads, kvHeads, headDim, maxPositions, scale, window, softCap } = args;
+/** Bytes that a variant needs beside its output. */
+export function attentionRoomBytes(variant: string, { tokens, heads, headDim }: AttentionShape): number {
+  const { splits } = findAttentionVariant(variant);
+  return splits === 1 ? 0 : 4 * tokens * heads * splits * (headDim + 2);
+}
+
+/**
+ * Causal attention with grouped queries over everything cached up to each token, or the last `window` positions of it.
+ * @throws ArgumentError for sizes, buffers and variants that do not fit
+ */
+export function attentionSteps(args: AttentionArguments): Step[] {
+  const { q, cache, state, tokens, heads } = args;
   const label = 'attention';
+  const variant = findAttentionVariant(args.variant ?? 'split-1-8');
+  const shape = checkAttention(label, args);
+  const given = reads(label, 'q', q, tokens * heads * cache.headDim);
+  if (variant.splits === 1 && !variant.fuses) {
+    const { kvHeads, headDim, maxPositions } = cache;
+    const { scale, window, softCap } = args;
+    const bindings = [given, readsState(label, state), writes(label, 'out', args.out, tokens * heads * headDim)];
+    const params = packParams(
+      ...[tokens, heads, kvHeads, headDim, maxPositions],
+      ...[{ f32: scale }, window ?? 0, { f32: softCap ?? 0 }],
+    );
+    return [stepOf(label, variant, shape, cache, bindings, params, {})];
+  }
+  return splitSteps(label, variant, shape, { ...args, turned: { heads: q } }, {});
+}
+
+/** Heads of one token that attention turns and appends by itself. */
+export interface FusedAttentionArguments extends AttentionSettings {
+  readonly turned: Heads;
+  readonly cache: Cache;
+  readonly state: BufferView;
+  readonly out: BufferView;
+  readonly heads: number;
+  readonly variant: string;
+  readonly room?: BufferView;
+}
+
+/** Whether a variant takes a token's heads as the products leave them. */
+export const fusesHeads = (variant: string, { tokens, heads, kvHeads }: AttentionShape): boolean =>
+  tokens === 1 && heads / kvHeads <= 8 && findAttentionVariant(variant).fuses;
+
+/**
+ * `turnAppendStep` and `attentionSteps` of one token in one launch.
+ * @throws ArgumentError for sizes, buffers and variants that do not fit
+ */
+export function fusedAttentionSteps(args: FusedAttentionArguments): Step[] {
+  const label = 'attention';
+  const all = { ...args, tokens: 1 };
+  const shape = checkAttention(label, all);
+  checkHeads(label, args.turned, shape);
+  if (!fusesHeads(args.variant, shape)) {
+    throw new ArgumentError(`${label}: ${args.variant} does not turn and append the heads of this shape.`);
+  }
+  const constants = { ...headConstants(args.turned), FUSED: 1 };
+  return splitSteps(label, findAttentionVariant(args.variant), shape, all, constants);
+}
+
+function checkAttention(
+  label: string,
+  {
+    cache,
+    tokens,
+    heads,
+    scale,
+    window,
+    softCap,
+  }: Pick<AttentionArguments, 'cache' | 'tokens' | 'heads' | keyof AttentionSettings>,
+): AttentionShape {
+  const { kvHeads, headDim, maxPositions } = cache;
   checkSizes(label, { tokens, heads, headDim });
   checkSizes(label, { maxPositions, kvHeads, headDim });
   if (headDim > MAX_HEAD_DIM) throw new ArgumentError(`${label}: headDim is ${headDim}; at most ${MAX_HEAD_DIM}.`);
@@ -92,27 +147,64 @@ export function attentionStep(args: AttentionArguments): Step {
   if (!Number.isFinite(scale)) throw new ArgumentError(`${label}: the scale is ${scale}.`);
   if (window !== undefined) checkSizes(label, { window });
   if (softCap !== undefined) checkSoftCap(label, softCap);
-  if (args.variant === 'thread' && !fitsThreadAttention(headDim)) {
-    throw new ArgumentError(
-      `${label}: the thread variant takes multiples of 4 up to ${MAX_THREAD_HEAD_DIM}, not a headDim of ${headDim}.`,
-    );
-  }
-  const byThread = args.variant === 'thread';
-  const width = heads * headDim;
-  const cached = maxPositions * kvHeads * headDim;
+  return { tokens, heads, kvHeads, headDim, maxPositions };
+}
+
+function splitSteps(
+  label: string,
+  variant: AttentionVariant,
+  shape: AttentionShape,
+  args: Pick<AttentionArguments, 'cache' | 'state' | 'out' | 'room' | keyof AttentionSettings> & {
+    readonly turned: Heads;
+  },
+  constants: Readonly<Record<string, number>>,
+): Step[] {
+  const { tokens, heads, headDim } = shape;
+  const { splits } = variant;
+  const rows = tokens * heads;
+  const words = splits * (headDim + 2);
+  const out = writes(label, 'out', args.out, rows * headDim);
+  const room = splits === 1 ? undefined : args.room;
+  if (splits > 1 && !room)
+    throw new ArgumentError(`${label}: ${variant.name} needs room for ${4 * rows * words} bytes.`);
+  const to = room ? writes(label, 'room', room, rows * words) : out;
+  const bindings = headBindings(label, args.turned, args.state, shape, constants.FUSED === 1, to);
+  const step = stepOf(
+    label,
+    variant,
+    shape,
+    args.cache,
+    bindings,
+    headParams(args.turned, shape, args, splits),
+    constants,
+  );
+  if (!room) return [step];
+  const combine: Step = {
+    label: 'attention shares',
+    ...each(rows * headDim, { source: combineSource }),
+    bindings: [reads(label, 'room', room, rows * words), out],
+    params: packParams(rows, headDim, splits),
+    bytes: 4 * rows * (words + headDim),
+  };
+  return [step, combine];
+}
+
+function stepOf(
+  label: string,
+  variant: AttentionVariant,
+  shape: AttentionShape,
+  cache: Cache,
+  bindings: readonly Binding[],
+  params: ArrayBuffer,
+  constants: Readonly<Record<string, number>>,
+): Step {
+  const kernel = variant.kernel(shape);
   return {
     label,
-    kernel: byThread ? { source: threadSource } : { source, constants: { WORKGROUP } },
-    bindings: [
-      reads(label, 'q', q, tokens * width),
-      reads(label, 'kCache', kCache, cached),
-      reads(label, 'vCache', vCache, cached),
-      readsState(label, state),
-      writes(label, 'out', out, tokens * width),
-    ],
-    params: packParams(tokens, heads, kvHeads, headDim, maxPositions, { f32: scale }, window ?? 0, {
-      f32: softCap ?? 0,
-    }),
-    grid: [heads, byThread ? Math.ceil(tokens / THREADS) : tokens, 1],
+    kernel: { ...kernel, format: cacheShader(cache), constants: { ...kernel.constants, ...constants } },
+    bindings,
+    weight: cacheBindings(label, cache),
+    params,
+    grid: variant.grid(shape),
   };
 }

@@ -16,11 +16,13 @@ export interface RmsNormArguments {
   readonly width: number;
   /** Threads that share a row: a power of two up to 256, since sums go over a binary tree. Default 256. */
   readonly threads?: number;
+  /** The result is added to what `out` holds. */
+  readonly adds?: boolean;
 }
 
 /** out = x / sqrt(mean(x^2) + epsilon) * (weight + offset) for each row. */
 export function rmsNormStep(args: RmsNormArguments): Step {
-  const { x, weight, out, epsilon, offset = 0, tokens, width, threads = 256 } = args;
+  const { x, weight, out, epsilon, offset = 0, tokens, width, threads = 256, adds = false } = args;
   const label = 'rms-norm';
   checkSizes(label, { tokens, width });
   if (!(epsilon > 0 && epsilon <= 1)) throw new ArgumentError(`${label}: epsilon is ${epsilon}; give one in (0, 1].`);
@@ -30,7 +32,7 @@ export function rmsNormStep(args: RmsNormArguments): Step {
     label,
     kernel: { source, constants: { WORKGROUP: threads } },
     bindings: [reads(label, 'x', x, count), reads(label, 'weight', weight, width), writes(label, 'out', out, count)],
-    params: packParams(tokens, width, { f32: epsilon }, { f32: offset }),
+    params: packParams(tokens, width, { f32: epsilon }, { f32: offset }, adds ? 1 : 0),
     grid: grid1d(tokens),
     bytes: 4 * (2 * count + width),
     operations: 4 * count,

@@ -8,6 +8,7 @@ import { arrayBytes, contentBytes, setsOf } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
+import { stackLimits } from '../kernels/stack-weights.ts';
 import { allocateWeight, padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import type { WeightSource } from './calibration/walk.ts';
@@ -21,6 +22,7 @@ import {
   type StoredWeight,
   weightsOf,
 } from './stored-weight.ts';
+import { allocateRun, placeOf, weightRuns } from './weight-runs.ts';
 
 /** The types in which weights are held on the GPU. */
 export interface LoadOptions {
@@ -39,7 +41,7 @@ export function checkGraphWeights(checkpoint: Checkpoint, graph: Graph): void {
 
 /**
  * Brings every weight of the graph onto the GPU, in chunks: quantized ones as they are, dense matrices in their own type or
- * the one wanted, norms and biases as one row of f32. The caller releases them.
+ * the one wanted, norms and biases as one row of f32. Those that multiply the same input follow each other in memory (`weightRuns`). The caller releases them.
  * @throws ModelError, FileError, OutOfMemoryError, CancelledError; NonFiniteError for a value too large for f16.
  */
 export async function loadWeights(
@@ -52,9 +54,15 @@ export async function loadWeights(
   checkGraphWeights(checkpoint, graph);
   const weights = new Map<string, Weight>();
   try {
-    for (const wanted of graph.weights) {
-      checkCancelled(signal, 'Loading the model');
-      weights.set(wanted.name, await loadWeight(gpu, checkpoint, wanted, options, signal));
+    for (const run of weightRuns(graph, stackLimits(gpu), placeOf(checkpoint, options))) {
+      const rooms = run.length > 1 ? allocateRun(gpu, run) : [];
+      for (const [i, room] of rooms.entries()) weights.set(run[i]!.wanted.name, room);
+      for (const [i, { wanted }] of run.entries()) {
+        checkCancelled(signal, 'Loading the model');
+        const given = rooms[i];
+        if (given) await fillWeight(gpu, checkpoint, given, wanted, options, signal);
+        else weights.set(wanted.name, await loadWeight(gpu, checkpoint, wanted, options, signal));
+      }
     }
     return weights;
   } catch (error) {
@@ -182,31 +190,46 @@ export async function loadWeight(
   const format = gpuFormat(stored, role, options);
   const whole = matrixShape(stored.shape);
   const isVector = stored.shape.length < 2;
-  const first = options.rows?.start ?? 0;
   const rows = isVector ? 1 : (options.rows?.count ?? whole.rows);
   const k = isVector ? (options.rows?.count ?? whole.k) : whole.k;
   const weight = allocateWeight(gpu, format, rows, k, name);
   try {
-    for (const part of weight.parts) {
-      for (const [i, array] of format.arrays.entries()) {
-        const view = part.arrays[i]!;
-        // What several rows share is little.
-        const step = array.span
-          ? part.rows
-          : chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
-        for (let row = 0; row < part.rows; row += step) {
-          const range = isVector
-            ? { start: first, count: k }
-            : { start: first + part.rowStart + row, count: Math.min(step, part.rows - row) };
-          const bytes = await readPart(checkpoint, stored, i, format, range, signal);
-          gpu.upload(view.buffer, padToWord(bytes), (view.offset ?? 0) + contentBytes(array, row, k));
-        }
-      }
-    }
+    await fillWeight(gpu, checkpoint, weight, { name }, options, signal);
     return weight;
   } catch (error) {
     weight.release();
     throw error;
+  }
+}
+
+/** Brings a weight, or some rows of it, into the room that is there for it. */
+async function fillWeight(
+  gpu: Gpu,
+  checkpoint: Checkpoint,
+  weight: Weight,
+  { name }: Pick<GraphWeight, 'name'>,
+  options: LoadOptions & { readonly rows?: RowRange } = {},
+  signal?: AbortSignal,
+): Promise<void> {
+  const stored = findWeight(checkpoint, name);
+  const { format, k } = weight;
+  const isVector = stored.shape.length < 2;
+  const first = options.rows?.start ?? 0;
+  for (const part of weight.parts) {
+    for (const [i, array] of format.arrays.entries()) {
+      const view = part.arrays[i]!;
+      // What several rows share is little.
+      const step = array.span
+        ? part.rows
+        : chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
+      for (let row = 0; row < part.rows; row += step) {
+        const range = isVector
+          ? { start: first, count: k }
+          : { start: first + part.rowStart + row, count: Math.min(step, part.rows - row) };
+        const bytes = await readPart(checkpoint, stored, i, format, range, signal);
+        gpu.upload(view.buffer, padToWord(bytes), (view.offset ?? 0) + contentBytes(array, row, k));
+      }
+    }
   }
 }
 

@@ -2,23 +2,25 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
 import { randomUniform } from '../graph/reference/random.ts';
 import type { AttentionNeed } from '../graph/variant-choice.ts';
-import { type AttentionVariant, attentionStep, fitsThreadAttention } from '../kernels/attention.ts';
+import { attentionRoomBytes, attentionSteps } from '../kernels/attention.ts';
+import { attentionCandidates } from '../kernels/attention-variants.ts';
+import { type Cache, cachePositionBytes } from '../kernels/cache.ts';
 import { stateWords } from '../kernels/state.ts';
 import { kernelVersion } from './kernel-version.ts';
 import type { Work, WorkContext } from './work.ts';
 
+const shapeOf = ({ positions: maxPositions, ...rest }: AttentionNeed) => ({ ...rest, maxPositions });
+
 /** The variants that compute attention of such heads on this device, the usual one first. */
-export function attentionNames(gpu: Gpu, { headDim }: AttentionNeed): AttentionVariant[] {
-  if (!fitsThreadAttention(headDim)) return ['workgroup'];
-  return gpu.description.software ? ['thread', 'workgroup'] : ['workgroup', 'thread'];
-}
+export const attentionNames = (gpu: Gpu, need: AttentionNeed): string[] => attentionCandidates(gpu, shapeOf(need));
 
 /** What they run: steps over a buffer that is large enough for anything, since nothing runs them. */
 export function attentionVersion(gpu: Gpu, need: AttentionNeed): string {
   const any = { buffer: { size: Number.MAX_SAFE_INTEGER } as GPUBuffer };
-  const { positions: maxPositions, ...rest } = need;
-  const given = { q: any, kCache: any, vCache: any, state: any, out: any, ...rest, maxPositions, scale: 1 };
-  return kernelVersion(attentionNames(gpu, need).map((variant) => attentionStep({ ...given, variant })));
+  const { tokens, heads, kvHeads, headDim, maxPositions } = shapeOf(need);
+  const cache: Cache = { type: 'f32', kvHeads, headDim, maxPositions, k: any, v: any };
+  const given = { q: any, cache, state: any, out: any, room: any, tokens, heads, scale: 1 };
+  return kernelVersion(attentionNames(gpu, need).flatMap((variant) => attentionSteps({ ...given, variant })));
 }
 
 /** Attention of the last tokens that the caches hold, over all before them. @throws OutOfMemoryError */
@@ -28,21 +30,24 @@ export async function attentionWork({ gpu }: Pick<WorkContext, 'gpu'>, need: Att
   try {
     const random = (count: number, seed: number) =>
       Float32Array.from({ length: count }, (_, i) => 2 * randomUniform(seed, i) - 1);
-    const cached = positions * kvHeads * headDim;
+    const shape = { type: 'f32', kvHeads, headDim, maxPositions: positions } as const;
+    const cached = (positions * cachePositionBytes(shape)) / 4;
     const size = 4 * tokens * heads * headDim;
     const out = { ...scratch.room(size, 'out'), size };
+    const variants = attentionNames(gpu, need);
+    const most = Math.max(...variants.map((variant) => attentionRoomBytes(variant, shapeOf(need))));
     const given = {
       q: scratch.upload(random(tokens * heads * headDim, 1), 'q'),
-      kCache: scratch.upload(random(cached, 2), 'keys'),
-      vCache: scratch.upload(random(cached, 3), 'values'),
+      cache: { ...shape, k: scratch.upload(random(cached, 2), 'keys'), v: scratch.upload(random(cached, 3), 'values') },
       state: scratch.upload(stateWords(positions - tokens), 'state'),
-      ...{ out, tokens, heads, kvHeads, headDim, maxPositions: positions, scale: headDim ** -0.5 },
+      ...{ out, tokens, heads, scale: headDim ** -0.5 },
+      ...(most > 0 && { room: scratch.room(most, 'shares') }),
     };
     return {
-      variants: attentionNames(gpu, need),
+      variants,
       copies: 1,
       out,
-      steps: (variant) => [attentionStep({ ...given, variant: variant as AttentionVariant })],
+      steps: (variant) => attentionSteps({ ...given, variant }),
       release: () => scratch.release(),
     };
   } catch (error) {

@@ -2,7 +2,6 @@ import { CancelledError, DeviceLostError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { AttentionNeed, LinearNeed, Need, VariantChoice } from '../graph/variant-choice.ts';
-import type { AttentionVariant } from '../kernels/attention.ts';
 import { WeightMaker } from '../verify/synthetic-weights.ts';
 import { attentionNames, attentionVersion, attentionWork } from './attention-work.ts';
 import { holdContest } from './contest.ts';
@@ -76,7 +75,7 @@ export class Tuner implements VariantChoice {
     return name !== undefined && linearNames(this.#gpu, need).includes(name) ? name : undefined;
   }
 
-  attention(need: AttentionNeed): AttentionVariant | undefined {
+  attention(need: AttentionNeed): string | undefined {
     const name = this.#chosen.get(classKey(attentionClass(need)));
     return attentionNames(this.#gpu, need).find((one) => one === name);
   }

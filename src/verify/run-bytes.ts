@@ -6,6 +6,8 @@ import { poolSize } from '../gpu/buffer-pool.ts';
 import type { Graph, GraphWeight, ValueName, WeightName } from '../graph/graph.ts';
 import { inputsOf, lastReads } from '../graph/inputs.ts';
 import { integerInputBytes } from '../graph/integer-inputs.ts';
+import { splitsOf } from '../kernels/attention-variants.ts';
+import { type CacheType, cachePositionBytes } from '../kernels/cache.ts';
 import { STATE_BYTES } from '../kernels/state.ts';
 import { rowsPerPart } from '../kernels/weight.ts';
 import { gpuFormat, type LoadOptions } from '../passes/load-weights.ts';
@@ -26,6 +28,8 @@ export interface RunShape {
   readonly tokens: number;
   /** Positions of the caches. Default: `tokens`. */
   readonly positions?: number;
+  /** Of keys and values. Default: f32. */
+  readonly cache?: CacheType;
   /** As in `BatchOptions`. */
   readonly lastOnly?: boolean;
   readonly keepValues?: boolean;
@@ -47,7 +51,10 @@ export const integerWeights =
 
 export const totalOf = ({ caches, activations }: RunBytes): number => caches + activations;
 
-/** What a decoder allocates for a batch of tokens: follows `Decoder`, `planBatch` and `SegmentRun`, on sizes instead of buffers. */
+/**
+ * What a decoder allocates for a batch of tokens: follows `Decoder`, `planBatch` and `SegmentRun`, on sizes instead of buffers. Operations that are launched
+ * together take less.
+ */
 export function runBytes(graph: Graph, shape: RunShape): RunBytes {
   const { tokens, positions = tokens, lastOnly = false, keepValues = false, inputs = [], keep = [] } = shape;
   const last = lastReads(graph);
@@ -56,6 +63,7 @@ export function runBytes(graph: Graph, shape: RunShape): RunBytes {
   let caches = poolSize(positions * 4);
   let activations = poolSize(graph.operations.length * UNIFORM_BYTES) + poolSize(STATE_BYTES);
   let largest = 0;
+  let shares = 0;
   const sizeOf = (name: string) => graph.values[name]! * (lastOnly && name === graph.logits ? 1 : tokens) * 4;
   const codes = shape.integer ? integerInputBytes(graph, tokens, shape.integer) : 0;
   if (codes > 0) activations += poolSize(codes) + poolSize(4 * tokens);
@@ -64,7 +72,12 @@ export function runBytes(graph: Graph, shape: RunShape): RunBytes {
     largest = Math.max(largest, sizeOf(name));
   }
   for (const [index, operation] of graph.operations.entries()) {
-    if (operation.op === 'attention') caches += 2 * poolSize(positions * operation.kvHeads * operation.headDim * 4);
+    if (operation.op === 'attention') {
+      const { heads, kvHeads, headDim } = operation;
+      caches += 2 * poolSize(positions * cachePositionBytes({ type: shape.cache ?? 'f32', kvHeads, headDim }));
+      const splits = splitsOf(tokens, positions);
+      if (splits > 1) shares = Math.max(shares, poolSize(4 * tokens * heads * splits * (headDim + 2)));
+    }
     if (operation.op === 'rotary') {
       const { inverseFrequencies } = operation.rotary;
       const key = inverseFrequencies.join();
@@ -82,7 +95,7 @@ export function runBytes(graph: Graph, shape: RunShape): RunBytes {
       free.set(sizeOf(name), (free.get(sizeOf(name)) ?? 0) + 1);
     }
   }
-  return { caches, activations, largest };
+  return { caches, activations: activations + shares, largest };
 }
 
 /** Pooled bytes of a weight: a little more than its own. `binding`: most bytes of one binding. */

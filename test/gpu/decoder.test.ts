@@ -8,6 +8,7 @@ import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import type { Graph } from '../../src/graph/graph.ts';
 import { ReferenceRun } from '../../src/graph/reference.ts';
+import { usualAttentionVariant } from '../../src/kernels/attention-variants.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
 import { graphOf } from '../../src/models/families.ts';
 import { dequantizedWeights, loadWeights } from '../../src/passes/load-weights.ts';
@@ -59,6 +60,53 @@ test('every value agrees with the f64 reference, layer by layer', async () => {
     expect(worst / scale, name).toBeLessThan(1e-4);
   }
   decoder.release();
+});
+
+test('a token takes seven dispatches a layer and three more; fused and unfused logits agree', async () => {
+  const fused = new Decoder(gpu, graph, weights);
+  const single = new Decoder(gpu, graph, weights, { fuse: false });
+  for (const tokens of [prompt, prompt.slice(0, 1), prompt.slice(3, 4)]) {
+    const [one, other] = [await logitsOf(fused, tokens), await logitsOf(single, tokens)];
+    const worst = one.reduce((most, x, i) => Math.max(most, Number.isNaN(x) ? Infinity : Math.abs(other[i]! - x)), 0);
+    expect(worst).toBeLessThan(1e-3);
+  }
+  // Embedding, norm and head; choosing the token is the fourth.
+  const { batch } = await fused.record(1, { lastOnly: true });
+  const shares = usualAttentionVariant(gpu, {
+    tokens: 1,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 64,
+    maxPositions: 512,
+  }).startsWith('split-1-');
+  expect(batch.steps.length).toBe((shares ? 7 : 8) * graph.layers + 3);
+  const { batch: apart } = await single.record(1, { lastOnly: true });
+  expect(apart.steps.length).toBeGreaterThan(14 * graph.layers);
+  fused.release();
+  single.release();
+});
+
+test.each([
+  ['f16', 0.02],
+  ['int8', 0.15],
+  ['int4', 2],
+] as const)('a cache in %s moves logits little, and takes less memory', async (cache, most) => {
+  const [exact, rounded] = [new Decoder(gpu, graph, weights), new Decoder(gpu, graph, weights, { cache })];
+  const pieces = [prompt.slice(0, 9), prompt.slice(9), prompt.slice(0, 1)];
+  for (const piece of pieces) {
+    const [one, other] = [await logitsOf(exact, piece), await logitsOf(rounded, piece)];
+    const worst = one.reduce(
+      (far, x, i) => Math.max(far, Number.isNaN(other[i]!) ? Infinity : Math.abs(other[i]! - x)),
+      0,
+    );
+    expect(worst).toBeLessThan(most);
+    expect(worst).toBeGreaterThan(0);
+  }
+  const bytes = (decoder: Decoder) => decoder.buffers.caches.reduce((sum, { k, v }) => sum + k.size! + v.size!, 0);
+  expect(bytes(rounded) / bytes(exact)).toBe({ f16: 1 / 2, int8: 9 / 32, int4: 5 / 32 }[cache]);
+  exact.release();
+  rounded.release();
+  expect(() => new Decoder(gpu, graph, weights, { cache: 'int5' as 'int4' })).toThrow(/no cache is of type "int5"/i);
 });
 
 test('token by token over the cache equals all at once', async () => {

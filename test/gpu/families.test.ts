@@ -61,38 +61,53 @@ beforeAll(async () => {
 });
 afterAll(() => gpu.close());
 
-test.each(models)('%s: every value of every piece agrees with the f64 reference', async (_, architecture, fields) => {
-  const graph = graphOf({ architectures: [`${architecture}ForCausalLM`], ...sizes, ...fields }, 'config.json');
-  const random = randomWeights(gpu, graph, 7);
-  const decoder = new Decoder(gpu, graph, random.weights);
-  const reference = new ReferenceRun(graph, random.values);
-  let start = 0;
-  let compared = 0;
-  for (const count of PIECES) {
-    const piece = tokens.slice(start, start + count);
-    const { values } = await decoder.forward(piece, { keepValues: true });
-    const expected = new Map<string, Float64Array>();
-    reference.forward(piece, { onValue: (_, name, value) => expected.set(name, value.slice()) });
-    expect([...values.keys()]).toEqual([...expected.keys()]);
-    for (const [name, view] of values) {
-      const got = new Float32Array((await gpu.readBack(view.buffer, 0, view.size)).buffer);
-      const wanted = expected.get(name)!;
-      expect(got.length, name).toBe(wanted.length);
+test.each(models)(
+  '%s: every value of every piece agrees with the f64 reference, and the logits where operations are fused',
+  async (_, architecture, fields) => {
+    const graph = graphOf({ architectures: [`${architecture}ForCausalLM`], ...sizes, ...fields }, 'config.json');
+    const random = randomWeights(gpu, graph, 7);
+    const decoder = new Decoder(gpu, graph, random.weights);
+    const fused = new Decoder(gpu, graph, random.weights);
+    const reference = new ReferenceRun(graph, random.values);
+    let start = 0;
+    let compared = 0;
+    for (const count of PIECES) {
+      const piece = tokens.slice(start, start + count);
+      const { values, steps: unfused } = await decoder.forward(piece, { keepValues: true });
+      const expected = new Map<string, Float64Array>();
+      reference.forward(piece, { onValue: (_, name, value) => expected.set(name, value.slice()) });
+      expect([...values.keys()]).toEqual([...expected.keys()]);
+      for (const [name, view] of values) {
+        const got = new Float32Array((await gpu.readBack(view.buffer, 0, view.size)).buffer);
+        const wanted = expected.get(name)!;
+        expect(got.length, name).toBe(wanted.length);
+        const scale = Math.max(...wanted.map(Math.abs));
+        const worst = wanted.reduce(
+          (most, x, i) => Math.max(most, Number.isFinite(got[i]!) ? Math.abs(got[i]! - x) : Infinity),
+          0,
+        );
+        // f32 sums of up to 96 products through 3 layers, which norms rescale: 1e-4 of the value's own range is a thousand roundings.
+        expect(worst / scale, `${name} from ${start}`).toBeLessThan(1e-4);
+        compared++;
+      }
+      const { logits, steps } = await fused.forward(piece);
+      const got = new Float32Array((await gpu.readBack(logits.buffer, 0, logits.size)).buffer);
+      const wanted = expected.get(graph.logits)!;
       const scale = Math.max(...wanted.map(Math.abs));
-      const worst = wanted.reduce(
-        (most, x, i) => Math.max(most, Number.isFinite(got[i]!) ? Math.abs(got[i]! - x) : Infinity),
-        0,
-      );
-      // f32 sums of up to 96 products through 3 layers, which norms rescale: 1e-4 of the value's own range is a thousand roundings.
-      expect(worst / scale, `${name} from ${start}`).toBeLessThan(1e-4);
-      compared++;
+      for (const [i, value] of wanted.entries()) {
+        if (!(Math.abs(got[i]! - value) < 1e-4 * scale)) {
+          expect.fail(`fused logit ${i} from ${start} is ${got[i]} instead of ${value}`);
+        }
+      }
+      expect(steps.length).toBeLessThan(unfused.length);
+      start += count;
     }
-    start += count;
-  }
-  expect(compared).toBe(PIECES.length * graph.operations.length);
-  decoder.release();
-  random.release();
-});
+    expect(compared).toBe(PIECES.length * graph.operations.length);
+    decoder.release();
+    fused.release();
+    random.release();
+  },
+);
 
 test.each(models.filter(([name]) => ['Qwen 3', 'SmolLM 3', 'Gemma 2', 'Gemma 3'].includes(name)))(
   '%s is compressed and verified within the memory that was estimated',

@@ -1,7 +1,10 @@
 import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../../src/graph/graph.ts';
-import { uploadWeight, type Weight } from '../../src/kernels/weight.ts';
+import { stackLimits } from '../../src/kernels/stack-weights.ts';
+import { allocateWeight, type Weight, writeWeight } from '../../src/kernels/weight.ts';
+import { matrixShape } from '../../src/passes/stored-weight.ts';
+import { allocateRun, weightRuns } from '../../src/passes/weight-runs.ts';
 import { filled, gaussian, generator } from './layers/bench.ts';
 
 export interface RandomWeights {
@@ -31,10 +34,17 @@ export function randomWeights(gpu: Gpu, graph: Graph, seed: number): RandomWeigh
   const format = formatByName('f32');
   const values = randomValues(graph, seed);
   const weights = new Map<string, Weight>();
-  for (const { name, shape } of graph.weights) {
-    const k = shape.at(-1)!;
-    const rows = shape.length === 1 ? 1 : shape[0]!;
-    weights.set(name, uploadWeight(gpu, format, rows, k, format.reference.quantize(values(name), rows, k), name));
+  // As models are loaded: what multiplies the same input follows in memory.
+  const place = (wanted: GraphWeight) => ({ wanted, format, ...matrixShape(wanted.shape) });
+  for (const run of weightRuns(graph, stackLimits(gpu), place)) {
+    const made =
+      run.length > 1
+        ? allocateRun(gpu, run)
+        : run.map(({ rows, k, wanted }) => allocateWeight(gpu, format, rows, k, wanted.name));
+    for (const [i, { wanted, rows, k }] of run.entries()) {
+      writeWeight(gpu, made[i]!, format.reference.quantize(values(wanted.name), rows, k));
+      weights.set(wanted.name, made[i]!);
+    }
   }
   return {
     weights,

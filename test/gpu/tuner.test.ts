@@ -174,7 +174,7 @@ function contrary(): VariantChoice & { asked: Need[] } {
         .filter((name) => name !== usual)
         .at(-1);
     },
-    attention: () => 'workgroup',
+    attention: () => 'split-1-8',
   };
 }
 

@@ -1,5 +1,6 @@
 import { attention } from '../../../src/graph/reference/attention.ts';
-import { type AttentionVariant, attentionStep, fitsThreadAttention } from '../../../src/kernels/attention.ts';
+import { attentionRoomBytes, attentionSteps } from '../../../src/kernels/attention.ts';
+import { attentionVariantsFor, usualAttentionVariant } from '../../../src/kernels/attention-variants.ts';
 import { stateWords } from '../../../src/kernels/state.ts';
 import { Buffers } from '../buffers.ts';
 import { chainLength } from '../chain.ts';
@@ -9,7 +10,8 @@ import { readFloats, recorded } from '../recorded.ts';
 import type { Case, OpenCase, Suite, SuiteContext } from '../suite.ts';
 import { uniform } from './linear.ts';
 
-const OTHER = 'our other variant';
+/** Without subgroups and with positions that threads share: what any GPU can. */
+const OTHER = 'split-1-8';
 
 type Size = keyof typeof MODEL_SHAPES;
 
@@ -36,7 +38,7 @@ function attentionCase(size: Size, tokens: number, past: number): Case {
     dimensions: { model: size, ...shape },
     ...traffic,
     items: { unit: 'tokens', count: tokens },
-    baseline: OTHER,
+    baseline: `our ${OTHER}`,
     open: (context) => openAttention(context, shape, traffic),
   };
 }
@@ -54,38 +56,41 @@ async function openAttention(context: SuiteContext, shape: Shape, traffic: Traff
   };
   const scale = 1 / Math.sqrt(headDim);
   const out = buffers.room(4 * tokens * width, 'out');
-  const shared = {
-    q: buffers.filled(work.q, 'q'),
-    kCache: buffers.filled(work.keys, 'keys'),
-    vCache: buffers.filled(work.values, 'values'),
-    state: buffers.filled(stateWords(past), 'state'),
-    ...{ out, tokens, heads, kvHeads, headDim, scale, maxPositions: positions },
+  const cache = {
+    ...({ type: 'f32', kvHeads, headDim, maxPositions: positions } as const),
+    ...{ k: buffers.filled(work.keys, 'keys'), v: buffers.filled(work.values, 'values') },
   };
-  const contestant = (name: string, note: string, variant: AttentionVariant): Contestant => ({
+  const sizes = { ...shape, maxPositions: positions };
+  const shared = {
+    ...{ q: buffers.filled(work.q, 'q'), cache, state: buffers.filled(stateWords(past), 'state') },
+    ...{ out, tokens, heads, scale },
+  };
+  const contestant = (name: string, note: string, variant: string): Contestant => ({
     name,
     note,
     async prepare() {
-      const step = attentionStep({ ...shared, variant });
-      return recorded(gpu, [Array.from({ length: work.count }, () => step)], {
+      const bytes = attentionRoomBytes(variant, sizes);
+      const steps = attentionSteps({ ...shared, variant, ...(bytes > 0 && { room: buffers.room(bytes, 'shares') }) });
+      return recorded(gpu, [Array.from({ length: work.count }, () => steps).flat()], {
         check: async () => {
-          await gpu.scheduler.run([step]);
+          await gpu.scheduler.run(steps);
           return readFloats(gpu, out.buffer, tokens * width);
         },
         release: () => undefined,
       });
     },
   });
-  const fits = fitsThreadAttention(headDim);
   const need = { kind: 'attention', tokens, heads, kvHeads, headDim, positions } as const;
   await context.tuner?.prepare([need]);
-  const usual: AttentionVariant = gpu.description.software && fits ? 'thread' : 'workgroup';
-  const ours = context.tuner?.attention(need) ?? usual;
-  const other: AttentionVariant = ours === 'thread' ? 'workgroup' : 'thread';
+  const ours = context.tuner?.attention(need) ?? usualAttentionVariant(gpu, sizes);
+  const others = attentionVariantsFor(gpu).filter(
+    ({ name }) => name !== ours && (context.quick ? name === OTHER : true),
+  );
   return {
     work,
     contestants: [
       contestant('ours', `the variant that a decoder takes on this device: ${ours}; keys and values in f32`, ours),
-      ...(fits ? [contestant(OTHER, 'the one that it does not take', other)] : []),
+      ...others.map(({ name }) => contestant(`our ${name}`, 'a variant that it does not take', name)),
     ],
     reference: { error: (output) => errorOf(output, work, scale), tolerance: 1e-5 },
     release: () => buffers.release(),
