@@ -41,7 +41,9 @@ fn keep$c(head: u32, group: u32, given: Group) {
     low = min(low, x);
     high = max(high, x);
   }
-  let low_bits = f16_bits_saturated(bitcast<u32>(low));
+  let signed_low = f16_bits_saturated(bitcast<u32>(low));
+  // Zeros of either sign are one.
+  let low_bits = select(signed_low, 0u, (signed_low & 0x7fffu) == 0u);
   let scale_bits = f16_bits_saturated(bitcast<u32>(divide(high - low, 15.0)));
   let first = f16_value(low_bits);
   let scale = f16_value(scale_bits);

@@ -35,7 +35,9 @@ export function encodeHead(type: CacheType, values: Float32Array): Uint32Array {
       new Float32Array(words.buffer)[2 * eights + start / GROUP] = scale;
     } else if (type === 'int4') {
       const inRange = group.map((x) => clamp(x, -MOST, MOST));
-      const lowBits = saturated(Math.min(...inRange));
+      const signedLow = saturated(Math.min(...inRange));
+      // Zeros of either sign are one.
+      const lowBits = (signedLow & 0x7fff) === 0 ? 0 : signedLow;
       const scaleBits = saturated(fround(fround(Math.max(...inRange) - Math.min(...inRange)) / 15));
       const [low, scale] = [f16BitsToF32(lowBits), f16BitsToF32(scaleBits)];
       // What is behind the head has codes too, those of 0.
