@@ -7,9 +7,11 @@ export default defineConfig([
     platform: 'neutral',
     target: 'es2023',
     dts: true,
+    // A module a file: a page that bundles them loads what it imports, and what is imported on demand when it is.
+    unbundle: true,
     // Bundling drops the directive from the sources; without it, a strict project does not know GPUDevice.
     banner: { dts: '/// <reference types="@webgpu/types" />' },
-    clean: ['dist/*.js', 'dist/*.d.ts'],
+    clean: ['dist/**/*.js', 'dist/**/*.d.ts', '!dist/cli/**'],
     deps: { neverBundle: [/^node:/] },
     outExtensions: () => ({ js: '.js', dts: '.d.ts' }),
     plugins: [wgsl()],

@@ -4,16 +4,13 @@ import type { ModelFiles } from '../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../files/sink.ts';
 import type { ByteSource } from '../files/source.ts';
 import type { Calibration } from './calibration/calibration.ts';
-import { inputGroups } from './calibration/input-groups.ts';
 import type { StatisticsSource } from './calibration/statistics.ts';
-import { type MatrixLosses, outputFormat } from './compress-matrix.ts';
+import type { MatrixLosses } from './compress-matrix.ts';
 import type { CompressOptions, RecipeOptions } from './compress-options.ts';
-import { chooseScales } from './folding/choose-scales.ts';
 import { scaledStatistics } from './folding/scaled-statistics.ts';
 import { jobOf } from './job.ts';
 import type { CompressionPlan, PlannedTensor, SizeSummary } from './plan.ts';
 import { type Prepared, prepare } from './prepare.ts';
-import { modelThresholds } from './pruning/pruned-slices.ts';
 import type { Recipe } from './recipe.ts';
 import { resumedOutput } from './resume.ts';
 import { type SaturatedCounts, saturationNotices } from './saturation.ts';
@@ -22,8 +19,6 @@ import { copySideFiles, writeFile } from './side-files.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import { spansFrom } from './timeline.ts';
 import { filesOutput, weightFilesOf } from './weight-files.ts';
-import { writeCalibrated } from './write-calibrated.ts';
-import { writePruned } from './write-pruned.ts';
 import { writeTensors } from './write-tensors.ts';
 
 export interface CompressReport extends SizeSummary {
@@ -87,7 +82,10 @@ export async function compress(
         ...(onProgress && { onProgress }),
         ...(onTimeline && { record: spansFrom(started, onTimeline) }),
       });
-      losses = await writeApart(prepared, writer, inputs, options, notice);
+      if (prepared.plan.apart.length > 0) {
+        const { writeApart } = await import('./write-apart.ts');
+        losses = await writeApart(prepared, writer, inputs, options, notice);
+      }
       if (folder) {
         if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));
         await copySideFiles(checkpoint, folder, prepared.contained?.config);
@@ -125,40 +123,9 @@ async function scaledInputs(
   const inputs = calibration ?? statistics;
   if (!graph || !folding || !inputs) return inputs;
   const how = { gpu, graph, inputs, notice, tensors: plan.apart, ...folding };
+  const { chooseScales } = await import('./folding/choose-scales.ts');
   const factors = await chooseScales({ ...how, ...(signal && { signal }) });
   return 'load' in inputs ? scaledStatistics(inputs, factors) : inputs;
-}
-
-/** Writes the matrices that are calibrated or pruned; returns what each lost. */
-async function writeApart(
-  { checkpoint, plan, graph }: Prepared,
-  writer: TensorOutput,
-  inputs: Calibration | StatisticsSource | undefined,
-  { gpu, tuner, signal, onProgress }: CompressOptions,
-  notice: (text: string) => void,
-): Promise<ReadonlyMap<string, MatrixLosses>> {
-  const { apart } = plan;
-  if (apart.length === 0) return new Map();
-  const shown = new Set(graph && inputs ? inputGroups(graph).flatMap(({ weights }) => weights) : []);
-  const sizeOf = (tensors: readonly PlannedTensor[]) =>
-    tensors.reduce((sum, { report }) => sum + report.bytesBefore, 0);
-  const total = plan.summary.bytesBefore;
-  const calibrated = apart.filter(({ name }) => shown.has(name));
-  const others = apart.filter(({ name }) => !shown.has(name));
-  const source = { gpu, checkpoint, ...(signal && { signal }) };
-  const thresholds = await modelThresholds(source, apart, outputFormat);
-  const work = { ...source, writer, notice, thresholds, total, ...(onProgress && { onProgress }) };
-  try {
-    const losses: [string, MatrixLosses][] = [];
-    if (graph && inputs && calibrated.length > 0) {
-      const done = total - sizeOf(apart);
-      losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, done })));
-    }
-    losses.push(...(await writePruned({ ...work, tensors: others, done: total - sizeOf(others) })));
-    return new Map(losses);
-  } finally {
-    for (const threshold of thresholds.values()) threshold.release();
-  }
 }
 
 /** Where the tensors go, and which of them are there already. @throws ArgumentError where `output` can't be resumed as asked */

@@ -165,8 +165,11 @@ function peakOf(
       const keepValues = checked === true;
       const integer = integerWeights(checkpointOf(checkpoints, side));
       const run = runBytes(own, { tokens, keepValues, inputs, keep: outputs, integer });
-      const read = keepValues ? own.operations.map(({ out }) => out) : outputs;
-      const back = Math.max(0, ...read.map((name) => poolSize(graph.values[name]! * tokens * 4)));
+      // As `SegmentRun` reads them: the values of a piece one by one, what it gives on together.
+      const reads = keepValues ? own.operations.map(({ out }) => [out]) : [outputs];
+      const sizeOf = (names: readonly string[]) =>
+        names.reduce((sum, name) => sum + graph.values[name]! * tokens * 4, 0);
+      const back = Math.max(0, ...reads.map((names) => poolSize(sizeOf(names))));
       peaks.push({ bytes: weights + totalOf(run) + back, weights, run, weight });
     }
   }

@@ -1,0 +1,42 @@
+import type { Calibration } from './calibration/calibration.ts';
+import { inputGroups } from './calibration/input-groups.ts';
+import type { StatisticsSource } from './calibration/statistics.ts';
+import { type MatrixLosses, outputFormat } from './compress-matrix.ts';
+import type { CompressOptions } from './compress-options.ts';
+import type { PlannedTensor } from './plan.ts';
+import type { Prepared } from './prepare.ts';
+import { modelThresholds } from './pruning/pruned-slices.ts';
+import type { TensorOutput } from './tensor-output.ts';
+import { writeCalibrated } from './write-calibrated.ts';
+import { writePruned } from './write-pruned.ts';
+
+/** Writes the matrices that are calibrated or pruned; returns what each lost. A module that a page loads only when there are any. */
+export async function writeApart(
+  { checkpoint, plan, graph }: Prepared,
+  writer: TensorOutput,
+  inputs: Calibration | StatisticsSource | undefined,
+  { gpu, tuner, signal, onProgress }: CompressOptions,
+  notice: (text: string) => void,
+): Promise<ReadonlyMap<string, MatrixLosses>> {
+  const { apart } = plan;
+  const shown = new Set(graph && inputs ? inputGroups(graph).flatMap(({ weights }) => weights) : []);
+  const sizeOf = (tensors: readonly PlannedTensor[]) =>
+    tensors.reduce((sum, { report }) => sum + report.bytesBefore, 0);
+  const total = plan.summary.bytesBefore;
+  const calibrated = apart.filter(({ name }) => shown.has(name));
+  const others = apart.filter(({ name }) => !shown.has(name));
+  const source = { gpu, checkpoint, ...(signal && { signal }) };
+  const thresholds = await modelThresholds(source, apart, outputFormat);
+  const work = { ...source, writer, notice, thresholds, total, ...(onProgress && { onProgress }) };
+  try {
+    const losses: [string, MatrixLosses][] = [];
+    if (graph && inputs && calibrated.length > 0) {
+      const done = total - sizeOf(apart);
+      losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, done })));
+    }
+    losses.push(...(await writePruned({ ...work, tensors: others, done: total - sizeOf(others) })));
+    return new Map(losses);
+  } finally {
+    for (const threshold of thresholds.values()) threshold.release();
+  }
+}
