@@ -14,7 +14,6 @@ import type { Graph } from '../graph/graph.ts';
 import { findScaleFoldings, type ScaleFolding } from '../graph/scale-folding.ts';
 import { checkCalibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
-import { calibrationMemory } from './calibration/memory.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
 import { type ContainedPlan, containerByName, placeInContainer } from './containers.ts';
 import { canFold, type FoldedCheckpoint, foldedCheckpoint } from './folding/folded-checkpoint.ts';
@@ -136,7 +135,7 @@ export async function prepare(
     return {
       checkpoint,
       plan,
-      summary: withCalibration(
+      summary: await withCalibration(
         rotated ? asStored(plan.summary, rotated) : plan.summary,
         checkpoint,
         plan,
@@ -248,14 +247,15 @@ function asStored(summary: CompressionPlan, rotated: RotatedCheckpoint): Compres
 }
 
 /** The memory that text and statistics take, too. */
-function withCalibration(
+async function withCalibration(
   summary: CompressionPlan,
   checkpoint: Checkpoint,
   { apart }: Plan,
   graph: Graph | undefined,
   { calibration, statistics }: RecipeOptions,
-): CompressionPlan {
+): Promise<CompressionPlan> {
   if (!graph || !(calibration || statistics)) return summary;
+  const { calibrationMemory } = await import('./calibration/memory.ts');
   const bytesOf = (name: string) => loadedBytes(findWeight(checkpoint, name));
   const taken = calibrationMemory(graph, apart, bytesOf, calibration);
   const { host, gpu } = summary.memory;
