@@ -13,7 +13,7 @@ fn plus(a: Pair, b: Pair) -> Pair {
 }
 
 // What one of the threads that share `row` and the next has summed up.
-fn pair_of(lane: u32, row: u32) -> Pair {
+fn sums_of_pair(lane: u32, row: u32) -> Pair {
   let last_row = params.rows - 1u;
   let even_row = min(row, last_row);
   let odd_row = min(row + 1u, last_row);

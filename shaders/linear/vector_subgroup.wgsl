@@ -15,7 +15,7 @@ fn main(
   @builtin(subgroup_size) size: u32,
 ) {
   let row = workgroup_index(workgroup_id, num_workgroups) * 2u;
-  let own = pair_of(thread, row);
+  let own = sums_of_pair(thread, row);
   let mine = Pair(subgroupAdd(own.even), subgroupAdd(own.odd));
   let first = subgroupMin(thread);
   if (thread == first) { parts[first] = mine; }

@@ -15,7 +15,7 @@ fn main(
   let group = workgroup_index(workgroup_id, num_workgroups);
   let lane = thread % LANES;
   let row = (group * (THREADS / LANES) + thread / LANES) * 2u;
-  var sums = pair_of(lane, row);
+  var sums = sums_of_pair(lane, row);
   if (LANES > 1u) {
     parts[thread] = sums;
     workgroupBarrier();
