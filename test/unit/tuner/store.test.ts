@@ -99,8 +99,8 @@ test('takes over from a process that was killed, and does not mind a folder that
 });
 
 test('lies where each system keeps caches', () => {
-  expect(cacheFolder({ HOME: '/home/me' }, 'linux')).toBe('/home/me/.cache/compressa');
-  expect(cacheFolder({ HOME: '/home/me', XDG_CACHE_HOME: '/cache' }, 'linux')).toBe('/cache/compressa');
+  expect(cacheFolder({ HOME: '/people/me' }, 'linux')).toBe('/people/me/.cache/compressa');
+  expect(cacheFolder({ HOME: '/people/me', XDG_CACHE_HOME: '/cache' }, 'linux')).toBe('/cache/compressa');
   expect(cacheFolder({ HOME: '/Users/me' }, 'darwin')).toBe('/Users/me/Library/Caches/compressa');
   expect(nodeTuningStore(join(folder, 'x')).environment).toMatch(/^Node \d+\.\d+\.\d+, Dawn of webgpu \d/);
 });
