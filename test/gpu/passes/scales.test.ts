@@ -112,7 +112,7 @@ test('awq loses less than a search without it on inputs with outliers, and the m
   expect(awq.report.notices).toEqual(search.report.notices);
 });
 
-test('awq takes the factors that leave the least error, in one read for all of them', async () => {
+test('awq takes the factors that leave the least error, in one read a matrix', async () => {
   const [rows, k] = [24, 64];
   const random = randomSource(9);
   const scratch = new Scratch(gpu);
@@ -134,7 +134,8 @@ test('awq takes the factors that leave the least error, in one read for all of t
   };
   const before = { ...gpu.counters };
   const found = await awqScales(gpu, [matrix, matrix], h, columns, Uint32Array.from(meanAbs.keys()));
-  expect(gpu.counters.readBacks - before.readBacks).toBe(2);
+  // Of each matrix one, and one of the sizes of columns.
+  expect(gpu.counters.readBacks - before.readBacks).toBe(3);
   /** 2 tr(ΔW H ΔWᵀ) in f64, of what the device quantizes. */
   const errorWith = async (factors: Float32Array): Promise<number> => {
     const scaled = weights.map((w, at) => w * factors[at % k]!);
@@ -161,7 +162,14 @@ test('awq takes the factors that leave the least error, in one read for all of t
     return 2 * sum;
   };
   const errors: number[] = [];
-  for (let i = 0; i < 20; i++) errors.push(await errorWith(awqFactors(meanAbs, i / 20)));
+  const meanWeight = Float32Array.from({ length: k }, (_, column) => {
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += Math.abs(weights[row * k + column]!);
+    return sum / rows;
+  });
+  for (const sizes of [undefined, meanWeight]) {
+    for (let i = 0; i < 20; i++) errors.push(await errorWith(awqFactors(meanAbs, i / 20, sizes)));
+  }
   expect(found.before / errors[0]!).toBeCloseTo(1, 4);
   expect(found.error / Math.min(...errors)).toBeCloseTo(1, 4);
   expect(found.alpha).toBeGreaterThan(0);
