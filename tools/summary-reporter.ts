@@ -1,19 +1,24 @@
 import type { Reporter, SerializedError, TestModule, TestRunEndReason } from 'vitest/node';
 
-/** Ends every test run with one plain line, `N passed, N failed`; a file that did not load and a stray error count as failures. */
+/** Ends every test run with a line for each failure and a plain last one, `N passed, N failed`; a file that did not load and a stray error count as failures. */
 export default class SummaryReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[], _reason: TestRunEndReason): void {
     let passed = 0;
-    let failed = errors.length;
+    const failures = errors.map(({ message }) => `a stray error: ${message}`);
     for (const module of modules) {
-      let failedHere = 0;
+      const before = failures.length;
       for (const test of module.children.allTests()) {
-        const { state } = test.result();
+        const { state, errors: found } = test.result();
         if (state === 'passed') passed++;
-        if (state === 'failed') failedHere++;
+        if (state === 'failed') {
+          failures.push(`${module.relativeModuleId} > ${test.fullName}: ${found?.[0]?.message ?? 'no reason given'}`);
+        }
       }
-      failed += failedHere === 0 && module.state() === 'failed' ? 1 : failedHere;
+      if (failures.length === before && module.state() === 'failed') {
+        failures.push(`${module.relativeModuleId}: ${module.errors()[0]?.message ?? 'did not load'}`);
+      }
     }
-    console.log(`${passed} passed, ${failed} failed`);
+    for (const failure of failures) console.log(`failed: ${failure.replaceAll(/\s+/g, ' ').slice(0, 500)}`);
+    console.log(`${passed} passed, ${failures.length} failed`);
   }
 }
