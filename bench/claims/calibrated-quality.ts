@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import type { Gpu, Method } from 'compressa';
+import { formatByName, type Gpu, METHODS, type Method } from 'compressa';
+import { methodProblem, needsCalibration } from '../../src/passes/methods/method.ts';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { calibrationWindows, type Quality, qualityOf, validationWindows } from '../model-quality.ts';
 import { type QualityPoint, qualityPlot } from '../quality-plot.ts';
@@ -29,19 +30,33 @@ const BEST = [
   { bits: 4, format: 'int4-g64-asym' },
 ] as const;
 
+/**
+ * What the reference has no figure for, so that the table has every method that a format allows: beside rounding to nearest, by as much as beside the
+ * reference.
+ */
+const CROSSED = ['int4-g64', 'int4-g64-asym', 'int4-g64-fzp', 'int3-g64', 'int3-g64-asym', 'int3-g64-fzp']
+  .concat(['int2-g64', 'int2-g64-asym', 'int2-g64-fzp', 'nf4', 'e4m3-g128', 'e5m2-g128', 'nvfp4'])
+  .concat([
+    'q4_0',
+    'q4_1',
+    'q5_0',
+    'q5_1',
+    'q8_0',
+    'q2_k',
+    'q3_k',
+    'q4_k',
+    'q5_k',
+    'q6_k',
+    'iq4_nl',
+    'iq4_xs',
+    'mxfp4',
+  ]);
+
 /** Bits per weight of the reference's settings at group 64: codes, an f16 scale, and a zero point of as many bits as a code. */
 const referenceBits = (bits: number): number => bits + (16 + bits) / 64;
 
 const FOLDER = 'out/quality';
 const TABLE = `${FOLDER}/quality.json`;
-
-/** What an earlier run found where this one, of some formats only, did not look. */
-function earlier(points: readonly QualityPoint[]): QualityPoint[] {
-  if (!existsSync(TABLE)) return [];
-  const key = ({ series, format }: QualityPoint) => `${series} ${format}`;
-  const found = new Set(points.map(key));
-  return (JSON.parse(readFileSync(TABLE, 'utf8')) as QualityPoint[]).filter((point) => !found.has(key(point)));
-}
 
 /**
  * Perplexity of the sample model at every setting for which an independent implementation gave a figure (REFERENCE.json), and what our best recipe gains at
@@ -52,12 +67,13 @@ export const claim: Claim = {
   async measure(gpu, takes) {
     const reference = JSON.parse(readFileSync(`${SAMPLE_MODEL}/REFERENCE.json`, 'utf8')) as Reference;
     const dense = reference.dense.perplexity16;
-    const measured = new Table(gpu);
+    const measured = new Qualities(gpu);
     const results: Measurement[] = [];
-    const points: QualityPoint[] = [];
+    const table = new Table();
+    const asked = (format: string, method: Method) => takes(format) || takes(`${format}/${method}`);
     const compare = async (setting: string, method: Method, figure: number): Promise<void> => {
       const format = formatOf(setting);
-      if (!takes(format)) return;
+      if (!asked(format, method)) return;
       const quality = await measured.of(format, method);
       const most = mostOf(format);
       const ratio = quality.perplexity / figure;
@@ -67,10 +83,10 @@ export const claim: Claim = {
         measured: `${quality.perplexity.toFixed(4)} (${ratio.toFixed(4)}), ${quality.bitsPerWeight.toFixed(3)} bits a weight`,
         pass: ratio <= most,
       });
-      points.push({ series: `Compressa, ${method}`, format, ...quality });
+      table.add({ series: `Compressa, ${method}`, format, ...quality });
     };
     for (const { bits, format } of BEST) {
-      if (!takes(format)) continue;
+      if (!asked(format, 'gptq')) continue;
       const listed = [reference.perplexity16['round-to-nearest'], reference.perplexity16.gptq].flatMap((figures) =>
         Object.entries(figures).filter(([setting]) => setting.startsWith(`int${bits} g64 `)),
       );
@@ -89,23 +105,49 @@ export const claim: Claim = {
       await compare(setting, 'rtn', figure);
     }
     for (const [type, figure] of Object.entries(reference.perplexity16.ggml)) {
-      if (!takes(type)) continue;
+      if (!asked(type, 'search')) continue;
       await compare(type, 'search', figure);
-      const { bitsPerWeight } = await measured.of(type, 'search');
-      points.push({ series: 'ggml', format: type, perplexity: figure, bitsPerWeight });
-      if (type.startsWith('tq')) continue;
-      points.push({ series: 'Compressa, gptq', format: type, ...(await measured.of(type, 'gptq')) });
+      table.add({ ...(await measured.of(type, 'search')), series: 'ggml', format: type, perplexity: figure });
     }
-    const all = [...points, ...earlier(points)];
-    mkdirSync(FOLDER, { recursive: true });
-    writeFileSync(TABLE, `${JSON.stringify(all, ['series', 'format', 'perplexity', 'bitsPerWeight'], 2)}\n`);
-    writeFileSync(`${FOLDER}/quality.svg`, await qualityPlot(all, dense));
+    for (const format of CROSSED) {
+      const methods = METHODS.filter((method) => !methodProblem(method, formatByName(format)) && asked(format, method));
+      for (const method of methods) {
+        const rounded = await measured.of(format, 'rtn');
+        table.add({ series: 'Compressa, rtn', format, ...rounded });
+        if (!measured.has(format, method)) await compare(format, method, rounded.perplexity);
+      }
+    }
+    await table.draw(dense);
     return results;
   },
 };
 
-/** Each setting is measured once. */
+/** What was found, by this run and by earlier ones of other parts; kept as it grows. */
 class Table {
+  readonly #points = new Map<string, QualityPoint>();
+
+  constructor() {
+    if (!existsSync(TABLE)) return;
+    for (const point of JSON.parse(readFileSync(TABLE, 'utf8')) as QualityPoint[]) this.#set(point);
+  }
+
+  #set({ series, format, perplexity, bitsPerWeight }: QualityPoint): void {
+    this.#points.set(`${series} ${format}`, { series, format, perplexity, bitsPerWeight });
+  }
+
+  add(point: QualityPoint): void {
+    this.#set(point);
+    mkdirSync(FOLDER, { recursive: true });
+    writeFileSync(TABLE, `${JSON.stringify([...this.#points.values()], undefined, 2)}\n`);
+  }
+
+  async draw(dense: number): Promise<void> {
+    writeFileSync(`${FOLDER}/quality.svg`, await qualityPlot([...this.#points.values()], dense));
+  }
+}
+
+/** Each setting is measured once. */
+class Qualities {
   readonly #gpu: Gpu;
   readonly #known = new Map<string, Quality>();
   readonly #calibration = { windows: calibrationWindows() };
@@ -113,6 +155,10 @@ class Table {
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
+  }
+
+  has(format: string, method: Method): boolean {
+    return this.#known.has(`${format} ${method}`);
   }
 
   async of(format: string, method: Method): Promise<Quality> {
@@ -123,7 +169,7 @@ class Table {
     const how = format.startsWith('tq') ? {} : { method };
     const quality = await qualityOf(
       this.#gpu,
-      { format, ...how, ...(method === 'gptq' && { calibration: this.#calibration }) },
+      { format, ...how, ...(needsCalibration(method) && { calibration: this.#calibration }) },
       this.#validation,
     );
     console.error(`  ${key}: ${quality.perplexity.toFixed(4)} at ${quality.bitsPerWeight.toFixed(3)} bits a weight`);
