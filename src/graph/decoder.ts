@@ -10,8 +10,9 @@ import { STATE_BYTES, stateWords } from '../kernels/state.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Recording } from '../scheduler/scheduler.ts';
 import { type Batch, type BatchOptions, type DecoderBuffers, planBatch } from './batch.ts';
+import { batchNeeds } from './batch-needs.ts';
 import type { Graph } from './graph.ts';
-import { needsOf, type VariantChoice } from './variant-choice.ts';
+import type { VariantChoice } from './variant-choice.ts';
 
 /** How much a decoder holds. */
 export interface DecoderOptions {
@@ -183,14 +184,11 @@ export class Decoder {
     const key = `${tokens} ${lastOnly} ${keepValues} ${options.fuse}`;
     const known = this.#batches.get(key);
     if (known) return known;
-    const { graph, maxPositions: positions } = this;
-    await this.#tuner?.prepare(needsOf(graph, this.buffers.weights, { tokens, positions, lastOnly: options.lastOnly }));
-    this.#evict();
     const fuse = options.fuse ?? this.#fuse;
-    const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, {
-      ...options,
-      ...(fuse !== undefined && { fuse: fuse && !options.keepValues }),
-    });
+    const how = { ...options, ...(fuse !== undefined && { fuse: fuse && !options.keepValues }) };
+    await this.#tuner?.prepare(batchNeeds(this.gpu, this.graph, this.buffers, tokens, how));
+    this.#evict();
+    const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, how);
     try {
       const recorded = { batch, recording: await this.gpu.scheduler.record(batch.steps, `${tokens} tokens`) };
       this.#batches.set(key, recorded);

@@ -40,11 +40,11 @@ export const exactOnly = (choice: VariantChoice): VariantChoice => ({
   attention: () => undefined,
 });
 
-/** What the operations of a graph need for a batch of tokens; with `lastOnly` the head multiplies one. */
+/** What the operations of a graph need for a batch of tokens, each launched by itself. */
 export function needsOf(
   graph: Graph,
   weights: ReadonlyMap<string, Weight>,
-  { tokens, positions, lastOnly = false }: { tokens: number; positions: number; lastOnly?: boolean | undefined },
+  { tokens, positions }: { tokens: number; positions: number },
 ): Need[] {
   return graph.operations.flatMap((operation): Need[] => {
     if (operation.op === 'attention') {
@@ -54,6 +54,6 @@ export function needsOf(
     const weight = operation.op === 'linear' ? weights.get(operation.weight) : undefined;
     if (!weight) return [];
     const { format, rows, k } = weight;
-    return [{ kind: 'linear', format, rows, k, tokens: lastOnly && operation.out === graph.logits ? 1 : tokens }];
+    return [{ kind: 'linear', format, rows, k, tokens }];
   });
 }

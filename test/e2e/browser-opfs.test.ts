@@ -14,13 +14,11 @@ import { openServedPage, SAMPLE } from './served-page.ts';
 
 const [WINDOW, WINDOWS] = [32, 2];
 
-const served = openServedPage('browser-opfs', 170_000);
+const served = openServedPage('browser-opfs', 400_000);
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-test("compresses into the browser's own file system what Node makes, and verifies it there", {
-  timeout: 180_000,
-}, async () => {
+test("compresses into the browser's own file system what Node makes, and verifies it there", async () => {
   const question = served.page.evaluate((...given) => window.compressIntoOpfs(...given), served.url, WINDOW, WINDOWS);
   const { answers, files, refusal, report, chosen } = await served.ask(question);
   // Ranges, and what a model may lack.

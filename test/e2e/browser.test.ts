@@ -21,7 +21,7 @@ import { openServedPage, SAMPLE } from './served-page.ts';
 const PROMPT = 'My fellow citizens';
 const TOKENS = 16;
 
-const served = openServedPage('browser', 110_000);
+const served = openServedPage('browser', 400_000);
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
@@ -66,9 +66,7 @@ test('compresses a model from HTTP to the bytes that Node makes, and writes a se
   expect(inPage.memory[1]).toBe(inPage.memory[0]);
 });
 
-test('a calibrated compression makes the bytes in the browser that it makes in Node, on the same driver', {
-  timeout: 300_000,
-}, async () => {
+test('a calibrated compression makes the bytes in the browser that it makes in Node, on the same driver', async () => {
   const rule = (match: string, format: string, method: 'gptq' | 'awq') => ({ match, format, method });
   const job: CalibratedJob = {
     recipe: {

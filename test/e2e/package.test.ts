@@ -172,10 +172,10 @@ test('bundles into a page that works, small enough for the web', async () => {
     preview: { host: '127.0.0.1', port: 0 },
   });
   try {
-    const browser = await launchBrowser({ timeout: 100_000 });
+    const browser = await launchBrowser({ timeout: 400_000 });
     try {
       const tab = await browser.newPage();
-      await tab.goto(server.resolvedUrls!.local[0]!, { timeout: 30_000 });
+      await tab.goto(server.resolvedUrls!.local[0]!, { timeout: 120_000 });
       const made = await tab.evaluate('compressSample()');
       const { length } = await readFile(join(project, 'by-command', 'model.safetensors'));
       expect(made).toBe(length);

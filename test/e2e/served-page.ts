@@ -43,7 +43,7 @@ export function openServedPage(name: string, answer: number) {
     page.on('console', (message) => said.push(message.text()));
     page.on('pageerror', (error) => said.push(String(error)));
     page.on('requestfailed', (request) => said.push(`${request.url()}: ${request.failure()?.errorText}`));
-    await page.goto(server.resolvedUrls!.local[0]!, { timeout: 30_000 });
+    await page.goto(server.resolvedUrls!.local[0]!, { timeout: 120_000 });
   });
 
   afterAll(async () => {

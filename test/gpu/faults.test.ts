@@ -63,9 +63,6 @@ describe('a device that is lost', () => {
 
   test.each(Object.keys(works))(
     'at any moment of %s ends it with the named error, and a fresh one works',
-    {
-      timeout: 300_000,
-    },
     async (name) => {
       const work = works[name]!;
       const sound = await openTestGpu();

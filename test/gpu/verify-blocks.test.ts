@@ -35,7 +35,7 @@ beforeAll(async () => {
   files = output.files;
   compressed = await openCheckpoint(memoryFolder('q4_0', Object.fromEntries(files)));
   roomy = await verify(original, compressed, { ...OPTIONS, gpu });
-}, 300_000);
+});
 afterAll(async () => {
   await original.close();
   gpu.close();
@@ -80,7 +80,7 @@ function expectSameAccuracy(got: Report, wanted: Report): void {
   expect(got.kernels!.nonFinite).toEqual([]);
 }
 
-test('a budget that cuts layers and the head changes no figure, and holds', { timeout: 300_000 }, async () => {
+test('a budget that cuts layers and the head changes no figure, and holds', async () => {
   const limits = { budget: SMALL_BUDGET, binding: Number.POSITIVE_INFINITY };
   const { run, memory } = planVerification(original, compressed, { ...OPTIONS, limits });
   const pieces = run!.blocks.passes[0]!.segments.filter(({ layer }) => layer === 3);
@@ -111,7 +111,7 @@ test('a budget that cuts layers and the head changes no figure, and holds', { ti
   expect(accuracy.at(-2)!.done).toBe(accuracy.at(-1)!.total);
 });
 
-test('without a budget, the estimate is what blocks take', { timeout: 300_000 }, async () => {
+test('without a budget, the estimate is what blocks take', async () => {
   const own = await withBudget(Number.POSITIVE_INFINITY);
   const report = await verify(original, compressed, { ...OPTIONS, gpu: own });
   expect(own.memory.peakBytes).toBeLessThanOrEqual(report.memory.gpu.peak);
@@ -119,9 +119,7 @@ test('without a budget, the estimate is what blocks take', { timeout: 300_000 },
   own.close();
 });
 
-test('each weight is read once for all streams, and of the embedding the rows of the text only', {
-  timeout: 300_000,
-}, async () => {
+test('each weight is read once for all streams, and of the embedding the rows of the text only', async () => {
   const [a, b] = [counted(original), counted(compressed)];
   await verify(a.checkpoint, b.checkpoint, { ...OPTIONS, gpu });
   const graph = graphOf(original.config!, 'config.json');
@@ -137,7 +135,7 @@ test('each weight is read once for all streams, and of the embedding the rows of
   }
 });
 
-test('the budget also holds for graphs that differ, one after another', { timeout: 300_000 }, async () => {
+test('the budget also holds for graphs that differ, one after another', async () => {
   const config = { ...JSON.parse(readFileSync(`${FOLDER}/config.json`, 'utf8')), rope_theta: 77 };
   const contents = { ...Object.fromEntries(files), 'config.json': new TextEncoder().encode(JSON.stringify(config)) };
   const other = await openCheckpoint(memoryFolder('other', contents));
@@ -181,7 +179,7 @@ test('only a weight that does not fit by itself, or a window that is too long, i
   expect(gpu.memory.bytesInUse).toBe(before);
 });
 
-test('cancelled anywhere, it gives back all that it took', { timeout: 300_000 }, async () => {
+test('cancelled anywhere, it gives back all that it took', async () => {
   const tight = await withBudget(SMALL_BUDGET);
   for (const share of [0, 0.02, 0.4, 0.8, 0.99]) {
     const controller = new AbortController();

@@ -65,9 +65,7 @@ async function modelOf(config: object, graph: Graph, seed: number): Promise<Mode
   return memoryFolder('random', { 'config.json': JSON.stringify(config), 'model.safetensors': sink.bytes() });
 }
 
-test('segments of random graphs, cut anywhere, and slices of their heads give the logits of the whole', {
-  timeout: 300_000,
-}, async () => {
+test('segments of random graphs, cut anywhere, and slices of their heads give the logits of the whole', async () => {
   const before = gpu.memory.bytesInUse;
   for (let seed = 1; seed <= 8; seed++) {
     const random = randomSource(seed);

@@ -46,9 +46,7 @@ afterAll(() => gpu.close());
 /** The report as a reader of its JSON sees it, after checking it against its schema. */
 const asJson = (report: Report): Report => v.parse(ReportSchema, JSON.parse(JSON.stringify(report)));
 
-test('reports what 4 bits cost, beside a control that fails, within the memory that it said it would take', {
-  timeout: 600_000,
-}, async () => {
+test('reports what 4 bits cost, beside a control that fails, within the memory that it said it would take', async () => {
   const before = gpu.memory.bytesInUse;
   gpu.memory.resetPeak();
   const stages: string[] = [];
@@ -97,7 +95,7 @@ test('reports what 4 bits cost, beside a control that fails, within the memory t
   expect([...new Set(stages)]).toEqual(['sizes', 'accuracy', 'speed', 'speed of large layers']);
 });
 
-test('the gate says no, and names what cost most and the next larger format', { timeout: 600_000 }, async () => {
+test('the gate says no, and names what cost most and the next larger format', async () => {
   const report = await verify(original, compressed, {
     gpu,
     tokens,
@@ -187,9 +185,7 @@ test.each(KINDS)('times synthetic layers in %s', async (name) => {
   }
 });
 
-test('models that do not fit as a whole keep their accuracy and lose their speed, with a note; synthetic layers go by themselves', {
-  timeout: 600_000,
-}, async () => {
+test('models that do not fit as a whole keep their accuracy and lose their speed, with a note; synthetic layers go by themselves', async () => {
   const smaller = { ...STACK, shapes: { ...STACK.shapes, ffn: 512 } };
   const options = { tokens, window: 64, windows: 1, speed: { ...QUICK, stack: smaller } };
   const { memory } = planVerification(original, compressed, options);

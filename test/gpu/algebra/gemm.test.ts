@@ -9,9 +9,7 @@ import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from '..
 const bench = openBench();
 const UNIT = 2 ** -24;
 
-test(`C = keep C + factor op(A) op(B): ${SHAPES} shapes, all transposes, the bound of the docstring`, {
-  timeout: 600_000,
-}, async () => {
+test(`C = keep C + factor op(A) op(B): ${SHAPES} shapes, all transposes, the bound of the docstring`, async () => {
   const next = generator(71);
   const errors = new Errors();
   const steps: Step[] = [];
@@ -88,9 +86,7 @@ test(`C = keep C + factor op(A) op(B): ${SHAPES} shapes, all transposes, the bou
   expect(errors.verdict('gemm')).toBe('');
 });
 
-test('a seed in place of an operand: products with the normal deviates of the reference', {
-  timeout: 600_000,
-}, async () => {
+test('a seed in place of an operand: products with the normal deviates of the reference', async () => {
   const next = generator(72);
   const errors = new Errors();
   for (const [rows, columns, inner, seed] of [

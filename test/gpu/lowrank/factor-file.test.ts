@@ -54,7 +54,7 @@ async function read(bytes: Uint8Array<ArrayBuffer>) {
   return { file, floats };
 }
 
-test('every matrix of a file becomes U, S and V, and the rest is copied', { timeout: 600_000 }, async () => {
+test('every matrix of a file becomes U, S and V, and the rest is copied', async () => {
   const { file: bytes, matrices } = await sample();
   const sink = memorySink('factors.safetensors');
   const progress: number[] = [];
@@ -91,7 +91,7 @@ test('every matrix of a file becomes U, S and V, and the rest is copied', { time
   }
 });
 
-test('files that make no sense are refused, and nothing is left', { timeout: 600_000 }, async () => {
+test('files that make no sense are refused, and nothing is left', async () => {
   const { file } = await sample();
   const inUse = bench.gpu.memory.bytesInUse;
   const matrix = (name: string, shape: [number, number], values: Float32Array) =>
@@ -134,9 +134,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('compressa svd writes the file, the same bytes twice, and refuses what it should', {
-  timeout: 600_000,
-}, async () => {
+test('compressa svd writes the file, the same bytes twice, and refuses what it should', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-svd-'));
   try {
     const input = join(folder, 'in.safetensors');

@@ -11,7 +11,6 @@ import { filled, gaussian, generator, openBench } from '../layers/bench.ts';
 import { deviation, geometric, withSpectrum } from './matrices.ts';
 
 const bench = openBench();
-const COMPILES = { timeout: 600_000 };
 const f32 = formatByName('f32');
 
 const weightOf = (values: Float32Array, rows: number, columns: number, gpu = bench.gpu): Weight =>
@@ -58,7 +57,7 @@ const SHAPES = [
   [130, 65],
 ] as const;
 
-test('all singular values: those of the f64 reference, and vectors that give the matrix back', COMPILES, async () => {
+test('all singular values: those of the f64 reference, and vectors that give the matrix back', async () => {
   const next = generator(61);
   for (const [rows, columns] of SHAPES) {
     const side = Math.min(rows, columns);
@@ -85,7 +84,7 @@ test('all singular values: those of the f64 reference, and vectors that give the
   }
 });
 
-test('a rank: as near as the best of that rank', COMPILES, async () => {
+test('a rank: as near as the best of that rank', async () => {
   const next = generator(62);
   for (const [rows, columns] of [
     [120, 200],
@@ -111,7 +110,7 @@ test('a rank: as near as the best of that rank', COMPILES, async () => {
   }
 });
 
-test('an energy or a tolerance: the least rank that reaches it', COMPILES, async () => {
+test('an energy or a tolerance: the least rank that reaches it', async () => {
   const next = generator(63);
   const a = withSpectrum(150, 240, geometric(150, 1e4), next);
   for (const [options, most] of [
@@ -132,7 +131,7 @@ test('an energy or a tolerance: the least rank that reaches it', COMPILES, async
   expect((await decompose(a, 150, 240, { energy: 1 })).rank).toBe(150);
 });
 
-test('a matrix in several buffers, the same bytes again, other bytes for another seed', COMPILES, async () => {
+test('a matrix in several buffers, the same bytes again, other bytes for another seed', async () => {
   const next = generator(64);
   const [rows, columns] = [100, 64];
   const a = withSpectrum(rows, columns, geometric(64, 100), next);
@@ -159,7 +158,7 @@ test('a matrix in several buffers, the same bytes again, other bytes for another
   }
 });
 
-test('memory stays below the bound that is stated, and is given back', COMPILES, async () => {
+test('memory stays below the bound that is stated, and is given back', async () => {
   const { gpu } = bench;
   const [m, n] = [300, 200];
   const weight = weightOf(
@@ -188,7 +187,7 @@ test('memory stays below the bound that is stated, and is given back', COMPILES,
   weight.release();
 });
 
-test('what makes no sense is refused by name', COMPILES, async () => {
+test('what makes no sense is refused by name', async () => {
   const { gpu } = bench;
   const weight = weightOf(
     filled(60, (i) => i),

@@ -93,9 +93,7 @@ test.each([
   expect(worst / largest).toBeLessThan(1e-4);
 });
 
-test('a model whose later matrices make up for earlier ones says what the original says more closely', {
-  timeout: 120_000,
-}, async () => {
+test('a model whose later matrices make up for earlier ones says what the original says more closely', async () => {
   const { graph, values, open } = await modelFolder(smallConfig());
   const windows = windowsOf(graph.vocabulary);
   const outputs = (weights: (name: string) => Float32Array) =>

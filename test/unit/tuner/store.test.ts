@@ -57,7 +57,7 @@ test('a file that is damaged counts as empty, an entry that is damaged as missin
   expect(await store.load('a')).toEqual(new Map([['x', kept]]));
 });
 
-test('processes that write at the same time lose nothing', { timeout: 60_000 }, async () => {
+test('processes that write at the same time lose nothing', async () => {
   const path = join(folder, 'shared.json');
   const source = JSON.stringify(join(process.cwd(), 'src/files/node-tuning-store.ts'));
   const script = `
