@@ -4,8 +4,8 @@ import {
   type BufferView,
   formatByName,
   type Gpu,
+  linearCandidates,
   linearSteps,
-  linearVariantsFor,
   quantizeStep,
   type Weight,
 } from 'compressa';
@@ -87,7 +87,7 @@ export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: nu
     await gpu.idle();
     return performance.now() - start;
   };
-  const variant = await fastest(linearVariantsFor(gpu, { rows: size, k: size, tokens }).map(({ name }) => name));
+  const variant = await fastest(linearCandidates(gpu, { rows: size, k: size, tokens }).map(({ name }) => name));
   const chain = await record(variant);
   return {
     variant,

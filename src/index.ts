@@ -100,6 +100,7 @@ export { type Columns, type LinearArguments, linearSteps } from './kernels/linea
 export {
   type LinearShape,
   type LinearVariant,
+  linearCandidates,
   linearVariants,
   linearVariantsFor,
   usualVariant,

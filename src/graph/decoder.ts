@@ -22,12 +22,20 @@ export interface DecoderOptions {
   readonly tuner?: VariantChoice;
   /** How keys and values are kept; default: f32. The others take a half, 9/32 and 5/32 of its memory. */
   readonly cache?: CacheType;
+  /**
+   * How products of more than four tokens are summed. Default: f32. `f16` multiplies and sums 32 columns at a time in f16 (`half-4`), on devices with `shader-f16`;
+   * what that costs is a claim, `half-sums`.
+   */
+  readonly sums?: 'f32' | 'f16';
   /** Launches one operation at a time. Default: together what can be; the results agree up to rounding. */
   readonly fuse?: boolean;
 }
 
 /** Models made for a hundred thousand positions would fill most GPUs with caches that few texts need. */
 const DEFAULT_POSITIONS = 4096;
+
+/** Loads, not sums, bound the products of so few. */
+const FEW_TOKENS = 4;
 
 /** Kinds of prompt batches that keep their recording and activations. */
 const MAX_PROMPT_BATCHES = 4;
@@ -111,7 +119,9 @@ export class Decoder {
         ids,
         software: gpu.description.software,
         linearVariant: (shape, format) =>
-          tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualVariant(gpu, shape, format),
+          (options.sums === 'f16' && shape.tokens > FEW_TOKENS ? 'half-4' : undefined) ??
+          tuner?.linear({ kind: 'linear', format, ...shape }) ??
+          usualVariant(gpu, shape, format),
         integerVariant: (shape, format) =>
           tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualIntegerVariant(gpu, shape),
         attentionVariant: (shape) => {

@@ -1,8 +1,14 @@
 import broadcast from '../../shaders/linear/broadcast.wgsl';
+import half from '../../shaders/linear/half.wgsl';
+import halfAny from '../../shaders/linear/half_any.wgsl';
 import matrix from '../../shaders/linear/matrix.wgsl';
 import matrixAny from '../../shaders/linear/matrix_any.wgsl';
 import matrixWide from '../../shaders/linear/matrix_wide.wgsl';
 import matrixWideAny from '../../shaders/linear/matrix_wide_any.wgsl';
+import sliced from '../../shaders/linear/sliced.wgsl';
+import slicedAny from '../../shaders/linear/sliced_any.wgsl';
+import staged from '../../shaders/linear/staged.wgsl';
+import stagedAny from '../../shaders/linear/staged_any.wgsl';
 import subgroup from '../../shaders/linear/subgroup.wgsl';
 import subgroupAny from '../../shaders/linear/subgroup_any.wgsl';
 import vector from '../../shaders/linear/vector.wgsl';
@@ -23,7 +29,7 @@ export interface LinearShape {
   readonly tokens: number;
 }
 
-/** One way to multiply with a weight; all give the same up to rounding, whatever the format. */
+/** One way to multiply with a weight; all of `linearVariants` give the same up to rounding, whatever the format. */
 export interface LinearVariant {
   readonly name: string;
   /** Tokens that it is for: with more, it would be wrong. */
@@ -32,6 +38,8 @@ export interface LinearVariant {
   readonly multiple: 1 | 4;
   /** The subgroups that it needs: of that many lanes or more. 0: none. */
   readonly subgroup: 0 | 8;
+  /** Its threads wait for each other inside the loop: not worth a try where they run one after another, on CPUs. */
+  readonly waits?: true;
   kernel(shape: LinearShape): {
     readonly source: ShaderSource;
     readonly constants: Readonly<Record<string, number>>;
@@ -96,11 +104,47 @@ function broadcastOf(tokens: number): LinearVariant {
   };
 }
 
+/** shaders/linear/staged_body.wgsl: a workgroup shares `64 * halves` rows and as many tokens. */
+function stagedOf(halves: 1 | 2): LinearVariant {
+  const side = 64 * halves;
+  return {
+    name: `staged-${side}`,
+    mostTokens: Number.POSITIVE_INFINITY,
+    multiple: 1,
+    subgroup: 0,
+    waits: true,
+    kernel: ({ k }) => ({ source: k % 4 === 0 ? staged : stagedAny, constants: { HALVES: halves } }),
+    grid: ({ rows, tokens }) => [Math.ceil(rows / side), Math.ceil(tokens / side), 1],
+  };
+}
+
+/** shaders/linear/sliced_body.wgsl: eight slices of a workgroup share the columns of 32 rows and 16 tokens. */
+const slicedColumns: LinearVariant = {
+  name: 'sliced-8',
+  mostTokens: Number.POSITIVE_INFINITY,
+  multiple: 1,
+  subgroup: 0,
+  kernel: ({ k }) => ({ source: k % 4 === 0 ? sliced : slicedAny, constants: {} }),
+  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 16), 1],
+};
+
+/** shaders/linear/half_body.wgsl: only where it is asked for by name, since its sums have the precision of f16. */
+export const halfVariant: LinearVariant = {
+  name: 'half-4',
+  mostTokens: Number.POSITIVE_INFINITY,
+  multiple: 1,
+  subgroup: 0,
+  kernel: ({ k }) => ({ source: k % 4 === 0 ? half : halfAny, constants: {}, features: ['f16'] }),
+  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
+};
+
 export const linearVariants: readonly LinearVariant[] = [
   ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),
   ...[32, 64, 256].map(subgroupOf),
   tileOf(4, matrix, matrixAny),
   tileOf(8, matrixWide, matrixWideAny),
+  ...([1, 2] as const).map(stagedOf),
+  slicedColumns,
   ...[1, 2, 4, 8, 16, 32].map(broadcastOf),
 ];
 
@@ -139,6 +183,14 @@ export function linearVariantsFor(
       tokens <= mostTokens && k % multiple === 0 && (subgroup === 0 || gpu.subgroupLanes >= subgroup),
   );
 }
+
+/** Those of them that may be the fastest. */
+export const linearCandidates = (
+  gpu: Gpu,
+  shape: LinearShape,
+  variants: readonly LinearVariant[] = linearVariants,
+): LinearVariant[] =>
+  linearVariantsFor(gpu, shape, variants).filter(({ waits }) => !(waits && gpu.description.software));
 
 /**
  * What serves where nothing was timed: on a CPU, where loads cost most, tokens that are broadcast, as many as there are where weights are not packed; else

@@ -2,7 +2,7 @@ import { ArgumentError } from '../errors.ts';
 import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-import { findVariant, linearVariants } from './linear-variants.ts';
+import { findVariant, halfVariant, linearVariants } from './linear-variants.ts';
 import { type Weight, weightBindings } from './weight.ts';
 
 /** What a product with a weight reads and writes. */
@@ -17,7 +17,7 @@ export interface LinearArguments {
   readonly tokens: number;
   /**
    * The name of one of `linearVariants` that fits the shape and the device (`linearVariantsFor`): `usualVariant` says which where nothing was timed. Default:
-   * `vector-32` up to four tokens, else `tile-4`, which run on every device.
+   * `vector-32` up to four tokens, else `tile-4`, which run on every device. `half-4` multiplies and sums 32 columns at a time in f16 (feature `shader-f16`).
    */
   readonly variant?: string;
   /**
@@ -62,11 +62,16 @@ export function linearSteps(args: LinearArguments): Step[] {
   }
   const { start, width } = columnsOf(label, gate ? rows / 2 : rows, args.into);
   checkSizes(label, { tokens, width });
-  const variant = findVariant(label, linearVariants, args.variant ?? (tokens <= 4 ? 'vector-32' : 'tile-4'), {
-    rows,
-    k,
-    tokens,
-  });
+  const variant = findVariant(
+    label,
+    [...linearVariants, halfVariant],
+    args.variant ?? (tokens <= 4 ? 'vector-32' : 'tile-4'),
+    {
+      rows,
+      k,
+      tokens,
+    },
+  );
   const bindings = [
     reads(label, 'x', x, tokens * k),
     bias ? reads(label, 'bias', bias, rows) : reads(label, 'x', x, 1),

@@ -23,8 +23,12 @@ export function attentionVersion(gpu: Gpu, need: AttentionNeed): string {
   return kernelVersion(attentionNames(gpu, need).flatMap((variant) => attentionSteps({ ...given, variant })));
 }
 
-/** Attention of the last tokens that the caches hold, over all before them. @throws OutOfMemoryError */
-export async function attentionWork({ gpu }: Pick<WorkContext, 'gpu'>, need: AttentionNeed): Promise<Work> {
+/** Attention of the last tokens that the caches hold, over all before them, by the variants that a tuner looks at or by others. @throws OutOfMemoryError */
+export async function attentionWork(
+  { gpu }: Pick<WorkContext, 'gpu'>,
+  need: AttentionNeed,
+  variants: readonly string[] = attentionNames(gpu, need),
+): Promise<Work> {
   const { heads, kvHeads, headDim, tokens, positions } = need;
   const scratch = new Scratch(gpu);
   try {
@@ -34,7 +38,6 @@ export async function attentionWork({ gpu }: Pick<WorkContext, 'gpu'>, need: Att
     const cached = (positions * cachePositionBytes(shape)) / 4;
     const size = 4 * tokens * heads * headDim;
     const out = { ...scratch.room(size, 'out'), size };
-    const variants = attentionNames(gpu, need);
     const most = Math.max(...variants.map((variant) => attentionRoomBytes(variant, shapeOf(need))));
     const given = {
       q: scratch.upload(random(tokens * heads * headDim, 1), 'q'),

@@ -11,7 +11,7 @@ import {
   usualIntegerVariant,
 } from '../kernels/integer-linear.ts';
 import { linearSteps } from '../kernels/linear.ts';
-import { linearVariants, linearVariantsFor, usualVariant } from '../kernels/linear-variants.ts';
+import { linearCandidates, linearVariants, usualVariant } from '../kernels/linear-variants.ts';
 import { allocateWeight, type Weight } from '../kernels/weight.ts';
 import { fillWeight } from '../verify/synthetic-weights.ts';
 import { releaseWeights } from '../verify/with-decoder.ts';
@@ -22,7 +22,7 @@ import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext } from '.
 export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
   const integers = need.format.activations;
   const usual = integers ? usualIntegerVariant(gpu, need) : usualVariant(gpu, need, need.format);
-  const all = linearVariantsFor(gpu, need, integers ? integerVariants : linearVariants).map(({ name }) => name);
+  const all = linearCandidates(gpu, need, integers ? integerVariants : linearVariants).map(({ name }) => name);
   return [usual, ...all.filter((name) => name !== usual)];
 }
 

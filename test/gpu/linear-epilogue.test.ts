@@ -23,7 +23,7 @@ afterAll(() => gpu.close());
 const FORMATS: [string, string[]][] = [
   ['f32', ['vector-1', 'tile-8']],
   ['q4_0', ['vector-8', 'broadcast-2']],
-  ['q6_k', ['vector-1', 'tile-4']],
+  ['q6_k', ['vector-1', 'tile-4', 'sliced-8']],
 ];
 
 test.each(FORMATS)(

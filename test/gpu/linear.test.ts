@@ -28,6 +28,13 @@ interface Case {
   variant: string;
 }
 
+/** Variants whose threads share workgroup memory read weights as the others do, and take long to compile on a CPU: over some formats. */
+const SHARING: Readonly<Record<string, readonly string[]>> = {
+  f32: ['sliced-8', 'staged-64'],
+  q4_0: ['staged-128'],
+  q6_k: ['sliced-8'],
+};
+
 /** Shapes for one format: tiny, odd, not multiples of any tile, and some larger ones. */
 function cases(format: Format, count: number, random: () => number): Case[] {
   // Others for each format, because each is a pipeline to compile.
@@ -38,6 +45,7 @@ function cases(format: Format, count: number, random: () => number): Case[] {
     `subgroup-${[32, 64, 256][index % 3]}`,
     `tile-${4 << (index % 2)}`,
     `broadcast-${1 << ((index >> 1) % 6)}`,
+    ...(SHARING[format.name] ?? []),
   ];
   const upTo = (n: number) => 1 + Math.floor(random() * n);
   return Array.from({ length: count }, (_, i) => {
@@ -92,6 +100,42 @@ describe.each(formatsUnderTest.map((format) => [format.name, format] as const))(
     }
   });
 });
+
+test.runIf(process.env.COMPRESSA_TEST_CAPABILITIES !== 'core')(
+  'sums in f16 are as far off as f16 makes them, and no farther',
+  async ({ skip }) => {
+    if (!gpu.features.has('shader-f16')) skip('This device has no f16.');
+    const random = randomSource(5);
+    const format = formatByName('q4_0');
+    let beyondF32 = 0;
+    for (const [rows, k, tokens] of [
+      [33, 64, 9],
+      [70, 1056, 37],
+      [4, 32, 1],
+    ] as const) {
+      const stored = randomStored(format, rows, k, random);
+      const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
+      const x = Float32Array.from({ length: tokens * k }, () => 2 * random() - 1);
+      const xBuffer = gpu.memory.allocate(x.byteLength);
+      gpu.upload(xBuffer, new Uint8Array(x.buffer));
+      const y = gpu.memory.allocate(tokens * rows * 4);
+      await gpu.scheduler.run(
+        linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens, variant: 'half-4' }),
+      );
+      const got = new Float32Array((await gpu.readBack(y, 0, tokens * rows * 4)).buffer);
+      const w = format.reference.dequantize(stored, rows, k);
+      const expected = linear(x, w, k);
+      const magnitude = linear(x.map(Math.abs), w.map(Math.abs), k);
+      for (const [i, value] of expected.entries()) {
+        const error = Math.abs(got[i]! - value);
+        // Both factors are rounded, their product, and 32 sums; what is below the least normal number of f16 is lost.
+        expect(error).toBeLessThanOrEqual(magnitude[i]! * (35 * 2 ** -11 + (k + 8) * EPSILON) + k * 2 ** -14);
+        if (error > magnitude[i]! * (k + 8) * EPSILON) beyondF32++;
+      }
+    }
+    expect(beyondF32).toBeGreaterThan(100);
+  },
+);
 
 test('a weight split over several buffers computes as one and reads back whole', async () => {
   const limited = await openGpu({ device: gpu.device, bindingLimit: 4096 });

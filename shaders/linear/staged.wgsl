@@ -1,0 +1,4 @@
+// #include "shared.wgsl"
+// #include "operands_aligned.wgsl"
+// #include "four_rows.wgsl"
+// #include "staged_body.wgsl"
