@@ -12,6 +12,7 @@ import { ReferenceRun } from '../../src/graph/reference.ts';
 import { readModel } from '../../src/model.ts';
 import { compress } from '../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../src/passes/load-weights.ts';
+import type { Tuning } from '../../src/tuner/store.ts';
 import { openTestGpu } from '../gpu/open-test-gpu.ts';
 // The page itself runs in the browser.
 import type { CalibratedJob } from './browser/page.ts';
@@ -119,4 +120,26 @@ test('computes on a device that the page brings, without a read-back, and leaves
   for (const [row, value] of expected.entries()) expect(Math.abs(y[row]! - value)).toBeLessThan(1e-5);
   expect(readBacks).toBe(0);
   expect(alive).toBe(true);
+});
+
+test('choices of a tuner are kept in the browser: by device, what is well formed, whoever saves at the same time', async () => {
+  const tuning = (variant: string): Tuning => ({
+    ...{ variant, kernels: 'hash', mode: 'quick', clear: true, seconds: { [variant]: 0.25, 'tile-4': 1.5 } },
+  });
+  const loaded = await served.ask(
+    served.page.evaluate((given) => window.keepTunings(given), [
+      ['one', 'a', tuning('vector-1')],
+      ['one', 'b', tuning('tile-8')],
+      ['other', 'a', tuning('broadcast-8')],
+      ['one', 'c', { variant: 7 } as never],
+      ['one', 'a', tuning('vector-2')],
+    ] satisfies [string, string, Tuning][]),
+  );
+  expect(loaded).toEqual({
+    one: [
+      ['a', tuning('vector-2')],
+      ['b', tuning('tile-8')],
+    ],
+    other: [['a', tuning('broadcast-8')]],
+  });
 });

@@ -7,6 +7,7 @@ import {
   formatByName,
   type GpuDescription,
   httpFolder,
+  indexedDbTuningStore,
   linearSteps,
   memoryFolder,
   memoryOutput,
@@ -15,6 +16,7 @@ import {
   openModel,
   quantizeStep,
   type Recipe,
+  type Tuning,
 } from '../../../src/index.ts';
 import { sampleValues } from './sample-values.ts';
 
@@ -51,6 +53,10 @@ declare global {
     /** SHA-256 of every file written. */
     compressCalibrated(modelUrl: string, job: CalibratedJob): Promise<Record<string, string>>;
     onBroughtDevice(rows: number, k: number): Promise<BroughtResult>;
+    /** Saves each of the tunings from a store of its own, all at once, and gives back what another store loads for each device. */
+    keepTunings(
+      saved: readonly (readonly [device: string, key: string, tuning: Tuning])[],
+    ): Promise<Record<string, [string, Tuning][]>>;
   }
 }
 
@@ -175,4 +181,15 @@ window.onBroughtDevice = async (rows, k) => {
   ]);
   device.destroy();
   return { readBacks, y: result, alive };
+};
+
+window.keepTunings = async (saved) => {
+  stage('saving');
+  await Promise.all(
+    saved.map(([device, key, tuning]) => indexedDbTuningStore('kept by a test').save(device, new Map([[key, tuning]]))),
+  );
+  stage('loading');
+  const loaded: Record<string, [string, Tuning][]> = {};
+  for (const [device] of saved) loaded[device] = [...(await indexedDbTuningStore('kept by a test').load(device))];
+  return loaded;
 };
