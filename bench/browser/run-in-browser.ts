@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { build, preview } from 'vite';
-import { CancelledError, type CompressaError, NoDeviceError } from '../../src/errors.ts';
+import { CancelledError, CompressaError } from '../../src/errors.ts';
 import { type LaunchOptions, launchBrowser } from '../../tools/browser.ts';
 import { wgsl } from '../../tools/wgsl-plugin.ts';
 import type { Bench } from '../suite/results-schema.ts';
@@ -26,7 +26,7 @@ export interface BrowserRun {
 
 /**
  * Runs the suites in a browser, headless unless asked otherwise, from a page that is built and served for it.
- * @throws NoDeviceError where there is no browser or it has no GPU; what the run throws
+ * @throws NoDeviceError where there is no browser; what the run throws in it, by its code: `NO_DEVICE` where it has no GPU
  */
 export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: BrowserRun): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-bench-'));
@@ -51,7 +51,7 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
     const browser = await launchBrowser({ ...options.launch, timeout: ANSWER_MILLISECONDS });
     closing.push(() => browser.close());
     const page = await browser.newPage();
-    await page.goto(server.resolvedUrls!.local[0]!, { timeout: 30_000 });
+    await page.goto(server.resolvedUrls!.local[0]!, { timeout: 120_000 });
     const environment = await browser.version();
     await page.evaluate((given) => window.startBench(given), { ...job, environment });
     const cancel = () => void page.evaluate(() => window.cancelBench()).catch(() => {});
@@ -68,8 +68,16 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
   }
 }
 
-function errorOf({ code, message }: { code: string; message: string }): CompressaError | Error {
-  if (code === 'CANCELLED') return new CancelledError('The benchmark');
-  if (code === 'NO_DEVICE') return new NoDeviceError(`In the browser: ${message}`);
-  return new Error(`In the browser: ${message}`);
+/** What the page said, as the error that it was there. */
+class BrowserError extends CompressaError {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(`In the browser: ${message}`);
+    this.code = code;
+  }
 }
+
+const errorOf = ({ code, message }: { code: string; message: string }): Error => {
+  if (code === 'CANCELLED') return new CancelledError('The benchmark');
+  return code === '' ? new Error(`In the browser: ${message}`) : new BrowserError(code, message);
+};
