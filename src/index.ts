@@ -108,6 +108,12 @@ export {
 export { checkPattern, type MaskPattern, maskWords, type Removal, type Scope } from './kernels/mask-pattern.ts';
 export { type PackArguments, packStep } from './kernels/pack.ts';
 export {
+  type PackSparseArguments,
+  packSparseStep,
+  type SparseArrays,
+  unpackSparseStep,
+} from './kernels/pack-sparse.ts';
+export {
   type DequantizeArguments,
   dequantizeStep,
   type QuantizeArguments,
@@ -126,6 +132,7 @@ export {
   SELECTION_BYTES,
   selectMaskSteps,
 } from './kernels/select-mask.ts';
+export { type SparseLayout, type SparsePattern, sparseLayout } from './kernels/sparse-layout.ts';
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
 export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
 export {
