@@ -7,6 +7,7 @@ import {
   linearCandidates,
   linearSteps,
   quantizeStep,
+  type Step,
   type Weight,
 } from 'compressa';
 import { random } from './random.ts';
@@ -65,20 +66,39 @@ export interface Chain {
   release(): void;
 }
 
+/** A product with one of the weights of a chain. */
+export type Product = (args: { x: BufferView; y: BufferView; variant: string }) => Step[];
+
 /** Records x times all weights, one after another, with the variant that takes the least time. */
-export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: number, x: Float32Array): Promise<Chain> {
+export function openChain(gpu: Gpu, weights: readonly Weight[], tokens: number, x: Float32Array): Promise<Chain> {
   const size = weights[0]!.k;
+  const products = weights.map(
+    (weight): Product =>
+      (args) =>
+        linearSteps({ ...args, weight, tokens }),
+  );
+  const names = linearCandidates(gpu, { rows: size, k: size, tokens }).map(({ name }) => name);
+  return openProducts(gpu, products, names, tokens, x);
+}
+
+/** The same for any products of square weights; `names` are the variants to choose from. */
+export async function openProducts(
+  gpu: Gpu,
+  products: readonly Product[],
+  names: readonly string[],
+  tokens: number,
+  x: Float32Array,
+): Promise<Chain> {
+  const size = x.length / tokens;
   const bytes = x.byteLength;
   const buffers = [0, 1, 2].map(() => gpu.memory.allocate(bytes));
   const views = buffers.map((buffer): BufferView => ({ buffer, size: bytes }));
   gpu.upload(buffers[0]!, new Uint8Array(x.buffer, x.byteOffset, bytes));
   // The input stays as it is; values take turns in the other two.
   const value = (i: number) => (i === 0 ? views[0]! : views[1 + (i % 2)]!);
-  const record = (variant: string, count = weights.length) =>
+  const record = (variant: string, count = products.length) =>
     gpu.scheduler.record(
-      weights
-        .slice(0, count)
-        .flatMap((weight, i) => linearSteps({ x: value(i), weight, y: value(i + 1), tokens, variant })),
+      products.slice(0, count).flatMap((product, i) => product({ x: value(i), y: value(i + 1), variant })),
       'products',
     );
   const run = async (recording: { submit(): void }): Promise<number> => {
@@ -87,7 +107,7 @@ export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: nu
     await gpu.idle();
     return performance.now() - start;
   };
-  const variant = await fastest(linearCandidates(gpu, { rows: size, k: size, tokens }).map(({ name }) => name));
+  const variant = await fastest(names);
   const chain = await record(variant);
   return {
     variant,
@@ -96,7 +116,7 @@ export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: nu
     },
     async output() {
       await run(chain);
-      const y = await gpu.readBack(value(weights.length).buffer, 0, tokens * size * 4);
+      const y = await gpu.readBack(value(products.length).buffer, 0, tokens * size * 4);
       return new Float32Array(y.buffer, y.byteOffset, tokens * size);
     },
     release() {

@@ -133,6 +133,14 @@ export {
   selectMaskSteps,
 } from './kernels/select-mask.ts';
 export { type SparseLayout, type SparsePattern, sparseLayout } from './kernels/sparse-layout.ts';
+export { type SparseLinearArguments, sparseLinearSteps } from './kernels/sparse-linear.ts';
+export {
+  type SparseVariant,
+  sparseVariants,
+  sparseVariantsFor,
+  usualSparseVariant,
+} from './kernels/sparse-linear-variants.ts';
+export { allocateSparse, type SparseWeight, uploadSparse } from './kernels/sparse-weight.ts';
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
 export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
 export {
