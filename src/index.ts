@@ -193,6 +193,14 @@ export {
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
+export {
+  type ExtractAdapterOptions,
+  type ExtractedAdapter,
+  type ExtractedModule,
+  extractAdapter,
+} from './passes/lora/extract.ts';
+export type { FactorType } from './passes/lora/peft.ts';
+export { type ResizeAdapterOptions, type ResizedModule, resizeAdapter } from './passes/lora/resize.ts';
 export { type FactoredTensor, type FactorFileOptions, factorFile } from './passes/lowrank/factor-file.ts';
 export type { QrMethod } from './passes/lowrank/orthonormalizer.ts';
 export { type Qr, qr } from './passes/lowrank/qr.ts';

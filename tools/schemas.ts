@@ -8,6 +8,8 @@ import {
   CompressOutputSchema,
   DeviceOutputSchema,
   InspectOutputSchema,
+  LoraExtractOutputSchema,
+  LoraResizeOutputSchema,
   RunOutputSchema,
   SvdOutputSchema,
 } from '../src/cli/output-schemas.ts';
@@ -28,6 +30,8 @@ const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
   compress: { schema: CompressOutputSchema, title: 'What compressa compress --json prints, version 1' },
   device: { schema: DeviceOutputSchema, title: 'What compressa device --json prints, version 1' },
   inspect: { schema: InspectOutputSchema, title: 'What compressa inspect --json prints, version 1' },
+  'lora-extract': { schema: LoraExtractOutputSchema, title: 'What compressa lora extract --json prints, version 1' },
+  'lora-resize': { schema: LoraResizeOutputSchema, title: 'What compressa lora resize --json prints, version 1' },
   recipe: { schema: RecipeSchema, title: 'A recipe: which format each matrix of a model gets, version 1' },
   report: { schema: ReportSchema, title: 'What compressa verify found out about a model, version 1' },
   run: { schema: RunOutputSchema, title: 'What compressa run --json prints, version 1' },

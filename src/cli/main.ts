@@ -8,6 +8,7 @@ import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
 import { usesGpu } from './gpu-options.ts';
 import { registerInspect } from './inspect.ts';
 import { interruptSignal, listenForInterrupts } from './interrupt.ts';
+import { registerLora } from './lora.ts';
 import { write } from './output.ts';
 import { registerPrune } from './prune.ts';
 import { registerRun } from './run.ts';
@@ -44,6 +45,7 @@ registerVerify(program);
 registerDevice(program);
 registerRun(program);
 registerSvd(program);
+registerLora(program);
 
 /** The exit code of the child that did the work instead, on a machine without Vulkan. */
 class DoneElsewhere {

@@ -60,6 +60,27 @@ export const SvdOutputSchema = v.strictObject({
   seconds: rate,
 });
 
+/** `lora extract --json` */
+export const LoraExtractOutputSchema = v.strictObject({
+  version,
+  output: v.string(),
+  rank: count,
+  modules: v.array(
+    v.strictObject({ module: v.string(), rank: count, shape: v.tuple([count, count]), change: rate, error: rate }),
+  ),
+  notices: v.array(v.string()),
+  seconds: rate,
+});
+
+/** `lora resize --json` */
+export const LoraResizeOutputSchema = v.strictObject({
+  version,
+  output: v.string(),
+  rank: count,
+  modules: v.array(v.strictObject({ module: v.string(), before: count, rank: count, error: rate })),
+  seconds: rate,
+});
+
 /** `inspect --json`; tensors that `--histogram` names have values. */
 export const InspectOutputSchema = v.strictObject({
   version,

@@ -19,6 +19,7 @@ const MODEL_FILE_NAMES: ReadonlySet<string> = new Set([
   'LICENSE.txt',
   'NOTICE',
   'README.md',
+  'adapter_config.json',
   'added_tokens.json',
   'chat_template.jinja',
   'chat_template.json',

@@ -10,7 +10,8 @@ import { WEIGHT_TREE_KEY } from '../../files/weight-tree.ts';
 import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
-import { allocateWeight, READ_BACK_BYTES, type Weight } from '../../kernels/weight.ts';
+import { allocateWeight, READ_BACK_BYTES } from '../../kernels/weight.ts';
+import { uploadRows } from './dense-rows.ts';
 import { checkRandomizedSvd, type RandomizedSvdOptions, svd } from './svd.ts';
 
 /** How the matrices of a file are factored. */
@@ -141,21 +142,6 @@ async function factorTensor(
     }
   } finally {
     weight.release();
-  }
-}
-
-/** Rows from `start` on, into the parts that they belong to. */
-function uploadRows(gpu: Gpu, { parts, k }: Weight, values: Float32Array, start: number): void {
-  const end = start + values.length / k;
-  for (const { rowStart, rows, arrays } of parts) {
-    const [from, to] = [Math.max(start, rowStart), Math.min(end, rowStart + rows)];
-    if (from >= to) continue;
-    const some = values.subarray((from - start) * k, (to - start) * k);
-    gpu.upload(
-      arrays[0]!.buffer,
-      new Uint8Array(some.buffer, some.byteOffset, some.byteLength),
-      4 * (from - rowStart) * k,
-    );
   }
 }
 
