@@ -192,6 +192,13 @@ export {
 } from './passes/compress-options.ts';
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
+export {
+  type FactorizedMatrix,
+  type FactorizeOptions,
+  type FactorizeReport,
+  factorize,
+} from './passes/factorize/factorize.ts';
+export type { RankTarget } from './passes/factorize/rank.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export {
   type ExtractAdapterOptions,

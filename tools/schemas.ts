@@ -7,6 +7,7 @@ import { BenchSchema } from '../bench/suite/results-schema.ts';
 import {
   CompressOutputSchema,
   DeviceOutputSchema,
+  FactorizeOutputSchema,
   InspectOutputSchema,
   LoraExtractOutputSchema,
   LoraResizeOutputSchema,
@@ -29,6 +30,7 @@ const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
   bench: { schema: BenchSchema, title: 'What a run of the benchmark suite measured, version 1' },
   compress: { schema: CompressOutputSchema, title: 'What compressa compress --json prints, version 1' },
   device: { schema: DeviceOutputSchema, title: 'What compressa device --json prints, version 1' },
+  factorize: { schema: FactorizeOutputSchema, title: 'What compressa factorize --json prints, version 1' },
   inspect: { schema: InspectOutputSchema, title: 'What compressa inspect --json prints, version 1' },
   'lora-extract': { schema: LoraExtractOutputSchema, title: 'What compressa lora extract --json prints, version 1' },
   'lora-resize': { schema: LoraResizeOutputSchema, title: 'What compressa lora resize --json prints, version 1' },

@@ -5,6 +5,7 @@ import { registerCalibrate } from './calibrate.ts';
 import { registerCompress } from './compress.ts';
 import { registerDevice } from './device.ts';
 import { EXIT, EXIT_HELP, reportError } from './exit-codes.ts';
+import { registerFactorize } from './factorize.ts';
 import { usesGpu } from './gpu-options.ts';
 import { registerInspect } from './inspect.ts';
 import { interruptSignal, listenForInterrupts } from './interrupt.ts';
@@ -39,6 +40,7 @@ const program = new Command('compressa')
   .addHelpText('after', EXIT_HELP);
 registerCompress(program);
 registerPrune(program);
+registerFactorize(program);
 registerCalibrate(program);
 registerInspect(program);
 registerVerify(program);

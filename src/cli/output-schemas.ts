@@ -49,6 +49,20 @@ export const CompressOutputSchema = v.union([
   }),
 ]);
 
+/** `factorize --json` */
+export const FactorizeOutputSchema = v.strictObject({
+  version,
+  output: v.string(),
+  matrices: v.array(
+    v.strictObject({ name: v.string(), shape: v.tuple([count, count]), rank: v.nullable(count), error: rate }),
+  ),
+  parameters: v.strictObject({ before: count, after: count }),
+  bytesBefore: count,
+  bytesAfter: count,
+  notices: v.array(v.string()),
+  seconds: rate,
+});
+
 /** `svd --json` */
 export const SvdOutputSchema = v.strictObject({
   version,

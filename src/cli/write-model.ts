@@ -73,7 +73,7 @@ export async function writeModel(
  * run goes on with.
  * @throws FileError
  */
-async function withOutput<T>(
+export async function withOutput<T>(
   path: string,
   kind: OutputKind,
   options: OutputOptions,

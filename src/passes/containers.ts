@@ -57,6 +57,12 @@ export function placeInContainer(container: Container, plan: Plan, checkpoint: C
   const matrices = new Map<PlannedTensor, ContainedMatrix>();
   const placed = new Map<PlannedTensor, PlannedTensor>();
   const kept: string[] = [];
+  const factored = [...plan.tree.weights].find(([, node]) => node.kind === 'low-rank');
+  if (factored) {
+    throw new FormatError(
+      `${checkpoint.name}: ${quote(factored[0])} is a product of two factors, which ${container.name} can't say. Leave the container out.`,
+    );
+  }
   let headIsKept = true;
   for (const tensor of plan.tensors) {
     const { name, report, weight, target } = tensor;

@@ -2,6 +2,7 @@ import { ModelError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Graph } from '../graph/graph.ts';
 import { makesInner, withInnerHadamard } from '../graph/inner-hadamard.ts';
+import { withLowRank } from '../graph/low-rank.ts';
 import { MAX_HADAMARD_BLOCK } from '../kernels/hadamard.ts';
 import { graphOf } from '../models/families.ts';
 
@@ -16,7 +17,11 @@ export function modelGraph(
   const changes = tree?.graph;
   // Norms of a rotated model lie in its head, so that no embedding can stand for it.
   const untied = changes?.rotation && { tie_word_embeddings: false };
-  const graph = graphOf(config && { ...config, ...untied }, `${name}/config.json`);
+  const plain = graphOf(config && { ...config, ...untied }, `${name}/config.json`);
+  const ranks = [...(tree?.weights ?? [])].flatMap(([weight, node]) =>
+    node.kind === 'low-rank' ? [[weight, node.rank] as const] : [],
+  );
+  const graph = ranks.length === 0 ? plain : withLowRank(plain, new Map(ranks));
   const block = changes?.hadamard?.ffn;
   if (block === undefined) return graph;
   if (block > MAX_HADAMARD_BLOCK) {

@@ -10,6 +10,7 @@ import type { Format, FormatArray } from '../formats/format.ts';
 import { arrayShape, contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
+import { factorsOf } from '../graph/low-rank.ts';
 import { scaleRoomBytes } from '../kernels/quantize.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
@@ -158,6 +159,12 @@ export function planTensors(
   { chunkBytes = CHUNK_BYTES, gguf, notices: first = [], calibrated: inWalk = [] }: PlanOptions = {},
 ): Plan {
   if (gguf) checkGgufFormats(recipe);
+  const factored = [...(checkpoint.tree?.weights ?? [])].find(([, node]) => node.kind === 'low-rank');
+  if (gguf && factored) {
+    throw new FormatError(
+      `${checkpoint.name}: ${quote(factored[0])} is a product of two factors, which GGUF has no tensors for. Write a folder or a .safetensors file.`,
+    );
+  }
   const decide = compileRecipe(recipe);
   const roles = new Map(graph?.weights.map(({ name, role }) => [name, role] as const));
   const used = new Set<number>();
@@ -375,6 +382,16 @@ function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefine
       shape: tensor.weight.shape as readonly [number, number],
       parts: Object.fromEntries(format.arrays.map((array, i) => [array.name, tensor.specs[i]!.name])),
     });
+  }
+  // Factors are planned by themselves, and belong together again.
+  for (const [name, node] of before?.weights ?? []) {
+    if (node.kind !== 'low-rank') continue;
+    const [left, right] = [factorsOf(name).left, factorsOf(name).right].map((factor): WeightNode => {
+      const stored = weights.get(factor) ?? { kind: 'dense', data: factor };
+      weights.delete(factor);
+      return stored;
+    });
+    weights.set(name, { kind: 'low-rank', rank: node.rank, left: left!, right: right! });
   }
   return { version: 1, weights, ...(before?.graph && { graph: before.graph }) };
 }

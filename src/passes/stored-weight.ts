@@ -8,6 +8,7 @@ import { expandScales, NESTED } from '../formats/double-quantize.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, arrayShape, groupOf, setsOf } from '../formats/layout.ts';
 import { formatByName, formatNamed } from '../formats/registry.ts';
+import { factorsOf } from '../graph/low-rank.ts';
 import type { ActivationRange } from '../graph/reference/integer-linear.ts';
 
 /** Bytes of a tensor that are read at a time: bounds what the host holds, whatever the size of the checkpoint. */
@@ -83,9 +84,17 @@ export const checkWeight: CheckWeight = (node, parts) => {
   return undefined;
 };
 
+/** How a weight is stored, also a factor of one of low rank; undefined for tensors as they are. */
+function nodeOf({ tree }: Checkpoint, name: string): WeightNode | undefined {
+  const own = tree?.weights.get(name);
+  const factor = own ? undefined : /^(.+)\.(left|right)$/s.exec(name);
+  const whole = factor && tree?.weights.get(factor[1]!);
+  return whole?.kind === 'low-rank' ? whole[factor![2] as 'left' | 'right'] : own;
+}
+
 /** The weight `name` of the checkpoint. @throws FileError where it is missing or stored in a way that is not read yet. */
 export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
-  const node = checkpoint.tree?.weights.get(name) ?? ({ kind: 'dense', data: name } satisfies WeightNode);
+  const node = nodeOf(checkpoint, name) ?? ({ kind: 'dense', data: name } satisfies WeightNode);
   if (node.kind === 'dense') {
     const info = checkpoint.tensors.get(node.data);
     const opaque = info ? undefined : checkpoint.opaque?.get(name);
@@ -121,11 +130,13 @@ export const unreadable = (checkpoint: Checkpoint, name: string, type: string): 
       'Take a file of the model in one of the types that `compressa compress --help` lists.',
   );
 
-/** Every weight of the original model that the checkpoint holds, in the order of its tensors; parts do not count. */
+/** Every weight that the checkpoint holds, in the order of its tensors; parts do not count, but both factors of one of low rank. */
 export function weightsInFile(checkpoint: Checkpoint): Map<string, AnyWeight> {
   const owners = new Map<string, string>();
   const compressed = new Map<string, StoredWeight>();
-  for (const name of checkpoint.tree?.weights.keys() ?? []) {
+  const nodes = [...(checkpoint.tree?.weights ?? [])];
+  const names = nodes.flatMap(([name, node]) => (node.kind === 'low-rank' ? Object.values(factorsOf(name)) : [name]));
+  for (const name of names) {
     const weight = findWeight(checkpoint, name);
     compressed.set(name, weight);
     for (const info of weight.kind === 'dense' ? [weight.info] : weight.parts) owners.set(info.name, name);

@@ -13,7 +13,13 @@ export interface WeightFile extends Shard {
 }
 
 /** The files that hold the weights of a prepared compression, in their order. The weight tree is in the first. */
-export function weightFilesOf({ checkpoint, plan, shards, gguf, contained }: Prepared): WeightFile[] {
+export function weightFilesOf({
+  checkpoint,
+  plan,
+  shards,
+  gguf,
+  contained,
+}: Pick<Prepared, 'checkpoint' | 'plan' | 'shards' | 'gguf' | 'contained'>): WeightFile[] {
   const tree: Record<string, string> =
     plan.tree.weights.size > 0 || plan.tree.graph ? { [WEIGHT_TREE_KEY]: serializeWeightTree(plan.tree) } : {};
   const { [WEIGHT_TREE_KEY]: _, ...metadata } = checkpoint.metadata;

@@ -76,6 +76,12 @@ export class RotatedCheckpoint implements Checkpoint {
     if (tree?.graph?.rotation || tree?.graph?.hadamard) {
       throw new FileError(`${name}: it is rotated already. Rotate the original model instead.`);
     }
+    const factored = [...(tree?.weights ?? [])].find(([, node]) => node.kind === 'low-rank');
+    if (factored) {
+      throw new FileError(
+        `${name}: ${quote(factored[0])} is a product of two factors. Rotate the original model first.`,
+      );
+    }
     this.#source = source;
     this.#stream = residualStream(graph, name);
     const { width, innerWidth } = this.#stream;

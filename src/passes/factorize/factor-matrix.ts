@@ -1,0 +1,112 @@
+import { formatByName } from '../../formats/registry.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { BufferView } from '../../gpu/kernel.ts';
+import { Scratch } from '../../gpu/scratch.ts';
+import { CHOLESKY_BLOCK } from '../../kernels/cholesky.ts';
+import { gemmScratch, gemmSteps, usualGemm } from '../../kernels/gemm.ts';
+import { triangularSolveSteps } from '../../kernels/triangular-solve.ts';
+import { allocateWeight, type Weight } from '../../kernels/weight.ts';
+import { readFloats } from '../lowrank/dense-rows.ts';
+import { MatrixProducts } from '../lowrank/matrix-products.ts';
+import { type SvdTarget, svd } from '../lowrank/svd.ts';
+import type { Whitening } from '../lowrank/whitening.ts';
+
+/** W ≈ left · right. */
+export interface Factors {
+  readonly rank: number;
+  /** [rows, rank] */
+  readonly left: Float32Array<ArrayBuffer>;
+  /** [rank, columns] */
+  readonly right: Float32Array<ArrayBuffer>;
+  /** What is lost relative to leaving the matrix out: ‖W − left · right‖² / ‖W‖², or tr(Δ H Δᵀ) / tr(W H Wᵀ). */
+  readonly error: number;
+}
+
+export interface FactorOptions {
+  readonly target: SvdTarget;
+  readonly whitening?: Whitening | undefined;
+  readonly seed?: number;
+  readonly name: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The nearest product of two factors of some rank: the truncated SVD of W or, where the inputs are known, of W Uᵀ with H = UᵀU, right being solved by Uᵀ again, so that of all products of that rank this one moves
+ * the outputs least (SVD-LLM: Wang et al. 2024).
+ * @param weight f32 [rows, columns]; it stays as it is
+ * @throws NonFiniteError, ArgumentError, CancelledError, OutOfMemoryError, DeviceLostError
+ */
+export async function factorMatrix(gpu: Gpu, weight: Weight, options: FactorOptions): Promise<Factors> {
+  const { target, whitening, name, signal, seed } = options;
+  const { rows, k } = weight;
+  const scratch = new Scratch(gpu);
+  const whitened = whitening && allocateWeight(gpu, formatByName('f32'), rows, k, `${name}, whitened`);
+  const run = { label: 'The factorization', ...(signal && { signal }) };
+  const parts = (high: number, wide: number, inner: number): BufferView =>
+    scratch.room(Math.max(4, gemmScratch(high, wide, inner)), 'parts');
+  try {
+    if (whitening && whitened) {
+      const room = parts(Math.max(...weight.parts.map((part) => part.rows)), k, k);
+      await gpu.scheduler.run(
+        weight.parts.flatMap((part, i) =>
+          gemmSteps({
+            ...{ a: { ...part.arrays[0]!, width: k }, b: { ...whitening.upper, width: k, transposed: true } },
+            ...{ c: { ...whitened.parts[i]!.arrays[0]!, width: k }, rows: part.rows, columns: k, inner: k },
+            ...{ scratch: room, variant: usualGemm(gpu), label: 'whiten' },
+          }),
+        ),
+        run,
+      );
+    }
+    const matrix = whitened ?? weight;
+    const found = await svd(gpu, matrix, {
+      ...target,
+      name,
+      ...(seed !== undefined && { seed }),
+      ...(signal && { signal }),
+    });
+    try {
+      const { rank, singularValues } = found;
+      if (whitening) {
+        await gpu.scheduler.run(
+          triangularSolveSteps({
+            ...{ factor: whitening.factor, n: k, z: found.v, columns: rank, backward: true },
+            scratch: scratch.room(4 * CHOLESKY_BLOCK * rank, 'scratch'),
+          }),
+          run,
+        );
+      }
+      const u = await readFloats(gpu, found.u, rows * rank);
+      const v = await readFloats(gpu, found.v, k * rank);
+      const kept = singularValues.reduce((sum, value) => sum + value * value, 0);
+      const seen = await MatrixProducts.open(gpu, matrix, run, name);
+      const all = (await seen.squaredNorm(run)) / seen.scale ** 2;
+      return { ...balanced(u, singularValues, v), rank, error: all === 0 ? 0 : Math.max(0, 1 - kept / all) };
+    } finally {
+      found.release();
+    }
+  } finally {
+    whitened?.release();
+    scratch.release();
+  }
+}
+
+/**
+ * Shares singular values out, so that column k of left is as long as row k of right and both fit types of few bits.
+ * @param u [rows, rank], orthonormal columns
+ * @param v [columns, rank], columns of any length
+ */
+function balanced(u: Float32Array, values: Float32Array, v: Float32Array): Pick<Factors, 'left' | 'right'> {
+  const rank = values.length;
+  const columns = v.length / rank;
+  const squares = new Float64Array(rank);
+  for (let i = 0; i < v.length; i++) squares[i % rank]! += v[i]! ** 2;
+  const lengths = squares.map(Math.sqrt);
+  const left = Float32Array.from(u, (value, i) => value * Math.sqrt(values[i % rank]! * lengths[i % rank]!));
+  const right = new Float32Array(v.length);
+  for (let k = 0; k < rank; k++) {
+    const factor = lengths[k]! > 0 ? Math.sqrt(values[k]! / lengths[k]!) : 0;
+    for (let column = 0; column < columns; column++) right[k * columns + column] = factor * v[column * rank + k]!;
+  }
+  return { left, right };
+}
