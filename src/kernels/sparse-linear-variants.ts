@@ -76,7 +76,6 @@ export const sparseVariants: readonly SparseVariant[] = [
       [2, 1],
       [1, 2],
       [1, 4],
-      [4, 4],
     ] as const
   ).map(shuffleOf),
   tile,
