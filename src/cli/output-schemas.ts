@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { METHODS } from '../passes/methods/method.ts';
 import { REPAIRS, SCORES } from '../passes/pruning/pruning.ts';
 import { RecipeSchema, ROLES } from '../passes/recipe-schema.ts';
+import { STRUCTURES } from '../passes/shrinking/shrinking.ts';
 import { TuningSchema } from '../tuner/store.ts';
 
 // What the commands print with --json, besides `verify`, whose report has a schema of its own.
@@ -40,7 +41,21 @@ const sizes = {
 
 /** `compress --json` and `prune --json`; with `--dry-run` it is the plan. */
 export const CompressOutputSchema = v.union([
-  v.strictObject({ version, recipe: RecipeSchema, ...sizes, seconds: rate, output: v.string() }),
+  v.strictObject({
+    ...{ version, recipe: RecipeSchema, ...sizes, seconds: rate, output: v.string() },
+    shrink: v.optional(
+      v.array(
+        v.strictObject({
+          structure: v.picklist(STRUCTURES),
+          layer: count,
+          units: count,
+          removed: v.array(count),
+          importance: v.array(rate),
+          error: rate,
+        }),
+      ),
+    ),
+  }),
   v.strictObject({
     version,
     dryRun: v.literal(true),

@@ -3,18 +3,21 @@ import { ArgumentError } from '../errors.ts';
 import { openPath } from '../files/node-files.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
-import { REPAIRS, SCORES } from '../passes/pruning/pruning.ts';
+import { REPAIRS } from '../passes/pruning/pruning.ts';
 import { parseRecipe, type Recipe } from '../passes/recipe.ts';
+import { isShrinkPattern, SHRINK_REPAIRS, SHRINK_SCORES } from '../passes/shrinking/shrinking.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { adapterOption, gpuMemoryOption } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { outputKind } from './output-kind.ts';
+import { wholeNumber } from './text.ts';
 import { type WriteModelOptions, writeModel } from './write-model.ts';
 
 export interface PruneCommandOptions extends WriteModelOptions, Omit<CalibrationOptions, 'correct'> {
   readonly pattern: string;
   readonly score?: string;
   readonly repair?: string;
+  readonly seed?: string;
   readonly format: string;
   readonly statistics?: string;
 }
@@ -29,14 +32,23 @@ The last two compare the weights of a layer, or with @row those of a row, with @
 compared within rows where inputs are known, unless told otherwise. Where a row ends within a group or block, that counts as
 filled up with zeros. Of equal scores the first stay.
 
+  ffn:25%, ffn:192    that share, or number, of the channels of each FFN
+  heads:1             of each layer a key and value head with all query heads that share it
+These make the model smaller; several of them are written with commas between them. Weights, or structures, of one model are
+pruned at a time.
+
 Scores: magnitude |w|; wanda |w| √H_jj; obs w² / [H⁻¹]_jj, H being of the calibration. The repair obs removes weights in steps and
 moves those that stay (SparseGPT's update, then coordinate descent). Both are obs where there is a calibration and no score.
+Structures are scored by the columns of the matrix that reads them: by their squares, or what the error grows by when they go and
+the others make up for it; --score random is a control. The repair refit fits that matrix to what stays, W H(:,S) H(S,S)⁻¹.
+Both are the default (obs, refit) where there is a calibration and no score.
 
-Weights that are gone are zeros: files take as much room as before, unless --format quantizes what is left.
+Single weights that are gone are zeros: files take as much room as before, unless --format quantizes what is left.
 
 Examples:
   $ compressa prune models/union-7m -o out/union-2of4 --pattern 2:4 --calibration models/union-7m/calibration.txt
   $ compressa prune models/union-7m -o out/union-half.gguf --pattern 50% --score magnitude
+  $ compressa prune models/union-7m -o out/union-slim.gguf --pattern ffn:25% --calibration models/union-7m/calibration.txt
   $ compressa prune my-model -o out/blocks --pattern block:32x32:75% --dry-run
 `;
 
@@ -44,14 +56,18 @@ export function registerPrune(program: Command): void {
   program
     .command('prune')
     .argument('<model>', 'a Hugging Face folder, a .gguf or a .safetensors file')
-    .description('set weights of the linear matrices to zero, on the GPU')
+    .description('set weights of the linear matrices to zero, or remove channels and heads, on the GPU')
     .requiredOption(
       '-o, --out <path>',
       'where the result goes; its ending chooses: .gguf, .safetensors, or else a folder',
     )
-    .requiredOption('--pattern <pattern>', 'which weights go: 2:4, 50%, block:32x32:75%, …')
-    .option('--score <name>', `what a weight is worth: ${SCORES.join(', ')}`)
-    .option('--repair <name>', `how the weights that stay make up for it: ${REPAIRS.join(', ')}`)
+    .requiredOption('--pattern <pattern>', 'what goes: 2:4, 50%, block:32x32:75%, ffn:25%, heads:1, …')
+    .option('--score <name>', `what is worth how much: ${SHRINK_SCORES.join(', ')}`)
+    .option(
+      '--repair <name>',
+      `how what stays makes up for it: ${[...new Set([...REPAIRS, ...SHRINK_REPAIRS])].join(', ')}`,
+    )
+    .option('--seed <n>', 'of the score random (default: 0)')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
@@ -89,13 +105,21 @@ export async function runPrune(
 }
 
 /** @throws RecipeError, FormatError that name the value */
-function recipeOf({ pattern, score, repair, format }: PruneCommandOptions, calibrated: boolean): Recipe {
+function recipeOf({ pattern, score, repair, seed, format }: PruneCommandOptions, calibrated: boolean): Recipe {
+  const shrinks = isShrinkPattern(pattern);
+  if (seed !== undefined && !(shrinks && score === 'random'))
+    throw new ArgumentError('--seed is of the score random, for structures: leave it out.');
   // Without a word about the score, the best that the inputs allow.
-  const best = calibrated && score === undefined ? { score: 'obs', repair: 'obs' } : {};
-  const prune = {
+  const best = calibrated && score === undefined ? { score: 'obs', repair: shrinks ? 'refit' : 'obs' } : {};
+  const how = {
     ...{ pattern, ...best },
     ...(score !== undefined && { score }),
     ...(repair !== undefined && { repair }),
+    ...(seed !== undefined && { seed: wholeNumber('--seed', seed, 0) }),
   };
-  return parseRecipe({ version: 1, rules: [{ match: '*', role: 'linear', format, prune }] }, 'The pruning');
+  if (shrinks) {
+    const rule = { match: '*', ...(format !== 'keep' && { role: 'linear' }), format };
+    return parseRecipe({ version: 1, rules: [rule], shrink: how }, 'The pruning');
+  }
+  return parseRecipe({ version: 1, rules: [{ match: '*', role: 'linear', format, prune: how }] }, 'The pruning');
 }

@@ -37,6 +37,23 @@ export function pruneSummary(tensors: readonly TensorReport[]): string | undefin
   );
 }
 
+/** What went from the layers, in all and in the mean; nothing where the model did not shrink. */
+export function shrinkSummary({ shrink }: CompressReport): string | undefined {
+  if (!shrink?.length) return undefined;
+  const rows = [...new Set(shrink.map(({ structure }) => structure))].map((structure) => {
+    const layers = shrink.filter((layer) => layer.structure === structure);
+    const [{ units, removed }] = layers as [(typeof layers)[number]];
+    const error = layers.reduce((sum, layer) => sum + layer.error, 0) / layers.length;
+    return [
+      structure,
+      `${removed.length} of ${units} in each of ${layers.length} layers`,
+      `${(100 * error).toFixed(2)}%`,
+    ];
+  });
+  const title = 'What was removed, and the mean error of the outputs behind it (tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))';
+  return `${title}\n${columns(rows, [2])}`;
+}
+
 /** Tensors of a role and format count as one line, or each has its own where they are few. */
 const MOST_LINES = 24;
 

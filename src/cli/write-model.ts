@@ -8,7 +8,7 @@ import { type GpuOptions, withGpu } from './gpu-options.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson } from './output.ts';
 import { startProgress } from './progress.ts';
-import { done, errorSummary, memory, pruneSummary, summary, tensorTable } from './size-tables.ts';
+import { done, errorSummary, memory, pruneSummary, shrinkSummary, summary, tensorTable } from './size-tables.ts';
 import { type TuneOptions, tunerOf } from './tune-option.ts';
 
 /** What commands that write a model have in common. */
@@ -63,8 +63,8 @@ export async function writeModel(
   if (options.json) await printJson({ ...report, output: options.out });
   else {
     const { tensors } = report;
-    const parts = [tensorTable(tensors), pruneSummary(tensors), errorSummary(tensors), done(report, options.out)];
-    await print(parts.filter((part) => part !== undefined).join('\n\n'));
+    const parts = [tensorTable(tensors), shrinkSummary(report), pruneSummary(tensors), errorSummary(tensors)];
+    await print([...parts, done(report, options.out)].filter((part) => part !== undefined).join('\n\n'));
   }
 }
 

@@ -9,25 +9,29 @@ import { checkSizes, reads, writes } from './exact.ts';
 
 /** out[i, j] = matrix[order[i], order[j]], f32 [n, n], with `damping` added on the diagonal. @throws ArgumentError */
 export function permuteSymmetricStep(args: {
+  /** f32 [width, width] */
   readonly matrix: BufferView;
-  /** u32 [n] */
+  /** u32 [n], below `width` each */
   readonly order: BufferView;
   readonly out: BufferView;
   readonly n: number;
+  /** Default: n, all of the matrix. */
+  readonly width?: number;
   readonly damping: number;
 }): Step {
-  const { n, damping } = args;
+  const { n, width = n, damping } = args;
   const label = 'permute H';
   checkSizes(label, { n, rows: n });
+  checkSizes(label, { width, height: width });
   return {
     label,
     ...each(n * n, { source: permuteSymmetric }),
     bindings: [
-      reads(label, 'matrix', args.matrix, n * n),
+      reads(label, 'matrix', args.matrix, width * width),
       reads(label, 'order', args.order, n),
       writes(label, 'out', args.out, n * n),
     ],
-    params: packParams(n, { f32: damping }),
+    params: packParams(n, width, { f32: damping }),
     bytes: 8 * n * n,
   };
 }

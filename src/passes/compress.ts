@@ -15,6 +15,7 @@ import type { Recipe } from './recipe.ts';
 import { resumedOutput } from './resume.ts';
 import { type SaturatedCounts, saturationNotices } from './saturation.ts';
 import { INDEX_FILE, shardIndex } from './shards.ts';
+import type { ShrunkLayer } from './shrinking/shrink-model.ts';
 import { copySideFiles, writeFile } from './side-files.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import { spansFrom } from './timeline.ts';
@@ -25,6 +26,8 @@ export interface CompressReport extends SizeSummary {
   readonly version: 1;
   readonly recipe: Recipe;
   readonly seconds: number;
+  /** Where it got smaller first: what each layer lost. */
+  readonly shrink?: readonly ShrunkLayer[];
 }
 
 const WHAT = 'The compression';
@@ -59,6 +62,7 @@ export async function compress(
   const saturated: SaturatedCounts = new Map();
   const extra: string[] = [];
   let losses: ReadonlyMap<string, MatrixLosses> = new Map();
+  let shrink: readonly ShrunkLayer[] | undefined;
   try {
     const folder = 'file' in output ? output : undefined;
     const prepared = await prepare(source, options, output);
@@ -66,6 +70,8 @@ export async function compress(
     try {
       options.onPlan?.(prepared.summary);
       const notice = (text: string) => extra.push(text);
+      checkResumable(prepared, options);
+      shrink = await shrinkFirst(prepared, options, notice);
       const { writer, written } = await openWriter(prepared, output, saturated, options);
       // Before anything is written: norms change with the scales of what they feed.
       const inputs = await scaledInputs(prepared, options, notice);
@@ -104,7 +110,8 @@ export async function compress(
       const prune = pruned && { ...tensor.prune!, ...pruned };
       return { ...tensor, ...(quantized && { error: quantized }), ...(prune && { prune }) };
     });
-    return { version: 1, recipe, ...summary, tensors, notices, seconds: (performance.now() - started) / 1000 };
+    const seconds = (performance.now() - started) / 1000;
+    return { version: 1, recipe, ...summary, tensors, notices, seconds, ...(shrink && { shrink }) };
   } catch (error) {
     // The next run would find the same weight: what is there is of no use.
     if (options.resume && error instanceof NonFiniteError) await output.resumable?.journal.keep(0);
@@ -112,6 +119,17 @@ export async function compress(
     const left = options.resume ? 'what is finished is kept for a run with "resume"' : 'nothing was written';
     throw signal?.aborted || error instanceof CancelledError ? new CancelledError(WHAT, left) : error;
   }
+}
+
+/** Removes what a model has to lose before anything else is done with it; undefined where it keeps all. */
+async function shrinkFirst(
+  { shrunk }: Prepared,
+  { gpu, calibration, signal }: CompressOptions,
+  notice: (text: string) => void,
+): Promise<ShrunkLayer[] | undefined> {
+  if (!shrunk) return undefined;
+  const { shrinkModel } = await import('./shrinking/shrink-model.ts');
+  return shrinkModel(shrunk, { gpu, calibration, notice, signal });
 }
 
 /** Moves factors of inputs where a method wants it; returns what shows the inputs as they are then. */
@@ -128,6 +146,14 @@ async function scaledInputs(
   return 'load' in inputs ? scaledStatistics(inputs, factors) : inputs;
 }
 
+/** @throws ArgumentError where a run can't be resumed as it is asked for */
+function checkResumable({ plan, shrunk }: Prepared, { resume }: CompressOptions): void {
+  if (!resume || (plan.apart.length === 0 && !shrunk)) return;
+  throw new ArgumentError(
+    'A compression that is calibrated, prunes or shrinks cannot be resumed: each matrix may depend on those before it.',
+  );
+}
+
 /** Where the tensors go, and which of them are there already. @throws ArgumentError where `output` can't be resumed as asked */
 async function openWriter(
   prepared: Prepared,
@@ -137,11 +163,6 @@ async function openWriter(
 ): Promise<{ readonly writer: TensorOutput; readonly written: readonly PlannedTensor[] }> {
   const files = weightFilesOf(prepared);
   const { resumable } = output;
-  if (resume && prepared.plan.apart.length > 0) {
-    throw new ArgumentError(
-      'A compression that is calibrated, or that prunes, cannot be resumed: each matrix may depend on those before it.',
-    );
-  }
   if (resume && resumable) {
     const job = await jobOf(prepared, files, signal);
     const writer = await resumedOutput(output.name, resumable, job, files, saturated, signal);

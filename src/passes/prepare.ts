@@ -29,6 +29,10 @@ import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
+import type { NarrowCheckpoint } from './shrinking/narrow-checkpoint.ts';
+import { planShrinking } from './shrinking/plan-shrinking.ts';
+import type { Shrunk } from './shrinking/shrink-model.ts';
+import { shrinkingOf } from './shrinking/shrinking.ts';
 import { checkWeight, findWeight, type StoredWeight } from './stored-weight.ts';
 
 /** A model that is about to have factors moved between its weights. */
@@ -55,6 +59,8 @@ export interface Prepared {
   readonly graph?: Graph;
   /** Where factors of inputs may be moved, if a method wants to; `checkpoint` shows them moved. */
   readonly folding?: Folding;
+  /** Where it is to get smaller first; `checkpoint` shows it so. */
+  readonly shrunk?: Shrunk;
   /** Where another stack's container holds the matrices. */
   readonly contained?: ContainedPlan;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
@@ -96,6 +102,11 @@ export async function prepare(
       checkpoint = rotated;
       graph = modelGraph(rotated);
     }
+    const shrunk = given?.shrink && planShrinking(checkpoint, graph, shrinkingOf(given.shrink), options);
+    if (shrunk) {
+      checkpoint = shrunk.narrow;
+      graph = modelGraph(checkpoint);
+    }
     const recipe =
       given ??
       withRotation(
@@ -135,18 +146,13 @@ export async function prepare(
     return {
       checkpoint,
       plan,
-      summary: await withCalibration(
-        rotated ? asStored(plan.summary, rotated) : plan.summary,
-        checkpoint,
-        plan,
-        graph,
-        options,
-      ),
+      summary: await withCalibration(asStored(plan.summary, shrunk?.narrow, rotated), checkpoint, plan, graph, options),
       recipe,
       strict: graph !== undefined,
       shards,
       ...(graph && { graph }),
       ...(folding && { folding }),
+      ...(shrunk && { shrunk }),
       ...(gguf && { gguf }),
       ...(contained && { contained }),
     };
@@ -235,14 +241,20 @@ function rotate(
   return new RotatedCheckpoint(checkpoint, graph, rotation);
 }
 
-/** Sizes of the source as it is stored, where the plan is about its rotated form. */
-function asStored(summary: CompressionPlan, rotated: RotatedCheckpoint): CompressionPlan {
-  const tensors = summary.tensors.map((tensor) => ({ ...tensor, bytesBefore: rotated.bytesBefore(tensor.name) }));
+/** Sizes of the source as it is stored, where the plan is about another form of it. */
+function asStored(
+  summary: CompressionPlan,
+  narrow: NarrowCheckpoint | undefined,
+  rotated: RotatedCheckpoint | undefined,
+): CompressionPlan {
+  const source = rotated ?? narrow;
+  if (!source) return summary;
+  const tensors = summary.tensors.map((tensor) => ({ ...tensor, bytesBefore: source.bytesBefore(tensor.name) }));
   return {
     ...summary,
     tensors,
     bytesBefore: tensors.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0),
-    memory: { ...summary.memory, host: summary.memory.host + rotated.foldBytes },
+    memory: { ...summary.memory, host: summary.memory.host + (rotated?.foldBytes ?? 0) },
   };
 }
 

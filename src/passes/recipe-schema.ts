@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
 import { type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
 import type { Rotation } from './rotation/rotation.ts';
+import { SHRINK_REPAIRS, SHRINK_SCORES, type ShrinkRule } from './shrinking/shrinking.ts';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
 export const ROLES = ['linear', 'embedding', 'head', 'norm', 'bias', 'other'] as const;
@@ -39,6 +40,8 @@ export interface Recipe {
   rules: Rule[];
   /** Rotate the model first, so that large values of few columns spread over all. */
   rotation?: Rotation | undefined;
+  /** Remove channels or heads first, so that matrices get smaller; rules are about what is left. */
+  shrink?: ShrinkRule | undefined;
 }
 
 /** How to prune. */
@@ -64,9 +67,18 @@ export const RotationSchema = v.strictObject({
   inner: v.optional(v.boolean()),
 }) satisfies v.GenericSchema<unknown, Rotation>;
 
+/** Which structures go. */
+export const ShrinkSchema = v.strictObject({
+  pattern: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
+  score: v.optional(v.picklist(SHRINK_SCORES)),
+  repair: v.optional(v.picklist(SHRINK_REPAIRS)),
+  seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1))),
+}) satisfies v.GenericSchema<unknown, ShrinkRule>;
+
 /** A whole recipe, for the published JSON schema. */
 export const RecipeSchema = v.strictObject({
   version: v.literal(1),
   rules: v.pipe(v.array(RuleSchema), v.maxLength(MAX_RULES)),
   rotation: v.optional(RotationSchema),
+  shrink: v.optional(ShrinkSchema),
 }) satisfies v.GenericSchema<unknown, Recipe>;

@@ -16,7 +16,9 @@ import {
   RotationSchema,
   type Rule,
   RuleSchema,
+  ShrinkSchema,
 } from './recipe-schema.ts';
+import { SHRINK_REPAIRS, SHRINK_SCORES, shrinkingOf } from './shrinking/shrinking.ts';
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
@@ -33,7 +35,7 @@ export function presetRecipe(format: string, { method, refine }: Pick<Rule, 'met
  */
 export function parseRecipe(data: unknown, where = 'The recipe'): Recipe {
   const recipe = checkShape(data, where);
-  compileRules(recipe, where);
+  compileWhole(recipe, where);
   return recipe;
 }
 
@@ -66,14 +68,16 @@ function complaint(issue: Issue): string {
   const key = path.at(-1);
   if (isUnknownKey(issue) && key) {
     const pruning = path.length > 3 && path[2]?.key === 'prune';
-    const within = path[0]?.key === 'rotation' ? RotationSchema : pruning ? PruneSchema : RuleSchema;
+    const apart = { rotation: RotationSchema, shrink: ShrinkSchema }[String(path[0]?.key)];
+    const within = apart ?? (pruning ? PruneSchema : RuleSchema);
     const known = Object.keys(path.length === 1 ? RecipeSchema.entries : within.entries);
     const at = path.length === 1 ? '' : ` in ${v.getDotPath(issue)?.replace(/\.[^.]*$/, '')}`;
     return `unknown key ${quote(String(key.key))}${at}.${suggest(String(key.key), known)} Known: ${known.join(', ')}.`;
   }
   const at = v.getDotPath(issue) ?? 'the recipe';
   if (issue.received === 'undefined') return `${at} is missing. ${EXAMPLE}`;
-  const names: readonly string[] = NAMES[String(key?.key)] ?? [];
+  const shrinks = path[0]?.key === 'shrink';
+  const names: readonly string[] = (shrinks ? SHRINK_NAMES : NAMES)[String(key?.key)] ?? [];
   const hint = typeof issue.input === 'string' ? suggest(issue.input, names) : '';
   return `${at}: expected ${issue.expected ?? 'a sensible value'}, got ${issue.received}.${hint} ${EXAMPLE}`;
 }
@@ -84,6 +88,8 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   score: SCORES,
   repair: REPAIRS,
 };
+
+const SHRINK_NAMES: Readonly<Record<string, readonly string[]>> = { score: SHRINK_SCORES, repair: SHRINK_REPAIRS };
 
 const EXAMPLE = 'A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}.';
 
@@ -108,7 +114,16 @@ export type CompiledRecipe = (name: string, role: Role) => Decision | undefined;
 
 /** Checks a recipe, compiles the globs and looks the formats up. @throws as `parseRecipe` */
 export const compileRecipe = (recipe: Recipe, where = 'The recipe'): CompiledRecipe =>
-  compileRules(checkShape(recipe, where), where);
+  compileWhole(checkShape(recipe, where), where);
+
+function compileWhole(recipe: Recipe, where: string): CompiledRecipe {
+  try {
+    if (recipe.shrink) shrinkingOf(recipe.shrink);
+  } catch (error) {
+    throw new RecipeError(`${where}: shrink.pattern: ${reason(error)}`, { cause: error });
+  }
+  return compileRules(recipe, where);
+}
 
 function compileRules(recipe: Recipe, where: string): CompiledRecipe {
   const rules = recipe.rules.map((rule, index) => {

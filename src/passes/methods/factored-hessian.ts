@@ -5,8 +5,8 @@ import { CHOLESKY_BLOCK, choleskySteps } from '../../kernels/cholesky.ts';
 import { permuteSymmetricStep } from '../../kernels/permute.ts';
 
 /** Damping, as a share of the mean diagonal of H, and what is tried where the factorization breaks down with it. */
-const DAMPING = 0.01;
-const RETRIES = [1, 10, 100];
+export const DAMPING = 0.01;
+export const RETRIES = [1, 10, 100];
 
 /** H with damping, in the order in which columns are taken, and its Cholesky factor. All buffers are its own. */
 export interface FactoredHessian {

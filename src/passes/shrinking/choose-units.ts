@@ -1,0 +1,240 @@
+import type { Checkpoint } from '../../files/checkpoint.ts';
+import { decodeToF32, encodeBf16, encodeF16 } from '../../files/convert.ts';
+import type { ElementType } from '../../formats/format.ts';
+import { formatByName } from '../../formats/registry.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { BufferView } from '../../gpu/kernel.ts';
+import { Scratch } from '../../gpu/scratch.ts';
+import { randomU32 } from '../../graph/reference/random.ts';
+import { gatherColumnsStep } from '../../kernels/permute.ts';
+import { rowProductsStep } from '../../kernels/rows.ts';
+import { type DenseSlice, denseSlices } from '../dense-slices.ts';
+import { matrixError } from '../methods/matrix-error.ts';
+import { ColumnSystem } from './column-system.ts';
+import type { Coupling } from './couplings.ts';
+import { placesOf } from './narrow-checkpoint.ts';
+import type { Shrinking } from './shrinking.ts';
+
+const F32 = formatByName('f32');
+
+/** Most times that units are weighed anew, when some are gone and the others made up for it. */
+const ROUNDS = 16;
+
+/** What is known of the inputs of a matrix. */
+export interface UnitInputs {
+  /** f32 [k, k]; undefined where a device can't hold it, or nothing was calibrated. */
+  readonly hessian?: BufferView | undefined;
+  /** Its diagonal. */
+  readonly meanSquare?: Float32Array | undefined;
+}
+
+/** What became of the units of a layer. */
+export interface ChosenUnits {
+  /** Ascending. */
+  readonly kept: Uint32Array;
+  /** What each was worth, before any went. */
+  readonly importance: ArrayLike<number>;
+  /** The matrix that reads them, fitted: [rows, columns that stay], in its type. */
+  readonly reader?: Uint8Array<ArrayBuffer>;
+  /** What that costs: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
+  readonly error: number;
+  /** Why it was not done as it was asked for. */
+  readonly problem?: string;
+}
+
+/**
+ * Chooses the units of a layer that stay, and fits the matrix that reads them.
+ * @param left how many stay
+ * @throws NonFiniteError naming the weight; FileError, OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function chooseUnits(
+  source: { readonly gpu: Gpu; readonly checkpoint: Checkpoint; readonly signal?: AbortSignal },
+  coupling: Coupling,
+  left: number,
+  shrinking: Shrinking,
+  inputs: UnitInputs,
+): Promise<ChosenUnits> {
+  const work = new UnitChoice(source, coupling, inputs);
+  try {
+    return await work.choose(left, shrinking);
+  } finally {
+    work.release();
+  }
+}
+
+class UnitChoice {
+  readonly #gpu: Gpu;
+  readonly #checkpoint: Checkpoint;
+  readonly #signal: AbortSignal | undefined;
+  readonly #coupling: Coupling;
+  readonly #inputs: UnitInputs;
+  #system: ColumnSystem | undefined;
+
+  constructor({ gpu, checkpoint, signal }: Parameters<typeof chooseUnits>[0], coupling: Coupling, inputs: UnitInputs) {
+    this.#gpu = gpu;
+    this.#checkpoint = checkpoint;
+    this.#signal = signal;
+    this.#coupling = coupling;
+    this.#inputs = inputs;
+  }
+
+  async choose(left: number, { score, repair, seed }: Shrinking): Promise<ChosenUnits> {
+    const { units, layer } = this.#coupling;
+    let kept: Uint32Array = Uint32Array.from({ length: units }, (_, unit) => unit);
+    let problem = score === 'obs' || repair === 'refit' ? await this.#factor(kept) : undefined;
+    let importance: ArrayLike<number>;
+    if (score === 'obs' && problem === undefined) {
+      importance = await this.#costs();
+      const rounds = Math.min(ROUNDS, units - left);
+      let costs = importance;
+      for (let round = 1; round <= rounds; round++) {
+        const stay = units - Math.floor(((units - left) * round) / rounds);
+        kept = largest(kept, costs, stay);
+        problem ??= await this.#factor(kept);
+        if (round < rounds && problem === undefined) costs = await this.#costs();
+      }
+    } else {
+      importance =
+        score === 'random'
+          ? Uint32Array.from({ length: units }, (_, unit) => randomU32(seed, layer * units + unit))
+          : await this.#sizes(score === 'magnitude' ? undefined : this.#inputs.meanSquare);
+      kept = largest(kept, importance, left);
+      if (repair === 'refit') problem ??= await this.#factor(kept);
+    }
+    const refit = repair === 'refit' && problem === undefined;
+    return { kept, importance, ...(await this.#result(kept, refit)), ...(problem !== undefined && { problem }) };
+  }
+
+  /** Factors H in the columns of units. @returns why it can't be */
+  async #factor(kept: Uint32Array): Promise<string | undefined> {
+    this.release();
+    const { hessian, meanSquare } = this.#inputs;
+    if (!hessian || !meanSquare) {
+      return `H of ${this.#coupling.units * this.#coupling.columns} columns is larger than what this device binds at once (${this.#gpu.bindingLimit} bytes)`;
+    }
+    const columns = placesOf(kept, this.#coupling.columns);
+    const made = await ColumnSystem.make(this.#gpu, hessian, meanSquare, columns, this.#signal);
+    if (typeof made === 'string') return made;
+    this.#system = made;
+    return undefined;
+  }
+
+  /** By how much the error grows with each unit that goes, once the others are fitted. */
+  async #costs(): Promise<Float64Array> {
+    const system = this.#system!;
+    const { columns } = this.#coupling;
+    const sums = new Float64Array(system.n / columns);
+    for await (const slice of this.#slices()) {
+      const scratch = new Scratch(this.#gpu);
+      try {
+        const fitted = await system.fitted(slice, scratch);
+        const costs = await system.costs(fitted, slice.rows, columns);
+        for (const [unit, cost] of costs.entries()) sums[unit]! += cost;
+      } finally {
+        scratch.release();
+      }
+    }
+    return sums;
+  }
+
+  /** Σ w² over the columns of each unit, each times the mean square of its input where that is known. */
+  async #sizes(meanSquare: Float32Array | undefined): Promise<Float64Array> {
+    const { units, columns } = this.#coupling;
+    const k = units * columns;
+    const sums = new Float64Array(units);
+    const identity = Uint32Array.from({ length: k }, (_, column) => column);
+    for await (const { view, rows } of this.#slices()) {
+      const scratch = new Scratch(this.#gpu);
+      try {
+        const order = scratch.upload(identity, 'columns');
+        const turned = scratch.room(4 * k * rows, 'columns');
+        const out = scratch.room(4 * k, 'squares');
+        await this.#gpu.scheduler.run([
+          gatherColumnsStep({ weights: view, order, out: turned, rows, k }),
+          rowProductsStep({ a: turned, b: turned, out, rows: k, width: rows }),
+        ]);
+        const squares = new Float32Array((await this.#gpu.readBack(out.buffer, 0, 4 * k)).buffer);
+        for (const [column, square] of squares.entries()) {
+          sums[Math.floor(column / columns)]! += square * (meanSquare?.[column] ?? 1);
+        }
+      } finally {
+        scratch.release();
+      }
+    }
+    return sums;
+  }
+
+  /** The matrix with what is left of it, and what that costs. */
+  async #result(kept: Uint32Array, refit: boolean): Promise<Pick<ChosenUnits, 'reader' | 'error'>> {
+    const { reader: name, units, columns } = this.#coupling;
+    const { type, shape } = this.#checkpoint.tensors.get(name)!;
+    const k = units * columns;
+    const places = placesOf(kept, columns);
+    const n = places.length;
+    const fitted = refit ? new Uint8Array(shape[0]! * n * (type === 'F32' ? 4 : 2)) : undefined;
+    let [lost, all] = [0, 0];
+    for await (const slice of this.#slices()) {
+      const { rows, view } = slice;
+      const scratch = new Scratch(this.#gpu);
+      try {
+        const stays = new Float32Array(rows * k);
+        const before = fitted ? undefined : await this.#read(view, rows * k);
+        let values: Float32Array | undefined;
+        if (fitted) {
+          const turned = await this.#read(await this.#system!.fitted(slice, scratch), n * rows);
+          const bytes = encoded(transposed(turned, n, rows), type, name);
+          fitted.set(bytes, (slice.rowStart * fitted.byteLength) / shape[0]!);
+          // As it will be stored.
+          values = decodeToF32(bytes, type);
+        }
+        for (let row = 0; row < rows; row++) {
+          for (let i = 0; i < n; i++) {
+            const at = row * k + places[i]!;
+            stays[at] = values ? values[row * n + i]! : before![at]!;
+          }
+        }
+        const hessian = this.#inputs.hessian;
+        const quantized = { format: F32, arrays: [scratch.upload(stays, 'what stays')] };
+        lost += await matrixError(this.#gpu, { dense: slice, quantized, hessian });
+        all += await matrixError(this.#gpu, { dense: slice, hessian });
+      } finally {
+        scratch.release();
+      }
+    }
+    return { error: all > 0 ? lost / all : 0, ...(fitted && { reader: fitted }) };
+  }
+
+  async #read({ buffer, offset = 0 }: BufferView, count: number): Promise<Float32Array> {
+    return new Float32Array((await this.#gpu.readBack(buffer, offset, 4 * count)).buffer);
+  }
+
+  #slices(): AsyncGenerator<DenseSlice> {
+    const info = this.#checkpoint.tensors.get(this.#coupling.reader)!;
+    return denseSlices(this.#gpu, this.#checkpoint, info, F32, this.#signal);
+  }
+
+  release(): void {
+    this.#system?.release();
+    this.#system = undefined;
+  }
+}
+
+/** The `count` of the units that are worth most, of equal ones the first, ascending. */
+export function largest(units: Uint32Array, worth: ArrayLike<number>, count: number): Uint32Array {
+  const order = Uint32Array.from(units.keys()).sort((a, b) => worth[b]! - worth[a]! || a - b);
+  return order
+    .subarray(0, count)
+    .map((i) => units[i]!)
+    .sort();
+}
+
+function transposed(values: Float32Array, height: number, width: number): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < height; i++) for (let j = 0; j < width; j++) out[j * height + i] = values[i * width + j]!;
+  return out;
+}
+
+function encoded(values: Float32Array<ArrayBuffer>, type: ElementType, name: string): Uint8Array<ArrayBuffer> {
+  if (type === 'F16') return encodeF16(values, name);
+  return type === 'BF16' ? encodeBf16(values, name) : new Uint8Array(values.buffer);
+}

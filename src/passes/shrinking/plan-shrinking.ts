@@ -1,0 +1,66 @@
+import { ArgumentError, RecipeError } from '../../errors.ts';
+import type { Checkpoint } from '../../files/checkpoint.ts';
+import type { Graph } from '../../graph/graph.ts';
+import type { RecipeOptions } from '../compress-options.ts';
+import { type Coupling, findCouplings } from './couplings.ts';
+import { NarrowCheckpoint } from './narrow-checkpoint.ts';
+import type { Shrunk } from './shrink-model.ts';
+import { type Shrinking, shrinkNeedsInputs, unitsLeft } from './shrinking.ts';
+
+/**
+ * Decides from headers how many units of each layer stay.
+ * @param checkpoint the result's, unless it throws
+ * @throws ArgumentError for bare tensors, and where nothing would go or be left; RecipeError where there has to be a calibration; ModelError, FileError for a
+ * model that can't be shrunk
+ */
+export function planShrinking(
+  checkpoint: Checkpoint,
+  graph: Graph | undefined,
+  shrinking: Shrinking,
+  { calibration, statistics }: RecipeOptions,
+): Shrunk {
+  const { name } = checkpoint;
+  if (!graph) {
+    throw new ArgumentError(
+      `${name}: bare tensors can't be shrunk, since nothing says how they are used. Give the folder of the model.`,
+    );
+  }
+  if (statistics) {
+    throw new ArgumentError(
+      `${statistics.name}: statistics are of the model as it was, not of the shrunken one. Give a calibration text, or shrink the model first ("keep") and gather them from that.`,
+    );
+  }
+  if (!calibration && shrinkNeedsInputs(shrinking)) {
+    const { repair, score } = shrinking;
+    const what = repair === 'none' ? `The score ${score}` : `The repair ${repair}`;
+    throw new RecipeError(
+      `${what} needs a calibration text (--calibration, or the option "calibration"), to know what "${shrinking.text}" costs.`,
+    );
+  }
+  const left = new Map<Coupling, number>();
+  const config: Record<string, number> = {};
+  for (const [structure, amount] of shrinking.amounts) {
+    const couplings = findCouplings(graph, structure, name);
+    const [{ units, makers }] = couplings as [Coupling];
+    const stay = unitsLeft(structure, amount, units, name);
+    for (const coupling of couplings) left.set(coupling, stay);
+    if (structure === 'ffn') config.intermediate_size = stay;
+    else {
+      // Of queries, and of keys, whose group has one head.
+      const [queries, headDim] = [makers[0]!.rows, Math.min(...makers.map(({ rows }) => rows))];
+      config.num_key_value_heads = stay;
+      config.num_attention_heads = (stay * queries) / headDim;
+      config.head_dim = headDim;
+    }
+  }
+  const order = graph.operations.map(({ out }) => out);
+  const inOrder = [...left].sort(([a], [b]) => order.indexOf(a.input) - order.indexOf(b.input));
+  const sorted = new Map(inOrder);
+  return {
+    shrinking,
+    original: checkpoint,
+    graph,
+    narrow: new NarrowCheckpoint(checkpoint, sorted, config),
+    left: sorted,
+  };
+}

@@ -1,0 +1,131 @@
+import { ArgumentError } from '../../errors.ts';
+import { checkCancelled } from '../../files/cancel.ts';
+import type { Checkpoint } from '../../files/checkpoint.ts';
+import { ELEMENT_BYTES } from '../../files/element-type.ts';
+import { quote } from '../../files/text.ts';
+import { allocateArrays } from '../../formats/layout.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { Graph, WeightName } from '../../graph/graph.ts';
+import { uploadWeight, type Weight } from '../../kernels/weight.ts';
+import type { Calibration } from '../calibration/calibration.ts';
+import type { InputGroup } from '../calibration/input-groups.ts';
+import type { Statistics } from '../calibration/statistics.ts';
+import { walkInputs } from '../calibration/walk.ts';
+import { checkpointSource } from '../load-weights.ts';
+import { denseFormatOf } from '../stored-weight.ts';
+import { type ChosenUnits, chooseUnits, type UnitInputs } from './choose-units.ts';
+import type { Coupling } from './couplings.ts';
+import { type NarrowCheckpoint, placesOf } from './narrow-checkpoint.ts';
+import { type Shrinking, type Structure, shrinkNeedsInputs } from './shrinking.ts';
+
+/** A model that is about to get smaller. */
+export interface Shrunk {
+  readonly shrinking: Shrinking;
+  /** As it is. */
+  readonly original: Checkpoint;
+  readonly graph: Graph;
+  /** As it will be. */
+  readonly narrow: NarrowCheckpoint;
+  /** How many units of each layer stay. */
+  readonly left: ReadonlyMap<Coupling, number>;
+}
+
+/** What a layer lost. */
+export interface ShrunkLayer {
+  readonly structure: Structure;
+  readonly layer: number;
+  /** Channels, or groups of a key and value head with its query heads: how many there were, and which are gone. */
+  readonly units: number;
+  readonly removed: readonly number[];
+  /** What each of them was worth by the score; with `obs`, what removing it alone would cost. */
+  readonly importance: readonly number[];
+  /** What the outputs of the matrix that reads them lost: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
+  readonly error: number;
+}
+
+/**
+ * Chooses what goes from each layer, in the order of the graph, each seeing what the shrunken ones before it make, and fits the matrices behind it.
+ * @throws NonFiniteError, FileError, ArgumentError, CancelledError, OutOfMemoryError, DeviceLostError
+ */
+export async function shrinkModel(
+  { shrinking, original, graph, narrow, left }: Shrunk,
+  work: {
+    readonly gpu: Gpu;
+    readonly calibration: Calibration | undefined;
+    readonly notice: (text: string) => void;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<ShrunkLayer[]> {
+  const { gpu, calibration, notice, signal } = work;
+  const layers: ShrunkLayer[] = [];
+  const shrink = async (coupling: Coupling, inputs: UnitInputs): Promise<ChosenUnits> => {
+    checkCancelled(signal, 'Shrinking the model');
+    const count = left.get(coupling)!;
+    const source = { gpu, checkpoint: original, ...(signal && { signal }) };
+    const chosen = await chooseUnits(source, coupling, count, shrinking, inputs);
+    const { kept, importance, error, reader, problem } = chosen;
+    if (problem !== undefined) {
+      notice(
+        `${quote(coupling.reader)}: ${coupling.structure} are chosen as wanda does, and nothing is fitted: ${problem}.`,
+      );
+    }
+    narrow.keep(coupling, kept, reader);
+    const stays = new Set(kept);
+    const removed = Array.from({ length: coupling.units }, (_, unit) => unit).filter((unit) => !stays.has(unit));
+    const { structure, layer, units } = coupling;
+    layers.push({ structure, layer, units, removed, importance: Array.from(importance, shortened), error });
+    return chosen;
+  };
+  if (!calibration || !shrinkNeedsInputs(shrinking)) {
+    for (const coupling of left.keys()) await shrink(coupling, {});
+    return layers;
+  }
+  const byInput = new Map([...left.keys()].map((coupling) => [coupling.input, coupling]));
+  const visit = async ({ input }: InputGroup, statistics: Statistics): Promise<ReadonlyMap<WeightName, Weight>> => {
+    const coupling = byInput.get(input)!;
+    const { meanSquare } = await statistics.columns();
+    const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) {
+      throw new ArgumentError(
+        `The inputs of ${quote(coupling.reader)} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
+      );
+    }
+    const { kept } = await shrink(coupling, { hessian: statistics.hessian, meanSquare });
+    if (calibration.propagate === false) return new Map();
+    return new Map([[coupling.reader, await wideReader(gpu, original, narrow, coupling, kept)]]);
+  };
+  const source = checkpointSource(gpu, original, signal);
+  const wanted = ({ input }: InputGroup) => byInput.has(input);
+  const { windows } = calibration;
+  await walkInputs({ gpu, graph, source, windows, visit, wanted, ...(signal && { signal }) });
+  return layers;
+}
+
+/** Digits that a report needs. */
+const shortened = (value: number): number => Number(value.toPrecision(4));
+
+/** The matrix that reads what is left as one of its former size, zeros in place of what went: in the model as it was it computes what the shrunken one does. */
+async function wideReader(
+  gpu: Gpu,
+  original: Checkpoint,
+  narrow: NarrowCheckpoint,
+  { reader, columns }: Coupling,
+  kept: Uint32Array,
+): Promise<Weight> {
+  const { type, shape } = original.tensors.get(reader)!;
+  const [rows, k] = shape as [number, number];
+  const format = denseFormatOf(type)!;
+  const arrays = allocateArrays(format.arrays, rows, k);
+  const size = ELEMENT_BYTES[type];
+  const places = placesOf(kept, columns);
+  const bytes = await narrow.read(reader);
+  const data = arrays[format.arrays[0]!.name]!;
+  const n = places.length;
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < n; i++) {
+      const at = (row * n + i) * size;
+      data.set(bytes.subarray(at, at + size), (row * k + places[i]!) * size);
+    }
+  }
+  return uploadWeight(gpu, format, rows, k, arrays, reader);
+}

@@ -1,0 +1,94 @@
+import { ArgumentError, RecipeError } from '../../errors.ts';
+
+/** What a structure is worth. */
+export const SHRINK_SCORES = ['magnitude', 'wanda', 'obs', 'random'] as const;
+/** One of them. */
+export type ShrinkScore = (typeof SHRINK_SCORES)[number];
+
+/** What is done for the outputs once structures are gone. */
+export const SHRINK_REPAIRS = ['none', 'refit'] as const;
+/** One of them. */
+export type ShrinkRepair = (typeof SHRINK_REPAIRS)[number];
+
+/** Which structures a model loses, as a recipe says it. */
+export interface ShrinkRule {
+  /** `ffn:25%`, `ffn:192`, `heads:1`; several with commas between them. See `shrinkingOf`. */
+  pattern: string;
+  /** Default: magnitude. */
+  score?: ShrinkScore | undefined;
+  /** Default: none. */
+  repair?: ShrinkRepair | undefined;
+  /** Of the score `random`; default 0. */
+  seed?: number | undefined;
+}
+
+/** What can be removed: channels of FFNs; groups of a key and value head with its query heads. */
+export const STRUCTURES = ['ffn', 'heads'] as const;
+/** One of them. */
+export type Structure = (typeof STRUCTURES)[number];
+
+/** How many of a layer go: a share, rounded down, or a count. */
+export type Amount = { readonly fraction: number } | { readonly count: number };
+
+/** The same, checked and complete. */
+export interface Shrinking {
+  /** The pattern as it was written. */
+  readonly text: string;
+  readonly amounts: ReadonlyMap<Structure, Amount>;
+  readonly score: ShrinkScore;
+  readonly repair: ShrinkRepair;
+  readonly seed: number;
+}
+
+/** Whether the inputs of matrices have to be known. */
+export const shrinkNeedsInputs = ({ score, repair }: Shrinking): boolean =>
+  score === 'wanda' || score === 'obs' || repair !== 'none';
+
+const AMOUNT = /^(\w+):(\d{1,3}(?:\.\d{1,9})?%|\d{1,7})$/;
+
+/** Whether a pattern is about structures, and not about weights. */
+export const isShrinkPattern = (text: string): boolean =>
+  text.split(',').some((part) => STRUCTURES.some((structure) => part.startsWith(`${structure}:`)));
+
+/**
+ * A rule, checked. `ffn:25%` removes that share of the channels of each FFN, `ffn:192` so many of them, `heads:1` of each layer a key and value head with all
+ * query heads that share it.
+ * @throws RecipeError
+ */
+export function shrinkingOf({ pattern: text, score = 'magnitude', repair = 'none', seed = 0 }: ShrinkRule): Shrinking {
+  const amounts = new Map<Structure, Amount>();
+  for (const part of text.split(',')) {
+    const [, name, amount] = AMOUNT.exec(part) ?? [];
+    const structure = STRUCTURES.find((one) => one === name);
+    if (structure === undefined || amount === undefined) {
+      throw new RecipeError(
+        `There is no pattern "${part.slice(0, 64)}". Patterns of structures are like ffn:25%, ffn:192, heads:1, or several with commas between them.`,
+      );
+    }
+    if (amounts.has(structure))
+      throw new RecipeError(`The pattern "${text}" says twice how much of ${structure} goes.`);
+    amounts.set(
+      structure,
+      amount.endsWith('%') ? { fraction: Number(amount.slice(0, -1)) / 100 } : { count: Number(amount) },
+    );
+  }
+  return { text, amounts, score, repair, seed };
+}
+
+/** What one of a structure is called. */
+const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads: 'KV groups' };
+
+/** How many of `total` are left. @throws ArgumentError that says which values work */
+export function unitsLeft(structure: Structure, amount: Amount, total: number, model: string): number {
+  const removed = 'count' in amount ? amount.count : Math.floor(amount.fraction * total + 1e-9);
+  if (removed >= 1 && removed < total) return total - removed;
+  const what = `${model}: its layers have ${total} ${total === 1 ? UNITS[structure].slice(0, -1) : UNITS[structure]}`;
+  if (total === 1) throw new ArgumentError(`${what} each, which can't be removed: leave ${structure} out.`);
+  const asked = removed < 1 ? 'of which none would go' : `of which ${removed} would go, which leaves nothing`;
+  throw new ArgumentError(
+    `${what} each, ${asked}: give ${structure}:1 to ${structure}:${total - 1}, or a share from ${percent(1 / total)} to below 100%.`,
+  );
+}
+
+/** Not below the share. */
+const percent = (share: number): string => `${Math.ceil(1e4 * share) / 100}%`;

@@ -1,0 +1,273 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ArgumentError, FileError, ModelError, RecipeError } from '../../../src/errors.ts';
+import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../../src/files/model-files.ts';
+import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySource } from '../../../src/files/source.ts';
+import type { Gpu } from '../../../src/gpu/gpu.ts';
+import { openGpu } from '../../../src/gpu/open-gpu.ts';
+import type { Graph } from '../../../src/graph/graph.ts';
+import { ReferenceRun } from '../../../src/graph/reference.ts';
+import { refitColumns, unitCosts } from '../../../src/kernels/reference/refit-columns.ts';
+import { compress, planCompression } from '../../../src/passes/compress.ts';
+import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
+import { modelGraph } from '../../../src/passes/model-graph.ts';
+import type { Recipe } from '../../../src/passes/recipe.ts';
+import { findCouplings } from '../../../src/passes/shrinking/couplings.ts';
+import type { ShrinkRule, Structure } from '../../../src/passes/shrinking/shrinking.ts';
+import { checkWeight } from '../../../src/passes/stored-weight.ts';
+import { openTestGpu } from '../open-test-gpu.ts';
+import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu?.close());
+
+const windows = windowsOf(101);
+const recipeOf = (shrink: ShrinkRule, format = 'keep'): Recipe => ({
+  version: 1,
+  rules: [{ match: '*', role: 'linear', format }],
+  shrink,
+});
+
+/** A model that was shrunk: its graph, values and the report. */
+async function shrunk(shrink: ShrinkRule, { settings = smallConfig(), format = 'keep', on = gpu } = {}) {
+  const model = await modelFolder(settings);
+  const output = memoryOutput();
+  const recipe = recipeOf(shrink, format);
+  const report = await compress(model.open(), output, { gpu: on, recipe, calibration: { windows } });
+  const files = Object.fromEntries(output.files);
+  const checkpoint = await openCheckpoint(memoryFolder('shrunk', files), { checkWeight });
+  const graph = modelGraph(checkpoint);
+  return { model, report, files, graph, values: await dequantizedWeights(checkpoint, graph), checkpoint };
+}
+
+type Values = (name: string) => Float32Array;
+
+/** H of an input over the calibration, by the f64 reference. */
+function hessianOf(graph: Graph, values: Values, input: string): Float64Array {
+  const k = graph.values[input]!;
+  const h = new Float64Array(k * k);
+  let tokens = 0;
+  for (const window of windows) {
+    tokens += window.length;
+    new ReferenceRun(graph, values).forward([...window], {
+      onValue: (_, name, x) => {
+        if (name !== input) return;
+        for (let t = 0; t < x.length / k; t++) {
+          for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) h[i * k + j]! += x[t * k + i]! * x[t * k + j]!;
+        }
+      },
+    });
+  }
+  return h.map((sum) => sum / tokens);
+}
+
+const columnsOf = (units: readonly number[], size: number): number[] =>
+  units.flatMap((unit) => Array.from({ length: size }, (_, i) => unit * size + i));
+
+const picked = (values: Float32Array, rows: readonly number[], k: number): Float32Array =>
+  Float32Array.from({ length: rows.length * k }, (_, at) => values[rows[Math.floor(at / k)]! * k + (at % k)]!);
+
+const FAMILIES = [
+  ['Llama', smallConfig()],
+  ['Qwen2', smallConfig('Qwen2')],
+  ['Qwen3', smallConfig('Qwen3', { num_attention_heads: 8, num_key_value_heads: 4, head_dim: 8 })],
+  ['Gemma2', smallConfig('Gemma2', { hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16 })],
+] as const;
+
+test.each(
+  FAMILIES.flatMap(([family, settings]) =>
+    (['ffn:30%', 'heads:1'] as const).map((pattern) => [family, pattern, settings] as const),
+  ),
+)(
+  '%s, %s: what stays is as it was, and the model computes what it would with zeros for what went',
+  async (_, pattern, settings) => {
+    const { model, report, values, graph, checkpoint } = await shrunk({ pattern, score: 'obs' }, { settings });
+    const [structure] = pattern.split(':') as [Structure];
+    const zeroed = new Map<string, Float32Array>();
+    for (const coupling of findCouplings(model.graph, structure, 'random')) {
+      const { layer, units, reader, columns, makers } = coupling;
+      const { removed, importance } = report.shrink!.find((one) => one.layer === layer)!;
+      expect(removed).toHaveLength(structure === 'ffn' ? Math.floor(0.3 * units) : 1);
+      expect(importance).toHaveLength(units);
+      const stays = Array.from({ length: units }, (_, unit) => unit).filter((unit) => !removed.includes(unit));
+      for (const { name, rows } of makers) {
+        const k = model.values(name).length / (units * rows);
+        expect(values(name)).toEqual(picked(model.values(name), columnsOf(stays, rows), k));
+      }
+      const k = units * columns;
+      const kept = columnsOf(stays, columns);
+      const before = model.values(reader);
+      const wide = before.map((w, at) => (kept.includes(at % k) ? w : 0));
+      zeroed.set(reader, wide);
+      expect(values(reader)).toEqual(wide.filter((_, at) => kept.includes(at % k)));
+    }
+    const tokens = [...windows[0]!];
+    const wanted = new ReferenceRun(model.graph, (name) => zeroed.get(name) ?? model.values(name)).forward(tokens);
+    const made = new ReferenceRun(graph, values).forward(tokens);
+    expect(made.length).toBe(wanted.length);
+    for (const [i, logit] of made.entries()) expect(logit).toBeCloseTo(wanted[i]!, 9);
+    expect(checkpoint.config).toMatchObject(
+      structure === 'ffn'
+        ? { intermediate_size: 68, num_attention_heads: settings.num_attention_heads }
+        : {
+            num_key_value_heads: settings.num_key_value_heads - 1,
+            num_attention_heads:
+              settings.num_attention_heads - settings.num_attention_heads / settings.num_key_value_heads,
+            head_dim: settings.head_dim,
+          },
+    );
+  },
+);
+
+test('the first channels that go are those that cost least, and the rest is fitted as the f64 reference does', async () => {
+  const { model, report, values } = await shrunk({ pattern: 'ffn:1', score: 'obs', repair: 'refit' });
+  const [coupling] = findCouplings(model.graph, 'ffn', 'random');
+  const { reader, input, units: k } = coupling!;
+  const h = hessianOf(model.graph, model.values, input);
+  const mean = Array.from({ length: k }, (_, i) => h[i * (k + 1)]!).reduce((sum, value) => sum + value, 0) / k;
+  const damped = h.map((value, at) => value + (at % (k + 1) === 0 ? 0.01 * mean : 0));
+  const [rows, all] = [64, Array.from({ length: k }, (_, i) => i)];
+  const costs = unitCosts(model.values(reader), damped, all, 1, rows, k);
+  const { removed, importance, error } = report.shrink![0]!;
+  for (const [i, cost] of costs.entries()) expect(importance[i]! / cost).toBeCloseTo(1, 2);
+  expect(removed).toEqual([costs.indexOf(Math.min(...costs))]);
+  const kept = all.filter((column) => column !== removed[0]);
+  const wanted = refitColumns(model.values(reader), damped, kept, rows, k);
+  const most = Math.max(...wanted.map(Math.abs));
+  for (const [i, value] of values(reader).entries()) expect(Math.abs(value - wanted[i]!)).toBeLessThan(1e-3 * most);
+  // The report's error, without damping.
+  let [lost, before] = [0, 0];
+  const wide = new Float64Array(rows * k);
+  for (const [at, value] of values(reader).entries())
+    wide[Math.floor(at / kept.length) * k + kept[at % kept.length]!] = value;
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < k; i++) {
+      for (let j = 0; j < k; j++) {
+        const [w, v] = [model.values(reader)[row * k + i]!, model.values(reader)[row * k + j]!];
+        lost += (w - wide[row * k + i]!) * h[i * k + j]! * (v - wide[row * k + j]!);
+        before += w * h[i * k + j]! * v;
+      }
+    }
+  }
+  expect(error / (lost / before)).toBeCloseTo(1, 2);
+});
+
+test('a refit loses less than none, obs with it less than other scores, by far less than at random', async () => {
+  const sum = async (rule: Omit<ShrinkRule, 'pattern'>) => {
+    const { report } = await shrunk({ pattern: 'ffn:50%', ...rule });
+    return report.shrink!.reduce((total, { error }) => total + error, 0);
+  };
+  const obs = await sum({ score: 'obs', repair: 'refit' });
+  expect(obs).toBeLessThan(await sum({ score: 'obs' }));
+  expect(obs).toBeLessThan(await sum({ score: 'wanda', repair: 'refit' }));
+  for (const seed of [1, 2, 3]) expect(obs).toBeLessThan(0.9 * (await sum({ score: 'random', repair: 'refit', seed })));
+});
+
+test('heads and channels go together, in a GGUF file, quantized; later layers see what earlier ones lost', async () => {
+  const settings = smallConfig();
+  const model = await modelFolder(settings);
+  const sink = memorySink();
+  const recipe = recipeOf({ pattern: 'heads:1,ffn:32', score: 'obs', repair: 'refit' }, 'q4_0');
+  const report = await compress(model.open(), sink, { gpu, recipe, calibration: { windows }, output: 'gguf' });
+  expect(report.shrink!.map(({ structure, layer }) => `${structure} ${layer}`)).toEqual([
+    ...['heads 0', 'ffn 0', 'heads 1', 'ffn 1'],
+  ]);
+  const down = report.tensors.find(({ name }) => name.endsWith('layers.1.mlp.down_proj.weight'));
+  expect(down).toMatchObject({
+    shape: [64, 64],
+    format: 'q4_0',
+    bytesBefore: 64 * 96 * 4,
+    bytesAfter: (64 * 64 * 18) / 32,
+  });
+  const checkpoint = await openCheckpoint(memorySource('a.gguf', sink.bytes()), { checkWeight });
+  expect(checkpoint.config).toMatchObject({
+    ...{ intermediate_size: 64, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16 },
+  });
+  const graph = modelGraph(checkpoint);
+  const values = await dequantizedWeights(checkpoint, graph);
+  expect(new ReferenceRun(graph, values).forward([...windows[0]!]).every(Number.isFinite)).toBe(true);
+  const alone = await shrunk({ pattern: 'ffn:32', score: 'obs', repair: 'refit' });
+  const both = report.shrink!.filter(({ structure }) => structure === 'ffn');
+  expect(both[0]!.importance).not.toEqual(alone.report.shrink![0]!.importance);
+});
+
+test('the same recipe gives the same bytes, whatever is on the GPU at once', async () => {
+  const rule: ShrinkRule = { pattern: 'ffn:40%,heads:1', score: 'obs', repair: 'refit' };
+  const [first, again] = [await shrunk(rule), await shrunk(rule)];
+  expect(again.files['model.safetensors']).toEqual(first.files['model.safetensors']);
+  // Slices of 16 rows of 96 columns.
+  const narrow = await openGpu({ device: gpu.device, bindingLimit: 96 * 96 * 4 });
+  const sliced = await shrunk(rule, { on: narrow });
+  for (const [i, { removed }] of sliced.report.shrink!.entries())
+    expect(removed).toEqual(first.report.shrink![i]!.removed);
+});
+
+test('where H is too large, channels go by wanda, and a notice says so', async () => {
+  const small = await openGpu({ device: gpu.device, bindingLimit: 90 * 96 * 4 });
+  const { report } = await shrunk({ pattern: 'ffn:50%', score: 'obs', repair: 'refit' }, { on: small });
+  const byWanda = await shrunk({ pattern: 'ffn:50%', score: 'wanda' });
+  expect(report.shrink![0]!.removed).toEqual(byWanda.report.shrink![0]!.removed);
+  expect(report.notices.join()).toMatch(/nothing is fitted: H of 96 columns/);
+});
+
+test('without a calibration, magnitude and random need none; the dry run has the sizes', async () => {
+  const model = await modelFolder(smallConfig());
+  const plan = await planCompression(model.open(), { recipe: recipeOf({ pattern: 'ffn:25%' }) });
+  const output = memoryOutput();
+  const report = await compress(model.open(), output, { gpu, recipe: recipeOf({ pattern: 'ffn:25%' }) });
+  expect(report.bytesAfter).toBe(plan.bytesAfter);
+  expect(plan.bytesBefore - plan.bytesAfter).toBe(2 * 3 * 24 * 64 * 4);
+  const { reader, units } = findCouplings(model.graph, 'ffn', 'random')[0]!;
+  const norms = Array.from({ length: units }, (_, column) =>
+    model.values(reader).reduce((sum, w, at) => sum + (at % units === column ? w * w : 0), 0),
+  );
+  const least = [...norms.keys()].sort((a, b) => norms[a]! - norms[b]!).slice(0, 24);
+  expect(report.shrink![0]!.removed).toEqual(least.sort((a, b) => a - b));
+});
+
+const refused = async (shrink: ShrinkRule, more: object = {}) => {
+  const model = await modelFolder(smallConfig('Llama', more));
+  const plan = planCompression(model.open(), { recipe: recipeOf(shrink), calibration: { windows } });
+  return plan.then(
+    () => 'nothing',
+    (error: Error) => error,
+  );
+};
+
+test.each([
+  ['ffn:96', ArgumentError, /96 would go, which leaves nothing: give ffn:1 to ffn:95/],
+  ['ffn:100%', ArgumentError, /leaves nothing/],
+  ['ffn:0', ArgumentError, /none would go/],
+  ['ffn:1%', ArgumentError, /none would go: give ffn:1 to ffn:95, or a share from 1.05%/],
+  ['heads:2', ArgumentError, /2 KV groups each, of which 2 would go, which leaves nothing: give heads:1 to heads:1/],
+  ['heads:3', ArgumentError, /give heads:1/],
+  ['ffn', RecipeError, /There is no pattern "ffn"/],
+  ['ffn:25%,ffn:3', RecipeError, /twice/],
+  ['rows:3', RecipeError, /There is no pattern "rows:3"/],
+] as const)('%s is refused', async (pattern, kind, message) => {
+  const error = await refused({ pattern });
+  expect(error).toBeInstanceOf(kind);
+  expect((error as Error).message).toMatch(message);
+});
+
+test('what can not be shrunk is refused by name', async () => {
+  const one = await refused({ pattern: 'heads:1' }, { num_key_value_heads: 1 });
+  expect((one as Error).message).toMatch(/1 KV group each, which can't be removed/);
+  const model = await modelFolder(smallConfig());
+  const recipe = recipeOf({ pattern: 'ffn:25%', score: 'obs' });
+  await expect(planCompression(model.open(), { recipe })).rejects.toThrow(/obs needs a calibration text/);
+  const turned = { ...recipe, rotation: { seed: 1, inner: true } };
+  await expect(planCompression(model.open(), { recipe: turned, calibration: { windows } })).rejects.toThrow(ModelError);
+  const { files } = await shrunk({ pattern: 'ffn:32' }, { format: 'q8_0' });
+  const again = planCompression(memoryFolder('again', files), { recipe: recipeOf({ pattern: 'ffn:25%' }) });
+  await expect(again).rejects.toThrow(FileError);
+  await expect(again).rejects.toThrow(/q8_0: only a model that is not compressed can be shrunk/);
+  const bare = planCompression(memorySource('bare', files['model.safetensors'] as Uint8Array), {
+    recipe: recipeOf({ pattern: 'ffn:25%' }),
+  });
+  await expect(bare).rejects.toThrow(/bare tensors can't be shrunk/);
+});
