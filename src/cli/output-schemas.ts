@@ -47,11 +47,11 @@ export const CompressOutputSchema = v.union([
       v.array(
         v.strictObject({
           structure: v.picklist(STRUCTURES),
-          layer: count,
+          layer: v.optional(count),
           units: count,
           removed: v.array(count),
-          importance: v.array(rate),
-          error: rate,
+          importance: v.array(v.number()),
+          error: v.optional(rate),
         }),
       ),
     ),

@@ -34,6 +34,7 @@ filled up with zeros. Of equal scores the first stay.
 
   ffn:25%, ffn:192    that share, or number, of the channels of each FFN
   heads:1             of each layer a key and value head with all query heads that share it
+  layers:1            the layer that changes its input least (1 − the cosine of what goes in and comes out)
 These make the model smaller; several of them are written with commas between them. Weights, or structures, of one model are
 pruned at a time.
 
@@ -56,12 +57,12 @@ export function registerPrune(program: Command): void {
   program
     .command('prune')
     .argument('<model>', 'a Hugging Face folder, a .gguf or a .safetensors file')
-    .description('set weights of the linear matrices to zero, or remove channels and heads, on the GPU')
+    .description('set weights of the linear matrices to zero, or remove channels, heads and layers, on the GPU')
     .requiredOption(
       '-o, --out <path>',
       'where the result goes; its ending chooses: .gguf, .safetensors, or else a folder',
     )
-    .requiredOption('--pattern <pattern>', 'what goes: 2:4, 50%, block:32x32:75%, ffn:25%, heads:1, …')
+    .requiredOption('--pattern <pattern>', 'what goes: 2:4, 50%, block:32x32:75%, ffn:25%, heads:1, layers:1, …')
     .option('--score <name>', `what is worth how much: ${SHRINK_SCORES.join(', ')}`)
     .option(
       '--repair <name>',

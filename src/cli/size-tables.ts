@@ -43,7 +43,8 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
   const rows = [...new Set(shrink.map(({ structure }) => structure))].map((structure) => {
     const layers = shrink.filter((layer) => layer.structure === structure);
     const [{ units, removed }] = layers as [(typeof layers)[number]];
-    const error = layers.reduce((sum, layer) => sum + layer.error, 0) / layers.length;
+    if (structure === 'layers') return [structure, `${removed.join(', ')} of ${units}`, ''];
+    const error = layers.reduce((sum, layer) => sum + (layer.error ?? 0), 0) / layers.length;
     return [
       structure,
       `${removed.length} of ${units} in each of ${layers.length} layers`,

@@ -65,13 +65,17 @@ export async function compress(
   let shrink: readonly ShrunkLayer[] | undefined;
   try {
     const folder = 'file' in output ? output : undefined;
-    const prepared = await prepare(source, options, output);
-    const { checkpoint, plan, recipe, strict, shards } = prepared;
+    let prepared = await prepare(source, options, output);
     try {
       options.onPlan?.(prepared.summary);
       const notice = (text: string) => extra.push(text);
       checkResumable(prepared, options);
-      shrink = await shrinkFirst(prepared, options, notice);
+      if (prepared.shrunk) {
+        const shrinking = await shrinkFirst(prepared, options, notice);
+        prepared = shrinking.prepared;
+        shrink = shrinking.report;
+      }
+      const { checkpoint, plan, strict, shards } = prepared;
       const { writer, written } = await openWriter(prepared, output, saturated, options);
       // Before anything is written: norms change with the scales of what they feed.
       const inputs = await scaledInputs(prepared, options, notice);
@@ -101,8 +105,9 @@ export async function compress(
       await writer.finish();
       await folder?.commit();
     } finally {
-      await checkpoint.close();
+      await prepared.checkpoint.close();
     }
+    const { plan, recipe } = prepared;
     const { memory: _, ...summary } = prepared.summary;
     const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated), ...extra];
     const tensors = summary.tensors.map((tensor) => {
@@ -121,15 +126,19 @@ export async function compress(
   }
 }
 
-/** Removes what a model has to lose before anything else is done with it; undefined where it keeps all. */
+/** Removes what a model has to lose before anything else is done with it: layers, then what those that stay lose. */
 async function shrinkFirst(
-  { shrunk }: Prepared,
+  before: Prepared,
   { gpu, calibration, signal }: CompressOptions,
   notice: (text: string) => void,
-): Promise<ShrunkLayer[] | undefined> {
-  if (!shrunk) return undefined;
-  const { shrinkModel } = await import('./shrinking/shrink-model.ts');
-  return shrinkModel(shrunk, { gpu, calibration, notice, signal });
+): Promise<{ readonly prepared: Prepared; readonly report: ShrunkLayer[] }> {
+  const { shrinkModel, chooseLayers } = await import('./shrinking/shrink.ts');
+  const { whole, shrinking } = before.shrunk!;
+  const work = { gpu, calibration, notice, signal };
+  if (!whole) return { prepared: before, report: await shrinkModel(before.shrunk!, work) };
+  const { kept, report } = await chooseLayers(whole, shrinking, work);
+  const prepared = await before.withLayers!(kept);
+  return { prepared, report: [report, ...(await shrinkModel(prepared.shrunk!, work))] };
 }
 
 /** Moves factors of inputs where a method wants it; returns what shows the inputs as they are then. */

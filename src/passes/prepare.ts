@@ -29,7 +29,6 @@ import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
-import type { NarrowCheckpoint } from './shrinking/narrow-checkpoint.ts';
 import { planShrinking } from './shrinking/plan-shrinking.ts';
 import type { Shrunk } from './shrinking/shrink-model.ts';
 import { shrinkingOf } from './shrinking/shrinking.ts';
@@ -61,6 +60,8 @@ export interface Prepared {
   readonly folding?: Folding;
   /** Where it is to get smaller first; `checkpoint` shows it so. */
   readonly shrunk?: Shrunk;
+  /** The same once the layers that stay are chosen; in place of this. */
+  readonly withLayers?: (kept: readonly number[]) => Promise<Prepared>;
   /** Where another stack's container holds the matrices. */
   readonly contained?: ContainedPlan;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
@@ -72,7 +73,7 @@ export async function prepare(
   options: RecipeOptions,
   output?: OutputFolder | ByteSink,
 ): Promise<Prepared> {
-  const { signal, chunkBytes, shardBytes } = options;
+  const { signal } = options;
   const file = 'read' in source ? source : undefined;
   let given: Recipe | undefined;
   let preset: GgmlPreset | undefined;
@@ -86,80 +87,97 @@ export async function prepare(
     await file?.close();
     throw error;
   }
-  let checkpoint: Checkpoint = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
+  const opened = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
-    if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
-      throw new ArgumentError(
-        `${checkpoint.name}: it holds bare tensors, which are compressed into a .safetensors file only. ` +
-          (checkpoint.configProblem ?? 'Give the folder of the model to get a folder or a GGUF file.'),
-      );
-    }
-    let graph = graphOfCheckpoint(checkpoint, file === undefined);
-    // What a recipe asks for is in it, what goes with a format is not.
-    const rotation = given ? given.rotation : options.rotation;
-    const rotated = rotation && rotate(checkpoint, graph, rotation, options);
-    if (rotated) {
-      checkpoint = rotated;
-      graph = modelGraph(rotated);
-    }
-    const shrunk = given?.shrink && planShrinking(checkpoint, graph, shrinkingOf(given.shrink), options);
-    if (shrunk) {
-      checkpoint = shrunk.narrow;
-      graph = modelGraph(checkpoint);
-    }
-    const recipe =
-      given ??
-      withRotation(
-        withMethod(expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)), options),
-        rotation,
-      );
-    const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
-    const notices = await lostWith(checkpoint, kind);
-    if (options.statistics?.squaresOnly) checkSquaresSuffice(recipe, options.statistics.name);
-    const calibrated = calibratedWeights(checkpoint, graph, options);
-    const folding = graph && foldingOf(checkpoint, graph, recipe);
-    checkpoint = folding?.folded.checkpoint ?? checkpoint;
-    const container = options.container === undefined ? undefined : containerByName(options.container);
-    if (container && kind !== undefined && kind !== 'folder') {
-      throw new ArgumentError(
-        `${container.name} is a folder of Hugging Face: write a folder, or leave the container out.`,
-      );
-    }
-    const planned = planTensors(checkpoint, graph, recipe, {
-      notices,
-      calibrated,
-      ...(chunkBytes !== undefined && { chunkBytes }),
-      ...(target && { gguf: target }),
-    });
-    const contained = container && placeInContainer(container, planned, checkpoint);
-    const plan = contained?.plan ?? planned;
-    if (shardBytes !== undefined && kind !== undefined && kind !== 'folder') {
-      throw new ArgumentError(
-        'Only a folder has its weights in several files: leave the size of files out, or write a folder.',
-      );
-    }
-    const shards =
-      kind === 'folder' || kind === undefined
-        ? shardsOf(plan.tensors, shardBytes)
-        : [{ file: WEIGHTS_FILE, tensors: plan.tensors }];
-    const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, { preset, signal }) };
-    return {
-      checkpoint,
-      plan,
-      summary: await withCalibration(asStored(plan.summary, shrunk?.narrow, rotated), checkpoint, plan, graph, options),
-      recipe,
-      strict: graph !== undefined,
-      shards,
-      ...(graph && { graph }),
-      ...(folding && { folding }),
-      ...(shrunk && { shrunk }),
-      ...(gguf && { gguf }),
-      ...(contained && { contained }),
-    };
+    return await planOpen({ opened, file, kind, given, preset }, options);
   } catch (error) {
-    await checkpoint.close();
+    await opened.close();
     throw error;
   }
+}
+
+/** A source that is open, and what is to be made of it. */
+interface Opened {
+  readonly opened: Checkpoint;
+  readonly file: ByteSource | undefined;
+  readonly kind: OutputKind | undefined;
+  readonly given: Recipe | undefined;
+  readonly preset: GgmlPreset | undefined;
+}
+
+/** @param layers those that stay, where some go and they are chosen */
+async function planOpen(from: Opened, options: RecipeOptions, layers?: readonly number[]): Promise<Prepared> {
+  const { signal, chunkBytes, shardBytes } = options;
+  const { file, kind, given, preset } = from;
+  let checkpoint = from.opened;
+  if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
+    throw new ArgumentError(
+      `${checkpoint.name}: it holds bare tensors, which are compressed into a .safetensors file only. ` +
+        (checkpoint.configProblem ?? 'Give the folder of the model to get a folder or a GGUF file.'),
+    );
+  }
+  let graph = graphOfCheckpoint(checkpoint, file === undefined);
+  // What a recipe asks for is in it, what goes with a format is not.
+  const rotation = given ? given.rotation : options.rotation;
+  const rotated = rotation && rotate(checkpoint, graph, rotation, options);
+  if (rotated) {
+    checkpoint = rotated;
+    graph = modelGraph(rotated);
+  }
+  const shrunk = given?.shrink && planShrinking(checkpoint, graph, shrinkingOf(given.shrink), options, layers);
+  if (shrunk) {
+    checkpoint = shrunk.narrow;
+    graph = modelGraph(checkpoint);
+  }
+  const recipe =
+    given ??
+    withRotation(
+      withMethod(expandPreset(preset!, graph, checkpoint.config && architectureOf(checkpoint.config)), options),
+      rotation,
+    );
+  const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
+  const notices = await lostWith(checkpoint, kind);
+  if (options.statistics?.squaresOnly) checkSquaresSuffice(recipe, options.statistics.name);
+  const calibrated = calibratedWeights(checkpoint, graph, options);
+  const folding = graph && foldingOf(checkpoint, graph, recipe);
+  checkpoint = folding?.folded.checkpoint ?? checkpoint;
+  const container = options.container === undefined ? undefined : containerByName(options.container);
+  if (container && kind !== undefined && kind !== 'folder') {
+    throw new ArgumentError(
+      `${container.name} is a folder of Hugging Face: write a folder, or leave the container out.`,
+    );
+  }
+  const planned = planTensors(checkpoint, graph, recipe, {
+    notices,
+    calibrated,
+    ...(chunkBytes !== undefined && { chunkBytes }),
+    ...(target && { gguf: target }),
+  });
+  const contained = container && placeInContainer(container, planned, checkpoint);
+  const plan = contained?.plan ?? planned;
+  if (shardBytes !== undefined && kind !== undefined && kind !== 'folder') {
+    throw new ArgumentError(
+      'Only a folder has its weights in several files: leave the size of files out, or write a folder.',
+    );
+  }
+  const shards =
+    kind === 'folder' || kind === undefined
+      ? shardsOf(plan.tensors, shardBytes)
+      : [{ file: WEIGHTS_FILE, tensors: plan.tensors }];
+  const gguf = target && { target, entries: await ggufMetadata(checkpoint, target, plan, { preset, signal }) };
+  return {
+    checkpoint,
+    plan,
+    summary: await withCalibration(asStored(plan.summary, shrunk, rotated), checkpoint, plan, graph, options),
+    recipe,
+    strict: graph !== undefined,
+    shards,
+    ...(graph && { graph }),
+    ...(folding && { folding }),
+    ...(shrunk && { shrunk, withLayers: (kept) => planOpen(from, options, kept) }),
+    ...(gguf && { gguf }),
+    ...(contained && { contained }),
+  };
 }
 
 /** @throws RecipeError where a rule needs to know more of inputs than how large their columns are */
@@ -244,16 +262,16 @@ function rotate(
 /** Sizes of the source as it is stored, where the plan is about another form of it. */
 function asStored(
   summary: CompressionPlan,
-  narrow: NarrowCheckpoint | undefined,
+  shrunk: Shrunk | undefined,
   rotated: RotatedCheckpoint | undefined,
 ): CompressionPlan {
-  const source = rotated ?? narrow;
+  const source = shrunk?.narrow ?? rotated;
   if (!source) return summary;
   const tensors = summary.tensors.map((tensor) => ({ ...tensor, bytesBefore: source.bytesBefore(tensor.name) }));
   return {
     ...summary,
     tensors,
-    bytesBefore: tensors.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0),
+    bytesBefore: tensors.reduce((sum, { bytesBefore }) => sum + bytesBefore, shrunk?.removedBytes ?? 0),
     memory: { ...summary.memory, host: summary.memory.host + (rotated?.foldBytes ?? 0) },
   };
 }

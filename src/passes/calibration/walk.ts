@@ -42,6 +42,9 @@ export interface WalkArguments {
   readonly onWindow?: (done: number, total: number) => void;
 }
 
+/** What running a piece of the graph takes. */
+type RunArguments = Pick<WalkArguments, 'gpu' | 'graph' | 'source' | 'windows' | 'tuner' | 'signal'>;
+
 const WHAT = 'The calibration';
 
 /** Rows of an embedding on the GPU at a time, where a window does not take more. */
@@ -118,7 +121,8 @@ interface Gathering {
   readonly statistics: InputStatistics;
 }
 
-type Values = readonly ReadonlyMap<ValueName, Float32Array>[];
+/** Of each window. */
+export type Values = readonly ReadonlyMap<ValueName, Float32Array>[];
 
 /** What windows are like in the model as it is now, and in the original one, where that is another. */
 interface Streams {
@@ -126,8 +130,14 @@ interface Streams {
   readonly original?: Values;
 }
 
+/** Takes windows through a piece of a graph, an embedding or what lies behind: what each has there. */
+export async function runSegment(args: RunArguments, segment: Segment, values: Values): Promise<Values> {
+  const run = segment.kind === 'embedding' ? runEmbedding : runPiece;
+  return (await run(args, segment, { now: values }, new Map(), undefined, () => {})).now;
+}
+
 async function runPiece(
-  { gpu, graph, source, windows, tuner, signal }: WalkArguments,
+  { gpu, graph, source, windows, tuner, signal }: RunArguments,
   segment: Segment,
   values: Streams,
   replaced: ReadonlyMap<WeightName, Weight>,
@@ -174,7 +184,7 @@ async function runPiece(
 }
 
 async function runEmbedding(
-  { gpu, graph, source, windows, signal }: WalkArguments,
+  { gpu, graph, source, windows, signal }: RunArguments,
   segment: Segment,
   values: Streams,
   _replaced: ReadonlyMap<WeightName, Weight>,

@@ -31,7 +31,7 @@ export interface Coupling {
  * The channels of gated FFNs, or the key and value heads with their query heads, of all layers, as the graph couples them.
  * @throws ModelError where something else reads what they make
  */
-export function findCouplings(graph: Graph, structure: Structure, name: string): Coupling[] {
+export function findCouplings(graph: Graph, structure: Exclude<Structure, 'layers'>, name: string): Coupling[] {
   const couplings: Coupling[] = [];
   for (const [at, operation] of graph.operations.entries()) {
     const found = structure === 'ffn' ? ffnUnits(operation, graph) : headUnits(operation);

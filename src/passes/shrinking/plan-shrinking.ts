@@ -2,14 +2,17 @@ import { ArgumentError, RecipeError } from '../../errors.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
 import type { Graph } from '../../graph/graph.ts';
 import type { RecipeOptions } from '../compress-options.ts';
+import { modelGraph } from '../model-graph.ts';
 import { type Coupling, findCouplings } from './couplings.ts';
+import { LayerCheckpoint } from './layer-checkpoint.ts';
 import { NarrowCheckpoint } from './narrow-checkpoint.ts';
 import type { Shrunk } from './shrink-model.ts';
-import { type Shrinking, shrinkNeedsInputs, unitsLeft } from './shrinking.ts';
+import { ranksLayers, type Shrinking, shrinkNeedsInputs, unitsLeft } from './shrinking.ts';
 
 /**
- * Decides from headers how many units of each layer stay.
+ * Decides from headers how many units of each layer stay, and how many layers.
  * @param checkpoint the result's, unless it throws
+ * @param layers those that stay, once they are chosen; until then the first stand for them
  * @throws ArgumentError for bare tensors, and where nothing would go or be left; RecipeError where there has to be a calibration; ModelError, FileError for a
  * model that can't be shrunk
  */
@@ -18,6 +21,7 @@ export function planShrinking(
   graph: Graph | undefined,
   shrinking: Shrinking,
   { calibration, statistics }: RecipeOptions,
+  layers?: readonly number[],
 ): Shrunk {
   const { name } = checkpoint;
   if (!graph) {
@@ -32,14 +36,35 @@ export function planShrinking(
   }
   if (!calibration && shrinkNeedsInputs(shrinking)) {
     const { repair, score } = shrinking;
-    const what = repair === 'none' ? `The score ${score}` : `The repair ${repair}`;
+    const what = ranksLayers(shrinking)
+      ? 'Removing layers'
+      : repair === 'none'
+        ? `The score ${score}`
+        : `The repair ${repair}`;
     throw new RecipeError(
       `${what} needs a calibration text (--calibration, or the option "calibration"), to know what "${shrinking.text}" costs.`,
     );
   }
+  const amount = shrinking.amounts.get('layers');
+  if (!amount) return { shrinking, removedBytes: 0, ...narrowed(checkpoint, graph, shrinking) };
+  const stay = unitsLeft('layers', amount, graph.layers, name);
+  const shorter = new LayerCheckpoint(checkpoint, graph, layers ?? Array.from({ length: stay }, (_, layer) => layer));
+  const whole = { checkpoint, graph, left: stay };
+  const rest = narrowed(shorter, modelGraph(shorter), shrinking);
+  return { shrinking, whole, removedBytes: shorter.removedBytes, ...rest };
+}
+
+/** The model with fewer units in each layer. */
+function narrowed(
+  checkpoint: Checkpoint,
+  graph: Graph,
+  { amounts }: Shrinking,
+): Pick<Shrunk, 'original' | 'graph' | 'narrow' | 'left'> {
+  const { name } = checkpoint;
   const left = new Map<Coupling, number>();
   const config: Record<string, number> = {};
-  for (const [structure, amount] of shrinking.amounts) {
+  for (const [structure, amount] of amounts) {
+    if (structure === 'layers') continue;
     const couplings = findCouplings(graph, structure, name);
     const [{ units, makers }] = couplings as [Coupling];
     const stay = unitsLeft(structure, amount, units, name);
@@ -57,7 +82,6 @@ export function planShrinking(
   const inOrder = [...left].sort(([a], [b]) => order.indexOf(a.input) - order.indexOf(b.input));
   const sorted = new Map(inOrder);
   return {
-    shrinking,
     original: checkpoint,
     graph,
     narrow: new NarrowCheckpoint(checkpoint, sorted, config),

@@ -18,10 +18,22 @@ import type { Coupling } from './couplings.ts';
 import { type NarrowCheckpoint, placesOf } from './narrow-checkpoint.ts';
 import { type Shrinking, type Structure, shrinkNeedsInputs } from './shrinking.ts';
 
+/** A model that is about to lose layers. */
+export interface WholeModel {
+  readonly checkpoint: Checkpoint;
+  readonly graph: Graph;
+  /** How many layers stay. */
+  readonly left: number;
+}
+
 /** A model that is about to get smaller. */
 export interface Shrunk {
   readonly shrinking: Shrinking;
-  /** As it is. */
+  /** With all its layers, where some go. */
+  readonly whole?: WholeModel;
+  /** Bytes of the layers that go. */
+  readonly removedBytes: number;
+  /** As it is, without the layers that go. */
   readonly original: Checkpoint;
   readonly graph: Graph;
   /** As it will be. */
@@ -33,14 +45,15 @@ export interface Shrunk {
 /** What a layer lost. */
 export interface ShrunkLayer {
   readonly structure: Structure;
-  readonly layer: number;
-  /** Channels, or groups of a key and value head with its query heads: how many there were, and which are gone. */
+  /** Undefined where layers themselves are gone. */
+  readonly layer?: number;
+  /** Channels, groups of a key and value head with its query heads, or layers: how many there were, and which are gone. */
   readonly units: number;
   readonly removed: readonly number[];
-  /** What each of them was worth by the score; with `obs`, what removing it alone would cost. */
+  /** What each of them was worth by the score; with `obs`, what removing it alone would cost. Of a layer: 1 − the cosine of its input and output. */
   readonly importance: readonly number[];
   /** What the outputs of the matrix that reads them lost: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
-  readonly error: number;
+  readonly error?: number;
 }
 
 /**
@@ -102,7 +115,7 @@ export async function shrinkModel(
 }
 
 /** Digits that a report needs. */
-const shortened = (value: number): number => Number(value.toPrecision(4));
+export const shortened = (value: number): number => Number(value.toPrecision(4));
 
 /** The matrix that reads what is left as one of its former size, zeros in place of what went: in the model as it was it computes what the shrunken one does. */
 async function wideReader(

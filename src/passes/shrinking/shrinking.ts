@@ -12,7 +12,7 @@ export type ShrinkRepair = (typeof SHRINK_REPAIRS)[number];
 
 /** Which structures a model loses, as a recipe says it. */
 export interface ShrinkRule {
-  /** `ffn:25%`, `ffn:192`, `heads:1`; several with commas between them. See `shrinkingOf`. */
+  /** `ffn:25%`, `ffn:192`, `heads:1`, `layers:1`; several with commas between them. See `shrinkingOf`. */
   pattern: string;
   /** Default: magnitude. */
   score?: ShrinkScore | undefined;
@@ -22,12 +22,12 @@ export interface ShrinkRule {
   seed?: number | undefined;
 }
 
-/** What can be removed: channels of FFNs; groups of a key and value head with its query heads. */
-export const STRUCTURES = ['ffn', 'heads'] as const;
+/** What can be removed: channels of FFNs; groups of a key and value head with its query heads; whole layers. */
+export const STRUCTURES = ['ffn', 'heads', 'layers'] as const;
 /** One of them. */
 export type Structure = (typeof STRUCTURES)[number];
 
-/** How many of a layer go: a share, rounded down, or a count. */
+/** How many of a layer, or of the layers, go: a share, rounded down, or a count. */
 export type Amount = { readonly fraction: number } | { readonly count: number };
 
 /** The same, checked and complete. */
@@ -41,8 +41,12 @@ export interface Shrinking {
 }
 
 /** Whether the inputs of matrices have to be known. */
-export const shrinkNeedsInputs = ({ score, repair }: Shrinking): boolean =>
-  score === 'wanda' || score === 'obs' || repair !== 'none';
+export const shrinkNeedsInputs = ({ amounts, score, repair }: Shrinking): boolean =>
+  ranksLayers({ amounts, score }) || score === 'wanda' || score === 'obs' || repair !== 'none';
+
+/** Whether layers go by what they change. */
+export const ranksLayers = ({ amounts, score }: Pick<Shrinking, 'amounts' | 'score'>): boolean =>
+  amounts.has('layers') && score !== 'random';
 
 const AMOUNT = /^(\w+):(\d{1,3}(?:\.\d{1,9})?%|\d{1,7})$/;
 
@@ -52,7 +56,7 @@ export const isShrinkPattern = (text: string): boolean =>
 
 /**
  * A rule, checked. `ffn:25%` removes that share of the channels of each FFN, `ffn:192` so many of them, `heads:1` of each layer a key and value head with all
- * query heads that share it.
+ * query heads that share it, `layers:1` a layer: that which changes its input least, whatever the score, unless that is `random`.
  * @throws RecipeError
  */
 export function shrinkingOf({ pattern: text, score = 'magnitude', repair = 'none', seed = 0 }: ShrinkRule): Shrinking {
@@ -62,7 +66,7 @@ export function shrinkingOf({ pattern: text, score = 'magnitude', repair = 'none
     const structure = STRUCTURES.find((one) => one === name);
     if (structure === undefined || amount === undefined) {
       throw new RecipeError(
-        `There is no pattern "${part.slice(0, 64)}". Patterns of structures are like ffn:25%, ffn:192, heads:1, or several with commas between them.`,
+        `There is no pattern "${part.slice(0, 64)}". Patterns of structures are like ffn:25%, ffn:192, heads:1, layers:1, or several with commas between them.`,
       );
     }
     if (amounts.has(structure))
@@ -76,17 +80,19 @@ export function shrinkingOf({ pattern: text, score = 'magnitude', repair = 'none
 }
 
 /** What one of a structure is called. */
-const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads: 'KV groups' };
+const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads: 'KV groups', layers: 'layers' };
 
 /** How many of `total` are left. @throws ArgumentError that says which values work */
 export function unitsLeft(structure: Structure, amount: Amount, total: number, model: string): number {
   const removed = 'count' in amount ? amount.count : Math.floor(amount.fraction * total + 1e-9);
   if (removed >= 1 && removed < total) return total - removed;
-  const what = `${model}: its layers have ${total} ${total === 1 ? UNITS[structure].slice(0, -1) : UNITS[structure]}`;
-  if (total === 1) throw new ArgumentError(`${what} each, which can't be removed: leave ${structure} out.`);
+  const units = total === 1 ? UNITS[structure].slice(0, -1) : UNITS[structure];
+  const what =
+    structure === 'layers' ? `${model}: it has ${total} ${units}` : `${model}: its layers have ${total} ${units} each`;
+  if (total === 1) throw new ArgumentError(`${what}, which can't be removed: leave ${structure} out.`);
   const asked = removed < 1 ? 'of which none would go' : `of which ${removed} would go, which leaves nothing`;
   throw new ArgumentError(
-    `${what} each, ${asked}: give ${structure}:1 to ${structure}:${total - 1}, or a share from ${percent(1 / total)} to below 100%.`,
+    `${what}, ${asked}: give ${structure}:1 to ${structure}:${total - 1}, or a share from ${percent(1 / total)} to below 100%.`,
   );
 }
 

@@ -14,7 +14,7 @@ import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
 import { modelGraph } from '../../../src/passes/model-graph.ts';
 import type { Recipe } from '../../../src/passes/recipe.ts';
 import { findCouplings } from '../../../src/passes/shrinking/couplings.ts';
-import type { ShrinkRule, Structure } from '../../../src/passes/shrinking/shrinking.ts';
+import type { ShrinkRule } from '../../../src/passes/shrinking/shrinking.ts';
 import { checkWeight } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
@@ -86,7 +86,7 @@ test.each(
   '%s, %s: what stays is as it was, and the model computes what it would with zeros for what went',
   async (_, pattern, settings) => {
     const { model, report, values, graph, checkpoint } = await shrunk({ pattern, score: 'obs' }, { settings });
-    const [structure] = pattern.split(':') as [Structure];
+    const [structure] = pattern.split(':') as ['ffn' | 'heads'];
     const zeroed = new Map<string, Float32Array>();
     for (const coupling of findCouplings(model.graph, structure, 'random')) {
       const { layer, units, reader, columns, makers } = coupling;
@@ -153,13 +153,13 @@ test('the first channels that go are those that cost least, and the rest is fitt
       }
     }
   }
-  expect(error / (lost / before)).toBeCloseTo(1, 2);
+  expect(error! / (lost / before)).toBeCloseTo(1, 2);
 });
 
 test('a refit loses less than none, obs with it less than other scores, by far less than at random', async () => {
   const sum = async (rule: Omit<ShrinkRule, 'pattern'>) => {
     const { report } = await shrunk({ pattern: 'ffn:50%', ...rule });
-    return report.shrink!.reduce((total, { error }) => total + error, 0);
+    return report.shrink!.reduce((total, { error }) => total + error!, 0);
   };
   const obs = await sum({ score: 'obs', repair: 'refit' });
   expect(obs).toBeLessThan(await sum({ score: 'obs' }));
@@ -193,6 +193,91 @@ test('heads and channels go together, in a GGUF file, quantized; later layers se
   const alone = await shrunk({ pattern: 'ffn:32', score: 'obs', repair: 'refit' });
   const both = report.shrink!.filter(({ structure }) => structure === 'ffn');
   expect(both[0]!.importance).not.toEqual(alone.report.shrink![0]!.importance);
+});
+
+const LAYERED = [
+  ['Llama', smallConfig('Llama', { num_hidden_layers: 5 })],
+  [
+    'Gemma2',
+    smallConfig('Gemma2', { num_hidden_layers: 5, hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16 }),
+  ],
+  ['SmolLM3', smallConfig('SmolLM3', { num_hidden_layers: 5, no_rope_layers: [1, 0, 1, 1, 0] })],
+] as const;
+
+test.each(LAYERED)(
+  '%s: the layers that go change their input least, and the others stay as they are',
+  async (_, settings) => {
+    const { model, report, graph, values, checkpoint } = await shrunk(
+      { pattern: 'layers:2', score: 'obs' },
+      { settings },
+    );
+    const { graph: whole } = model;
+    const outs = whole.layerRanges.map(([, to]) => whole.operations[to - 1]!.out);
+    const first = whole.operations[whole.layerRanges[0]![0] - 1]!.out;
+    const sums = new Float64Array(5);
+    for (const window of windows) {
+      const seen = new Map<string, Float64Array>();
+      new ReferenceRun(whole, model.values).forward([...window], {
+        onValue: (_op, name, numbers) => {
+          seen.set(name, Float64Array.from(numbers));
+        },
+      });
+      for (const [layer, out] of outs.entries()) {
+        const [a, b] = [seen.get(layer === 0 ? first : outs[layer - 1]!)!, seen.get(out)!];
+        for (let t = 0; t < window.length; t++) {
+          let [dot, aa, bb] = [0, 0, 0];
+          for (let i = 64 * t; i < 64 * (t + 1); i++) {
+            dot += a[i]! * b[i]!;
+            aa += a[i]! ** 2;
+            bb += b[i]! ** 2;
+          }
+          sums[layer]! += 1 - dot / Math.sqrt(aa * bb);
+        }
+      }
+    }
+    const wanted = Array.from(sums, (sum) => sum / (windows.length * windows[0]!.length));
+    const [{ structure, importance, removed }] = report.shrink as [NonNullable<typeof report.shrink>[number]];
+    expect(structure).toBe('layers');
+    for (const [layer, value] of wanted.entries()) expect(importance[layer]!).toBeCloseTo(value, 3);
+    const order = [...wanted.keys()].sort((a, b) => wanted[a]! - wanted[b]!);
+    expect(removed).toEqual(order.slice(0, 2).sort());
+    expect(checkpoint.config).toMatchObject({ num_hidden_layers: 3 });
+    expect(report.bytesBefore - report.bytesAfter).toBe(
+      whole.weights.reduce(
+        (sum, { layer, shape }) =>
+          sum + (removed.includes(layer ?? -1) ? 4 * shape.reduce((n, size) => n * size, 1) : 0),
+        0,
+      ),
+    );
+    // What is left computes what the whole one does with those layers passed over: their last addition adds nothing.
+    const stays = [0, 1, 2, 3, 4].filter((layer) => !removed.includes(layer));
+    for (const { name, layer } of graph.weights) {
+      const origin = layer === undefined ? name : name.replace(`layers.${layer}.`, `layers.${stays[layer]}.`);
+      expect(values(name)).toEqual(model.values(origin));
+    }
+    const silenced = (name: string) => {
+      const gone = removed.some((layer) => name.includes(`layers.${layer}.`));
+      const last = /(o_proj|down_proj)\.weight$/.test(name);
+      return gone && last ? model.values(name).map(() => 0) : model.values(name);
+    };
+    const tokens = [...windows[0]!];
+    const made = new ReferenceRun(graph, values).forward(tokens);
+    for (const [i, logit] of new ReferenceRun(whole, silenced).forward(tokens).entries()) {
+      expect(made[i]!).toBeCloseTo(logit, 9);
+    }
+  },
+);
+
+test('layers, heads and channels go together', async () => {
+  const rule: ShrinkRule = { pattern: 'layers:1,heads:1,ffn:32', score: 'obs', repair: 'refit' };
+  const { report, graph } = await shrunk(rule, {
+    settings: smallConfig('Llama', { num_hidden_layers: 3 }),
+    format: 'q8_0',
+  });
+  expect(report.shrink!.map(({ structure, layer }) => `${structure} ${layer}`)).toEqual([
+    ...['layers undefined', 'heads 0', 'ffn 0', 'heads 1', 'ffn 1'],
+  ]);
+  expect([graph.layers, graph.values['layers.1.activated'], graph.values['layers.1.attention']]).toEqual([2, 64, 32]);
 });
 
 test('the same recipe gives the same bytes, whatever is on the GPU at once', async () => {
@@ -245,6 +330,7 @@ test.each([
   ['ffn:1%', ArgumentError, /none would go: give ffn:1 to ffn:95, or a share from 1.05%/],
   ['heads:2', ArgumentError, /2 KV groups each, of which 2 would go, which leaves nothing: give heads:1 to heads:1/],
   ['heads:3', ArgumentError, /give heads:1/],
+  ['layers:2', ArgumentError, /it has 2 layers, of which 2 would go, which leaves nothing: give layers:1 to layers:1/],
   ['ffn', RecipeError, /There is no pattern "ffn"/],
   ['ffn:25%,ffn:3', RecipeError, /twice/],
   ['rows:3', RecipeError, /There is no pattern "rows:3"/],
@@ -269,5 +355,9 @@ test('what can not be shrunk is refused by name', async () => {
   const bare = planCompression(memorySource('bare', files['model.safetensors'] as Uint8Array), {
     recipe: recipeOf({ pattern: 'ffn:25%' }),
   });
+  const layers = { recipe: recipeOf({ pattern: 'layers:1' }) };
+  await expect(planCompression(model.open(), layers)).rejects.toThrow(/Removing layers needs a calibration text/);
+  const left = planCompression(memoryFolder('again', files), { ...layers, calibration: { windows } });
+  await expect(left).rejects.toThrow(/is quantized: only a model that is not compressed can be shrunk/);
   await expect(bare).rejects.toThrow(/bare tensors can't be shrunk/);
 });

@@ -1,0 +1,3 @@
+// What a page loads only when a model has to shrink.
+export { chooseLayers } from './choose-layers.ts';
+export { shrinkModel } from './shrink-model.ts';
