@@ -3,7 +3,13 @@ import { wgsl } from './tools/wgsl-plugin.ts';
 
 export default defineConfig([
   {
-    entry: { index: 'src/index.ts', 'node-index': 'src/node-index.ts', 'report-page': 'src/report/html.ts' },
+    entry: {
+      index: 'src/index.ts',
+      'node-index': 'src/node-index.ts',
+      'report-page': 'src/report/html.ts',
+      'low-rank': 'src/low-rank.ts',
+      sparse: 'src/sparse.ts',
+    },
     platform: 'neutral',
     target: 'es2023',
     dts: true,

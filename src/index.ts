@@ -108,12 +108,6 @@ export {
 export { checkPattern, type MaskPattern, maskWords, type Removal, type Scope } from './kernels/mask-pattern.ts';
 export { type PackArguments, packStep } from './kernels/pack.ts';
 export {
-  type PackSparseArguments,
-  packSparseStep,
-  type SparseArrays,
-  unpackSparseStep,
-} from './kernels/pack-sparse.ts';
-export {
   type DequantizeArguments,
   dequantizeStep,
   type QuantizeArguments,
@@ -132,15 +126,6 @@ export {
   SELECTION_BYTES,
   selectMaskSteps,
 } from './kernels/select-mask.ts';
-export { type SparseLayout, type SparsePattern, sparseLayout } from './kernels/sparse-layout.ts';
-export { type SparseLinearArguments, sparseLinearSteps } from './kernels/sparse-linear.ts';
-export {
-  type SparseVariant,
-  sparseVariants,
-  sparseVariantsFor,
-  usualSparseVariant,
-} from './kernels/sparse-linear-variants.ts';
-export { allocateSparse, type SparseWeight, uploadSparse } from './kernels/sparse-weight.ts';
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
 export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
 export {
@@ -192,33 +177,7 @@ export {
 } from './passes/compress-options.ts';
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
-export {
-  type FactorizedMatrix,
-  type FactorizeOptions,
-  type FactorizeReport,
-  factorize,
-} from './passes/factorize/factorize.ts';
-export type { RankTarget } from './passes/factorize/rank.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
-export {
-  type ExtractAdapterOptions,
-  type ExtractedAdapter,
-  type ExtractedModule,
-  extractAdapter,
-} from './passes/lora/extract.ts';
-export type { FactorType } from './passes/lora/peft.ts';
-export { type ResizeAdapterOptions, type ResizedModule, resizeAdapter } from './passes/lora/resize.ts';
-export { type FactoredTensor, type FactorFileOptions, factorFile } from './passes/lowrank/factor-file.ts';
-export type { QrMethod } from './passes/lowrank/orthonormalizer.ts';
-export { type Qr, qr } from './passes/lowrank/qr.ts';
-export {
-  type RandomizedSvdOptions,
-  randomizedSvd,
-  type Svd,
-  type SvdOptions,
-  type SvdTarget,
-  svd,
-} from './passes/lowrank/svd.ts';
 export { type FactoredHessian, factorHessian } from './passes/methods/factored-hessian.ts';
 export { type GptqOptions, gptq } from './passes/methods/gptq.ts';
 export type { DenseRows } from './passes/methods/matrix-error.ts';

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import {
-  factorize,
   type Gpu,
   memoryFolder,
   memoryOutput,
@@ -10,6 +9,7 @@ import {
   scoreWindows,
   verify,
 } from 'compressa';
+import { factorize } from 'compressa/low-rank';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { calibrationWindows, sampleTokens, validationWindows } from '../model-quality.ts';
 

@@ -1,6 +1,5 @@
 import {
   type Checkpoint,
-  extractAdapter,
   type Gpu,
   memoryFolder,
   memoryOutput,
@@ -11,6 +10,7 @@ import {
   readSafetensors,
   writeSafetensors,
 } from 'compressa';
+import { extractAdapter } from 'compressa/low-rank';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { gaussian, random } from '../random.ts';
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { allocateWeight, formatByName, type Gpu, qr, randomizedSvd, type Svd, svd } from 'compressa';
+import { allocateWeight, formatByName, type Gpu } from 'compressa';
+import { qr, randomizedSvd, type Svd, svd } from 'compressa/low-rank';
 import type { Claim, Measurement } from '../claim.ts';
 import { lowRankSuite, modelMatrices, type SuiteMatrix } from '../low-rank-suite.ts';
 import { gaussian, random } from '../random.ts';

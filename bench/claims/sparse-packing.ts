@@ -1,5 +1,4 @@
 import {
-  allocateSparse,
   type BufferView,
   bootstrapInterval,
   formatByName,
@@ -7,11 +6,10 @@ import {
   maskWords,
   measureCopyBandwidth,
   median,
-  packSparseStep,
-  type SparsePattern,
   type Step,
   selectMaskSteps,
 } from 'compressa';
+import { allocateSparse, packSparseStep, type SparsePattern } from 'compressa/sparse';
 import type { Claim } from '../claim.ts';
 import { makeWeights } from '../products.ts';
 

@@ -1,5 +1,4 @@
 import {
-  allocateSparse,
   applyMaskStep,
   type BufferView,
   bootstrapInterval,
@@ -7,14 +6,17 @@ import {
   maskRoom,
   maskWords,
   median,
+  selectMaskSteps,
+  type Weight,
+} from 'compressa';
+import {
+  allocateSparse,
   packSparseStep,
   type SparsePattern,
   type SparseWeight,
-  selectMaskSteps,
   sparseLinearSteps,
   sparseVariantsFor,
-  type Weight,
-} from 'compressa';
+} from 'compressa/sparse';
 import type { Claim, Measurement } from '../claim.ts';
 import { type Chain, makeInput, makeWeights, openChain, openProducts, PRODUCTS, type Product } from '../products.ts';
 
