@@ -8,15 +8,26 @@ export interface QualityPoint {
   readonly bitsPerWeight: number;
 }
 
-/** The increase of perplexity over bits per weight as an SVG document; what lies lower and further left is better. */
+/** Percent. What a format spoils by more would take half of the picture. */
+const MOST = 60;
+
+/** Whose points bear the names of formats; of all, they would hide each other. */
+const NAMED = ['ggml', 'Compressa, gptq'];
+
+/**
+ * The increase of perplexity over bits per weight as an SVG document; what lies lower and further left is better. Formats whose weights are spoilt are named in
+ * the title only.
+ */
 export async function qualityPlot(points: readonly QualityPoint[], dense: number): Promise<string> {
   // On a logarithmic axis: a hundredth of a percent is below what the windows can tell.
-  const values = points.map(({ series, format, perplexity, bitsPerWeight }) => ({
+  const all = points.map(({ series, format, perplexity, bitsPerWeight }) => ({
     series,
     format,
     bitsPerWeight,
     increase: Math.max(0.01, 100 * (perplexity / dense - 1)),
   }));
+  const values = all.filter(({ increase }) => increase <= MOST);
+  const spoilt = new Set(all.filter(({ increase }) => increase > MOST).map(({ format }) => format));
   const x = { field: 'bitsPerWeight', type: 'quantitative', title: 'bits per weight', scale: { zero: false } } as const;
   const y = {
     field: 'increase',
@@ -26,10 +37,13 @@ export async function qualityPlot(points: readonly QualityPoint[], dense: number
     axis: { tickCount: 6, format: '~g' },
   } as const;
   return drawSvg({
-    width: 860,
-    height: 560,
+    width: 1100,
+    height: 700,
     background: 'white',
-    title: `Sample model, 16 windows, dense ${dense}: what each format costs`,
+    title: {
+      text: `Sample model, 16 windows, dense ${dense}: what each format costs`,
+      ...(spoilt.size > 0 && { subtitle: `beyond ${MOST}%, not shown: ${[...spoilt].join(', ')}` }),
+    },
     data: { values },
     layer: [
       {
@@ -41,10 +55,11 @@ export async function qualityPlot(points: readonly QualityPoint[], dense: number
           shape: { field: 'series', type: 'nominal', title: null },
         },
       },
-      {
-        mark: { type: 'text', align: 'left', dx: 6, fontSize: 8, opacity: 0.75 },
+      ...NAMED.map((series, i) => ({
+        transform: [{ filter: { field: 'series', equal: series } }],
+        mark: { type: 'text', align: i === 0 ? 'left' : 'right', dx: i === 0 ? 6 : -6, fontSize: 9 } as const,
         encoding: { x, y, text: { field: 'format' } },
-      },
+      })),
     ],
   });
 }
