@@ -8,7 +8,7 @@ import { permuteSymmetricStep } from '../../kernels/permute.ts';
 import { refitColumnsSteps } from '../../kernels/refit-columns.ts';
 import { rowProductsStep } from '../../kernels/rows.ts';
 import { triangularSolveSteps } from '../../kernels/triangular-solve.ts';
-import { DAMPING, RETRIES } from '../methods/factored-hessian.ts';
+import { dampedCholesky, hessianProblem } from '../methods/damped-cholesky.ts';
 import { type DenseRows, sumOfRows } from '../methods/matrix-error.ts';
 
 const numbers = async (gpu: Gpu, { buffer, offset = 0 }: BufferView, count: number): Promise<Float32Array> =>
@@ -61,41 +61,26 @@ export class ColumnSystem {
     signal?: AbortSignal,
   ): Promise<ColumnSystem | string> {
     const [k, n] = [diagonal.length, columns.length];
-    const mean = diagonal.reduce((sum, value) => sum + value, 0) / k;
-    if (!Number.isFinite(mean)) return 'its inputs are not finite';
-    if (!(mean > 0)) return 'its inputs are all zero in the calibration';
+    const problem = hessianProblem(diagonal);
+    if (problem) return problem;
     const kept = new Scratch(gpu);
-    const passing = new Scratch(gpu);
     try {
       const views = {
         hessian,
         factor: kept.room(4 * n * n, 'factor of H'),
         columns: kept.upload(columns, 'columns'),
       };
-      const failed = passing.room(4, 'failed');
-      const scratch = passing.room(4 * CHOLESKY_BLOCK * n, 'scratch');
-      for (const times of RETRIES) {
-        const damping = DAMPING * times * mean;
-        gpu.clear(failed.buffer, 4);
-        await gpu.scheduler.run(
-          [
-            permuteSymmetricStep({
-              ...{ matrix: hessian, order: views.columns, out: views.factor, n, width: k, damping },
-            }),
-            ...choleskySteps({ matrix: views.factor, n, scratch, failed, least: damping / 2, label: 'factor H' }),
-          ],
-          { label: 'The factorization of H', ...(signal && { signal }) },
-        );
-        const [column] = new Uint32Array((await gpu.readBack(failed.buffer, 0, 4)).buffer);
-        if (column === 0) return new ColumnSystem(gpu, kept, views, { k, n, damping }, signal);
-      }
+      const damping = await dampedCholesky(
+        gpu,
+        { hessian, diagonal, order: views.columns, n, factor: views.factor },
+        signal,
+      );
+      if (typeof damping !== 'string') return new ColumnSystem(gpu, kept, views, { k, n, damping }, signal);
       kept.release();
-      return `H is not positive definite, even with ${DAMPING * RETRIES.at(-1)!} times its mean diagonal added`;
+      return damping;
     } catch (error) {
       kept.release();
       throw error;
-    } finally {
-      passing.release();
     }
   }
 

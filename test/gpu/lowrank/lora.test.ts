@@ -109,7 +109,7 @@ function product(b: Tensor, a: Tensor): Float64Array {
 const norm = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, value) => sum + value ** 2, 0));
 const distance = (x: ArrayLike<number>, y: ArrayLike<number>) => norm(Array.from(x, (value, i) => value - y[i]!));
 
-test('the difference of two checkpoints becomes an adapter under the names of PEFT', { timeout: 600_000 }, async () => {
+test('the difference of two checkpoints becomes an adapter under the names of PEFT', async () => {
   const { base, tuned } = models();
   const norms: Tensors = {
     ...tuned,
@@ -164,9 +164,7 @@ test('the difference of two checkpoints becomes an adapter under the names of PE
   ]);
 });
 
-test('some matrices only, in half precision, whole names where the last word says too much; Conv1D lies the other way', {
-  timeout: 600_000,
-}, async () => {
+test('some matrices only, in half precision, whole names where the last word says too much; Conv1D lies the other way', async () => {
   const { base, tuned } = models();
   const output = memoryOutput();
   await extractAdapter(await open(base), await open(tuned), output, {
@@ -192,7 +190,7 @@ test('some matrices only, in half precision, whole names where the last word say
   ]);
 });
 
-test('checkpoints that do not match are refused by name, and nothing is left', { timeout: 600_000 }, async () => {
+test('checkpoints that do not match are refused by name, and nothing is left', async () => {
   const { base, tuned } = models();
   const inUse = bench.gpu.memory.bytesInUse;
   const refuse = async (to: Tensors, change: Partial<ExtractAdapterOptions> = {}) => {
@@ -309,7 +307,7 @@ test.each([
   },
 );
 
-test('adapters that make no sense are refused by name, and nothing is left', { timeout: 600_000 }, async () => {
+test('adapters that make no sense are refused by name, and nothing is left', async () => {
   const { tensors, config } = adapter();
   const inUse = bench.gpu.memory.bytesInUse;
   const refuse = async (some: Tensors, how: object | string = config, change: Partial<ResizeAdapterOptions> = {}) => {
@@ -356,9 +354,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('compressa lora extract, then resize: the same bytes twice, and the same types', {
-  timeout: 600_000,
-}, async () => {
+test('compressa lora extract, then resize: the same bytes twice, and the same types', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-lora-'));
   try {
     const { base, tuned } = models();

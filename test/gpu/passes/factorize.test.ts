@@ -50,9 +50,7 @@ const logitsOf = async (open: ReturnType<typeof memoryFolder>, tokens: Uint32Arr
   }
 };
 
-test('each matrix becomes the nearest product of its rank, and takes part as two products', {
-  timeout: 600_000,
-}, async () => {
+test('each matrix becomes the nearest product of its rank, and takes part as two products', async () => {
   const progress: number[] = [];
   const { model, report, matrix, checkpoint, open } = await factored({
     keep: 0.6,
@@ -91,9 +89,7 @@ test('each matrix becomes the nearest product of its rank, and takes part as two
   await checkpoint.close();
 });
 
-test('verify runs it, compress quantizes the factors, and what has no place for them refuses', {
-  timeout: 600_000,
-}, async () => {
+test('verify runs it, compress quantizes the factors, and what has no place for them refuses', async () => {
   const { model, open, checkpoint, report } = await factored({ rank: 32 });
   // 32 (64 + 64) is no less than 64 · 64.
   const rankOf = (name: string) => report.matrices.find((matrix) => matrix.name === name)!.rank;
@@ -135,9 +131,7 @@ test('verify runs it, compress quantizes the factors, and what has no place for 
   await expect(contained).rejects.toThrow(FormatError);
 });
 
-test('with known inputs the outputs move less than with the nearest product, and ranks follow an energy', {
-  timeout: 600_000,
-}, async () => {
+test('with known inputs the outputs move less than with the nearest product, and ranks follow an energy', async () => {
   const calibration = { windows: windowsOf(101) };
   const plain = await factored({ rank: 12 });
   const whitened = await factored({ rank: 12, calibration });
@@ -164,7 +158,7 @@ test('with known inputs the outputs move less than with the nearest product, and
   await checkpoint.close();
 });
 
-test('what makes no sense is refused, and nothing is left', { timeout: 600_000 }, async () => {
+test('what makes no sense is refused, and nothing is left', async () => {
   const { open } = await modelFolder(smallConfig());
   const inUse = bench.gpu.memory.bytesInUse;
   const refuse = async (options: Omit<FactorizeOptions, 'gpu'>) => {
@@ -202,7 +196,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('compressa factorize writes a folder, and refuses what it should', { timeout: 600_000 }, async () => {
+test('compressa factorize writes a folder, and refuses what it should', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-factorize-'));
   try {
     const input = join(folder, 'in.safetensors');

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { Scratch } from '../../../src/gpu/scratch.ts';
 import { refitColumns, unitCosts } from '../../../src/kernels/reference/refit-columns.ts';
 import { transposedProduct } from '../../../src/kernels/reference/transposed-product.ts';
-import { DAMPING } from '../../../src/passes/methods/factored-hessian.ts';
+import { DAMPING } from '../../../src/passes/methods/damped-cholesky.ts';
 import { ColumnSystem } from '../../../src/passes/shrinking/column-system.ts';
 import { Errors, filled, gaussian, generator, openBench } from '../layers/bench.ts';
 
