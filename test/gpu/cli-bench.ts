@@ -11,13 +11,36 @@ export const SAMPLE = fileURLToPath(new URL('../../models/union-7m', import.meta
 /** What a command gets that nobody interrupts. */
 export const running = { signal: new AbortController().signal };
 
-/** Around each test of a command: a folder of its own, and what the command says. */
-export interface CliBench {
-  readonly folder: string;
+/** What commands of this process say. */
+export interface Said {
   /** On standard output; a test may set it back. */
   printed: string;
   /** On standard error. */
   said: string;
+}
+
+/** Registers hooks that catch what the commands of each test of a file say. */
+export function catchOutput<Bench extends Said>(bench: Bench): Bench {
+  beforeEach(() => {
+    bench.printed = bench.said = '';
+    vi.spyOn(console, 'error').mockImplementation((text) => {
+      bench.said += `${text}\n`;
+    });
+    vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
+      bench.printed += text;
+      for (const callback of rest) if (typeof callback === 'function') callback();
+      return true;
+    });
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+  return bench;
+}
+
+/** Around each test of a command: a folder of its own, and what the command says. */
+export interface CliBench extends Said {
+  readonly folder: string;
 }
 
 /** Registers the hooks of a file of tests. */
@@ -29,19 +52,7 @@ export function openCliBench(): CliBench {
   });
   beforeEach(async () => {
     bench.folder = await mkdtemp(join(tmpdir(), 'compressa-cli-'));
-    bench.printed = bench.said = '';
-    vi.spyOn(console, 'error').mockImplementation((text) => {
-      bench.said += `${text}\n`;
-    });
-    vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
-      bench.printed += text;
-      for (const callback of rest) if (typeof callback === 'function') callback();
-      return true;
-    });
   });
-  afterEach(async () => {
-    vi.restoreAllMocks();
-    await rm(bench.folder, { recursive: true, force: true });
-  });
-  return bench;
+  afterEach(() => rm(bench.folder, { recursive: true, force: true }));
+  return catchOutput(bench);
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import * as v from 'valibot';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { SvdOutputSchema } from '../../../src/cli/output-schemas.ts';
 import { registerSvd } from '../../../src/cli/svd.ts';
 import { ArgumentError, CancelledError, NonFiniteError } from '../../../src/errors.ts';
@@ -14,6 +14,7 @@ import { memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import { gemm } from '../../../src/kernels/reference/gemm.ts';
 import { factorFile } from '../../../src/passes/lowrank/factor-file.ts';
+import { catchOutput } from '../cli-bench.ts';
 import { generator, openBench } from '../layers/bench.ts';
 import { deviation, geometric, withSpectrum } from './matrices.ts';
 
@@ -120,19 +121,7 @@ test('files that make no sense are refused, and nothing is left', async () => {
   expect(await refuse(file, { signal: AbortSignal.abort() })).toBeInstanceOf(CancelledError);
 });
 
-let printed = '';
-beforeEach(() => {
-  printed = '';
-  vi.spyOn(console, 'error').mockImplementation(() => undefined);
-  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
-    printed += text;
-    for (const callback of rest) if (typeof callback === 'function') callback();
-    return true;
-  });
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-});
+const caught = catchOutput({ printed: '', said: '' });
 
 test('compressa svd writes the file, the same bytes twice, and refuses what it should', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-svd-'));
@@ -146,7 +135,7 @@ test('compressa svd writes the file, the same bytes twice, and refuses what it s
     };
     const [one, two] = [join(folder, 'one.safetensors'), join(folder, 'sub/two.safetensors')];
     await run(input, '-o', one, '--rank', '2', '--seed', '7', '--json');
-    const document = JSON.parse(printed);
+    const document = JSON.parse(caught.printed);
     expect(v.safeParse(SvdOutputSchema, document).issues).toBeUndefined();
     expect(document.tensors[0].singularValues).toHaveLength(2);
     await run(input, '-o', two, '--rank', '2', '--seed', '7', '--oversampling', '10', '--power-iterations', '2');

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import * as v from 'valibot';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { registerLora } from '../../../src/cli/lora.ts';
 import { LoraExtractOutputSchema, LoraResizeOutputSchema } from '../../../src/cli/output-schemas.ts';
 import { ArgumentError, CancelledError, FileError, ModelError, NonFiniteError } from '../../../src/errors.ts';
@@ -18,6 +18,7 @@ import { gemm } from '../../../src/kernels/reference/gemm.ts';
 import { type ExtractAdapterOptions, extractAdapter } from '../../../src/passes/lora/extract.ts';
 import { type ResizeAdapterOptions, resizeAdapter } from '../../../src/passes/lora/resize.ts';
 import { singularValues } from '../../../src/passes/lowrank/reference/singular-values.ts';
+import { catchOutput } from '../cli-bench.ts';
 import { generator, openBench } from '../layers/bench.ts';
 import { geometric, withSpectrum } from './matrices.ts';
 
@@ -273,39 +274,35 @@ test.each([
   { rslora: false, rank: 5 },
   { rslora: true, rank: 2 },
   { rslora: false, rank: 8 },
-])(
-  'an adapter of rank $rank (rslora: $rslora) is the nearest of its rank',
-  { timeout: 600_000 },
-  async ({ rslora, rank }) => {
-    const { tensors, config } = adapter();
-    const output = memoryOutput();
-    const resized = await resizeAdapter(await adapterFolder(tensors, { ...config, use_rslora: rslora }), output, {
-      ...{ gpu: bench.gpu, rank },
-    });
-    const there = await written(output);
-    expect(there.config).toMatchObject({ r: rank, lora_alpha: rank, use_rslora: false, lora_dropout: 0.1 });
-    expect(there.tensors['base_model.model.score.weight']).toEqual(tensors['base_model.model.score.weight']);
-    expect(resized.map(({ module }) => module)).toEqual(MODULES);
-    for (const { module, before, rank: own, error } of resized) {
-      const alpha = module === 'conv' ? 3 : 16;
-      const scaling = alpha / (rslora ? Math.sqrt(before) : before);
-      const [a, b] = factorsOf(tensors, module);
-      const whole = product(b, a).map((value) => scaling * value);
-      const [rows, columns] = [b.shape[0]!, a.values.length / before];
-      const [newA, newB] = factorsOf(there.tensors, module);
-      expect([newA.shape, newB.shape]).toEqual([
-        [own, ...a.shape.slice(1)],
-        [rows, own, ...b.shape.slice(2)],
-      ]);
-      expect(own).toBe(Math.min(rank, before, rows, columns));
-      expect(there.config.rank_pattern[module] ?? rank).toBe(own);
-      const least = norm(singularValues(whole, rows, columns).slice(own));
-      // Two QR factorizations, a product and an SVD in f32.
-      expect(distance(product(newB, newA), whole), module).toBeLessThanOrEqual(least + 5e-6 * norm(whole));
-      expect(error).toBeCloseTo(norm(whole) === 0 ? 0 : least / norm(whole), 4);
-    }
-  },
-);
+])('an adapter of rank $rank (rslora: $rslora) is the nearest of its rank', async ({ rslora, rank }) => {
+  const { tensors, config } = adapter();
+  const output = memoryOutput();
+  const resized = await resizeAdapter(await adapterFolder(tensors, { ...config, use_rslora: rslora }), output, {
+    ...{ gpu: bench.gpu, rank },
+  });
+  const there = await written(output);
+  expect(there.config).toMatchObject({ r: rank, lora_alpha: rank, use_rslora: false, lora_dropout: 0.1 });
+  expect(there.tensors['base_model.model.score.weight']).toEqual(tensors['base_model.model.score.weight']);
+  expect(resized.map(({ module }) => module)).toEqual(MODULES);
+  for (const { module, before, rank: own, error } of resized) {
+    const alpha = module === 'conv' ? 3 : 16;
+    const scaling = alpha / (rslora ? Math.sqrt(before) : before);
+    const [a, b] = factorsOf(tensors, module);
+    const whole = product(b, a).map((value) => scaling * value);
+    const [rows, columns] = [b.shape[0]!, a.values.length / before];
+    const [newA, newB] = factorsOf(there.tensors, module);
+    expect([newA.shape, newB.shape]).toEqual([
+      [own, ...a.shape.slice(1)],
+      [rows, own, ...b.shape.slice(2)],
+    ]);
+    expect(own).toBe(Math.min(rank, before, rows, columns));
+    expect(there.config.rank_pattern[module] ?? rank).toBe(own);
+    const least = norm(singularValues(whole, rows, columns).slice(own));
+    // Two QR factorizations, a product and an SVD in f32.
+    expect(distance(product(newB, newA), whole), module).toBeLessThanOrEqual(least + 5e-6 * norm(whole));
+    expect(error).toBeCloseTo(norm(whole) === 0 ? 0 : least / norm(whole), 4);
+  }
+});
 
 test('adapters that make no sense are refused by name, and nothing is left', async () => {
   const { tensors, config } = adapter();
@@ -340,19 +337,7 @@ test('adapters that make no sense are refused by name, and nothing is left', asy
   expect(await refuse(tensors, config, { signal: AbortSignal.abort() })).toBeInstanceOf(CancelledError);
 });
 
-let printed = '';
-beforeEach(() => {
-  printed = '';
-  vi.spyOn(console, 'error').mockImplementation(() => undefined);
-  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
-    printed += text;
-    for (const callback of rest) if (typeof callback === 'function') callback();
-    return true;
-  });
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-});
+const caught = catchOutput({ printed: '', said: '' });
 
 test('compressa lora extract, then resize: the same bytes twice, and the same types', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-lora-'));
@@ -368,14 +353,14 @@ test('compressa lora extract, then resize: the same bytes twice, and the same ty
     };
     const [one, two, small] = ['one', 'sub/two', 'small'].map((name) => join(folder, name)) as [string, string, string];
     await run('extract', from, to, '-o', one, '--rank', '3', '--type', 'bf16', '--json');
-    expect(v.safeParse(LoraExtractOutputSchema, JSON.parse(printed)).issues).toBeUndefined();
+    expect(v.safeParse(LoraExtractOutputSchema, JSON.parse(caught.printed)).issues).toBeUndefined();
     await run('extract', from, to, '-o', two, '--rank', '3', '--type', 'bf16');
     for (const name of ['adapter_model.safetensors', 'adapter_config.json']) {
       expect((await readFile(join(one, name))).equals(await readFile(join(two, name)))).toBe(true);
     }
-    printed = '';
+    caught.printed = '';
     await run('resize', one, '-o', small, '--rank', '1', '--json');
-    expect(v.safeParse(LoraResizeOutputSchema, JSON.parse(printed)).issues).toBeUndefined();
+    expect(v.safeParse(LoraResizeOutputSchema, JSON.parse(caught.printed)).issues).toBeUndefined();
     const file = await readSafetensors(memorySource('small', await readFile(join(small, 'adapter_model.safetensors'))));
     expect(new Set([...file.tensors.values()].map(({ type }) => type))).toEqual(new Set(['BF16']));
     await run('resize', one, '-o', small, '--rank', '2', '--overwrite');

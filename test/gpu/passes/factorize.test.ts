@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import * as v from 'valibot';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { registerFactorize } from '../../../src/cli/factorize.ts';
 import { FactorizeOutputSchema } from '../../../src/cli/output-schemas.ts';
 import { ArgumentError, CancelledError, FileError, FormatError, ModelError } from '../../../src/errors.ts';
@@ -17,6 +17,7 @@ import { type FactorizeOptions, factorize } from '../../../src/passes/factorize/
 import { singularValues } from '../../../src/passes/lowrank/reference/singular-values.ts';
 import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
 import { verify } from '../../../src/verify/verify.ts';
+import { catchOutput } from '../cli-bench.ts';
 import { openBench } from '../layers/bench.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
 
@@ -182,19 +183,7 @@ test('what makes no sense is refused, and nothing is left', async () => {
   expect(late).toBeInstanceOf(CancelledError);
 });
 
-let printed = '';
-beforeEach(() => {
-  printed = '';
-  vi.spyOn(console, 'error').mockImplementation(() => undefined);
-  vi.spyOn(process.stdout, 'write').mockImplementation((text, ...rest) => {
-    printed += text;
-    for (const callback of rest) if (typeof callback === 'function') callback();
-    return true;
-  });
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-});
+const caught = catchOutput({ printed: '', said: '' });
 
 test('compressa factorize writes a folder, and refuses what it should', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-factorize-'));
@@ -209,7 +198,7 @@ test('compressa factorize writes a folder, and refuses what it should', async ()
     };
     const out = join(folder, 'out.safetensors');
     await run(input, '-o', out, '--keep', '0.5', '--match', '*up_proj*', '--json');
-    const document = JSON.parse(printed);
+    const document = JSON.parse(caught.printed);
     expect(v.safeParse(FactorizeOutputSchema, document).issues).toBeUndefined();
     expect(document.matrices).toHaveLength(2);
     await expect(run(input, '-o', out, '--keep', '0.5')).rejects.toThrow(/exists/);
