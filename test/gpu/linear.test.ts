@@ -9,7 +9,7 @@ import { linear } from '../../src/graph/reference/linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
 import { linearVariantsFor } from '../../src/kernels/linear-variants.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
-import { formatsUnderTest } from './formats-under-test.ts';
+import { formatsUnderTest, slowFormatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
 import { randomStored } from './random-stored.ts';
@@ -28,24 +28,25 @@ interface Case {
   variant: string;
 }
 
-/** Variants whose threads share workgroup memory read weights as the others do, and take long to compile on a CPU: over some formats. */
-const SHARING: Readonly<Record<string, readonly string[]>> = {
+/** Variants that read weights as the others do and take long to compile on a CPU: over some formats. */
+const SLOW_TO_COMPILE: Readonly<Record<string, readonly string[]>> = {
   f32: ['sliced-8', 'staged-64'],
-  q4_0: ['staged-128'],
+  q4_0: ['staged-128', 'broadcast-32'],
   q6_k: ['sliced-8'],
+  'int4-g64-asym': ['broadcast-32'],
 };
 
 /** Shapes for one format: tiny, odd, not multiples of any tile, and some larger ones. */
 function cases(format: Format, count: number, random: () => number): Case[] {
-  // Others for each format, because each is a pipeline to compile.
+  // Others for each format, because each is a pipeline to compile; more where the format is the only one of its kind.
   const index = formats.indexOf(format);
   const mine = [
     'vector-1',
-    `vector-${2 << (index % 6)}`,
-    `subgroup-${[32, 64, 256][index % 3]}`,
     `tile-${4 << (index % 2)}`,
-    `broadcast-${1 << ((index >> 1) % 6)}`,
-    ...(SHARING[format.name] ?? []),
+    `broadcast-${1 << ((index >> 1) % 5)}`,
+    ...(slowFormatsUnderTest.includes(format)
+      ? [`vector-${2 << (index % 6)}`, `subgroup-${[32, 64, 256][index % 3]}`, ...(SLOW_TO_COMPILE[format.name] ?? [])]
+      : []),
   ];
   const upTo = (n: number) => 1 + Math.floor(random() * n);
   return Array.from({ length: count }, (_, i) => {
