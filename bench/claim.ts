@@ -14,8 +14,11 @@ export type Takes = (part: string) => boolean;
 /** A file in `bench/claims/` exports one of these as `claim`. */
 export interface Claim {
   readonly name: string;
-  /** @param takes of claims that have parts: all, unless the command line names some */
-  measure(gpu: Gpu, takes: Takes): Promise<Measurement[]>;
+  /**
+   * A figure as soon as it is known, or all at the end.
+   * @param takes of claims that have parts: all, unless the command line names some
+   */
+  measure(gpu: Gpu, takes: Takes): AsyncIterable<Measurement> | Promise<Measurement[]>;
 }
 
 export const SAMPLE_MODEL = 'models/union-7m';

@@ -12,7 +12,8 @@ const results: (Measurement & { name: string })[] = [];
 console.error(`Device: ${gpu.description.description}`);
 for (const file of files) {
   const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
-  for (const result of await claim.measure(gpu, (part) => parts?.includes(part) ?? true)) {
+  const found = claim.measure(gpu, (part) => parts?.includes(part) ?? true);
+  for await (const result of found instanceof Promise ? await found : found) {
     results.push({ name: claim.name, ...result });
     console.error(
       `${result.pass ? 'pass' : 'FAIL'}  ${claim.name}: ${result.claim}: ${result.measured} (${result.threshold})`,

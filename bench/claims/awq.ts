@@ -23,16 +23,14 @@ const WINDOWS = 16;
 /** What AWQ gains on the sample model at three bits, and on the same model with outliers in its activations, as large models have them. */
 export const claim: Claim = {
   name: 'awq',
-  async measure(gpu, takes) {
+  async *measure(gpu, takes) {
     const original = await openCheckpoint(await nodeFolder(SAMPLE_MODEL));
     const graph = graphOf(original.config, 'config.json');
     const weights = await dequantizedWeights(original, graph);
     const rough = await folderOf(original, graph, withOutliers(graph, weights));
     await original.close();
-    const results: Measurement[] = [];
-    if (takes('sample')) results.push(...(await compare(gpu, 'the sample model', await nodeFolder(SAMPLE_MODEL))));
-    if (takes('outliers')) results.push(...(await compare(gpu, `with outliers ${OUTLIER} times as large`, rough)));
-    return results;
+    if (takes('sample')) yield* await compare(gpu, 'the sample model', await nodeFolder(SAMPLE_MODEL));
+    if (takes('outliers')) yield* await compare(gpu, `with outliers ${OUTLIER} times as large`, rough);
   },
 };
 

@@ -64,26 +64,24 @@ const TABLE = `${FOLDER}/quality.json`;
  */
 export const claim: Claim = {
   name: 'calibrated quality',
-  async measure(gpu, takes) {
+  async *measure(gpu, takes) {
     const reference = JSON.parse(readFileSync(`${SAMPLE_MODEL}/REFERENCE.json`, 'utf8')) as Reference;
     const dense = reference.dense.perplexity16;
     const measured = new Qualities(gpu);
-    const results: Measurement[] = [];
     const table = new Table();
     const asked = (format: string, method: Method) => takes(format) || takes(`${format}/${method}`);
-    const compare = async (setting: string, method: Method, figure: number): Promise<void> => {
+    const compare = async (setting: string, method: Method, figure: number): Promise<Measurement> => {
       const format = formatOf(setting);
-      if (!asked(format, method)) return;
       const quality = await measured.of(format, method);
       const most = mostOf(format);
       const ratio = quality.perplexity / figure;
-      results.push({
+      table.add({ series: `Compressa, ${method}`, format, ...quality });
+      return {
         claim: `${setting}, ${method}`,
         threshold: `at most ${most} of ${figure}`,
         measured: `${quality.perplexity.toFixed(4)} (${ratio.toFixed(4)}), ${quality.bitsPerWeight.toFixed(3)} bits a weight`,
         pass: ratio <= most,
-      });
-      table.add({ series: `Compressa, ${method}`, format, ...quality });
+      };
     };
     for (const { bits, format } of BEST) {
       if (!asked(format, 'gptq')) continue;
@@ -93,20 +91,22 @@ export const claim: Claim = {
       const best = Math.min(...listed.map(([, figure]) => figure));
       const { perplexity, bitsPerWeight } = await measured.of(format, 'gptq');
       const gain = 1 - (perplexity - dense) / (best - dense);
-      results.push({
+      yield {
         claim: `${bits} bits, group 64: loss of the best recipe (${format}, gptq) beside the best figure`,
         threshold: `3% less than ${(best - dense).toFixed(4)}, at most ${referenceBits(bits).toFixed(4)} bits a weight`,
         measured: `${(perplexity - dense).toFixed(4)} (${(100 * gain).toFixed(1)}% less), ${bitsPerWeight.toFixed(4)} bits`,
         pass: gain >= 0.03 && bitsPerWeight <= referenceBits(bits) + 1e-9,
-      });
+      };
     }
-    for (const [setting, figure] of Object.entries(reference.perplexity16.gptq)) await compare(setting, 'gptq', figure);
+    for (const [setting, figure] of Object.entries(reference.perplexity16.gptq)) {
+      if (asked(formatOf(setting), 'gptq')) yield await compare(setting, 'gptq', figure);
+    }
     for (const [setting, figure] of Object.entries(reference.perplexity16['round-to-nearest'])) {
-      await compare(setting, 'rtn', figure);
+      if (asked(formatOf(setting), 'rtn')) yield await compare(setting, 'rtn', figure);
     }
     for (const [type, figure] of Object.entries(reference.perplexity16.ggml)) {
       if (!asked(type, 'search')) continue;
-      await compare(type, 'search', figure);
+      yield await compare(type, 'search', figure);
       table.add({ ...(await measured.of(type, 'search')), series: 'ggml', format: type, perplexity: figure });
     }
     for (const format of CROSSED) {
@@ -114,11 +114,10 @@ export const claim: Claim = {
       for (const method of methods) {
         const rounded = await measured.of(format, 'rtn');
         table.add({ series: 'Compressa, rtn', format, ...rounded });
-        if (!measured.has(format, method)) await compare(format, method, rounded.perplexity);
+        if (!measured.has(format, method)) yield await compare(format, method, rounded.perplexity);
       }
     }
     await table.draw(dense);
-    return results;
   },
 };
 

@@ -1,5 +1,5 @@
 import { type Format, formatByName, formats, type Gpu, openCheckpoint, openPath, weighs } from 'compressa';
-import type { Claim, Measurement } from '../claim.ts';
+import type { Claim } from '../claim.ts';
 import { differing, quantizedBlocks, valuesOfBlocks } from '../ggml-blocks.ts';
 import { type Ggml, type GgmlType, openGgml } from '../peers/ggml.ts';
 import { gaussian, random } from '../random.ts';
@@ -101,13 +101,13 @@ async function compare(gpu: Gpu, ggml: Ggml, type: GgmlType, name: string, matri
  */
 export const claim: Claim = {
   name: 'ggml error',
-  async measure(gpu, takes) {
+  async *measure(gpu, takes) {
     const ggml = openGgml();
     if (typeof ggml === 'string') {
-      return [{ claim: 'error against ggml’s', threshold: 'ggml to compare with', measured: ggml, pass: false }];
+      yield { claim: 'error against ggml’s', threshold: 'ggml to compare with', measured: ggml, pass: false };
+      return;
     }
     const sample = await sampleMatrices();
-    const results: Measurement[] = [];
     for (const type of OFFERED.filter(takes)) {
       const format = formatByName(type);
       const sets: Record<string, Matrix[]> = { 'the sample model': sample };
@@ -116,20 +116,19 @@ export const claim: Claim = {
         sets[name] = [{ rows: ROWS, k: K, weights: Float32Array.from({ length: ROWS * K }, () => draw(next)) }];
       }
       for (const [name, matrices] of Object.entries(sets)) {
-        results.push(await compare(gpu, ggml, type, name, matrices, false));
-        results.push(await compare(gpu, ggml, type, name, matrices, true));
+        yield await compare(gpu, ggml, type, name, matrices, false);
+        yield await compare(gpu, ggml, type, name, matrices, true);
       }
       if (!format.searched) continue;
       const blocks = anyBlocks(format);
       const expected = ggml.dequantize(type, blocks, ROWS * K);
       const wrong = differing(await valuesOfBlocks(gpu, format, blocks, ROWS, K), expected);
-      results.push({
+      yield {
         claim: `${type}: decoded values of random blocks that differ from ggml’s`,
         threshold: '0',
         measured: `${wrong} of ${expected.length}`,
         pass: wrong === 0 && ggml.rowBytes(type, K) === format.codecs.ggml!.bytesPerRow(K),
-      });
+      };
     }
-    return results;
   },
 };

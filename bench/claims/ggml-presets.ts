@@ -13,7 +13,7 @@ import {
   openPath,
   planCompression,
 } from 'compressa';
-import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
+import { type Claim, SAMPLE_MODEL } from '../claim.ts';
 import { ourOpinion, perplexityClaim, theirOpinion } from '../gguf-opinions.ts';
 import { type LlamaQuantizer, openLlamaQuantizer } from '../peers/llama-quantize.ts';
 import { randomModel } from '../random-model.ts';
@@ -122,16 +122,16 @@ function ggufNameOf(name: string): string {
 /** A preset gives each tensor the type that llama.cpp's own quantizer gives it, and llama.cpp runs the file as we do. */
 export const claim: Claim = {
   name: 'presets of ggml',
-  async measure(gpu, takes) {
+  async *measure(gpu, takes) {
     const quantizer = openLlamaQuantizer();
     if (typeof quantizer === 'string') {
-      return [{ claim: 'presets', threshold: 'llama.cpp is there', measured: quantizer, pass: false }];
+      yield { claim: 'presets', threshold: 'llama.cpp is there', measured: quantizer, pass: false };
+      return;
     }
     const folder = await mkdtemp(join(tmpdir(), 'compressa-presets-'));
     const tokenizer = await readFile(`${SAMPLE_MODEL}/tokenizer.json`);
     const bytes = await readFile(`${SAMPLE_MODEL}/validation.tokens.u16`);
     const windows = cutWindows(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2), { windows: 4 });
-    const measurements: Measurement[] = [];
     try {
       const models: Record<string, () => Promise<ModelFiles>> = { 'the sample model': () => nodeFolder(SAMPLE_MODEL) };
       for (const [name, differences] of Object.entries(SHAPES)) {
@@ -145,23 +145,23 @@ export const claim: Claim = {
       }
       for (const [name, model] of Object.entries(models).filter(([name]) => takes(name))) {
         const { same, all, unlike } = await compareTypes(gpu, quantizer, model, folder);
-        measurements.push({
+        yield {
           claim: `${name}: types of tensors in the presets as llama.cpp’s quantizer writes them`,
           threshold: 'all',
           measured: [`${same} of ${all}`, ...unlike.slice(0, 3)].join('; '),
           pass: same === all && all > 0,
-        });
+        };
       }
       for (const preset of SCORED.filter(takes)) {
         const path = join(folder, `${preset}.gguf`);
         await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, format: preset });
         const theirs = await theirOpinion(path, windows, [0]);
         if (typeof theirs === 'string') {
-          return [{ claim: preset, threshold: 'llama.cpp is there', measured: theirs, pass: false }];
+          yield { claim: preset, threshold: 'llama.cpp is there', measured: theirs, pass: false };
+          return;
         }
-        measurements.push(perplexityClaim(preset, await ourOpinion(gpu, path, windows, [0]), theirs));
+        yield perplexityClaim(preset, await ourOpinion(gpu, path, windows, [0]), theirs);
       }
-      return measurements;
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compress, cutWindows, formats, nodeFileSink, nodeFolder, openModel, openPath } from 'compressa';
-import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
+import { type Claim, SAMPLE_MODEL } from '../claim.ts';
 import { furthest, nextClaim, ourOpinion, perplexityClaim, theirOpinion, theirTokens } from '../gguf-opinions.ts';
 
 const DENSE = 'f16';
@@ -18,12 +18,11 @@ const PROMPT = 'My fellow citizens';
  */
 export const claim: Claim = {
   name: 'GGUF in llama.cpp',
-  async measure(gpu, takes) {
+  async *measure(gpu, takes) {
     const folder = await mkdtemp(join(tmpdir(), 'compressa-gguf-'));
     const bytes = await readFile(`${SAMPLE_MODEL}/validation.tokens.u16`);
     const tokens = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
     const windows = cutWindows(tokens, { windows: 4 });
-    const measurements: Measurement[] = [];
     try {
       for (const format of [DENSE, ...QUANTIZED, ...OTHERS.map(({ name }) => name)].filter(takes)) {
         const path = join(folder, `${format}.gguf`);
@@ -32,36 +31,37 @@ export const claim: Claim = {
         const ours = await ourOpinion(gpu, path, windows, prompt);
         const theirs = await theirOpinion(path, windows, prompt);
         if (typeof theirs === 'string') {
-          return [{ claim: format, threshold: 'llama.cpp is there', measured: theirs, pass: false }];
+          yield { claim: format, threshold: 'llama.cpp is there', measured: theirs, pass: false };
+          return;
         }
-        measurements.push(perplexityClaim(format, ours, theirs));
+        yield perplexityClaim(format, ours, theirs);
         if (format !== DENSE && !QUANTIZED.includes(format)) continue;
         if (format === DENSE) {
-          measurements.push(nextClaim(format, ours, theirs));
+          yield nextClaim(format, ours, theirs);
           const cut = await theirTokens(path, PROMPT);
-          measurements.push({
+          yield {
             claim: 'tokens of a prompt',
             threshold: 'the same',
             measured: `${prompt.join(' ')} and ${typeof cut === 'string' ? cut : cut.join(' ')}`,
             pass: String(prompt) === String(cut),
-          });
+          };
           continue;
         }
         const exact = await theirOpinion(path, [], prompt, 'vulkan');
         if (typeof exact === 'string') {
-          return [{ claim: format, threshold: 'llama.cpp is there', measured: exact, pass: false }];
+          yield { claim: format, threshold: 'llama.cpp is there', measured: exact, pass: false };
+          return;
         }
-        measurements.push(nextClaim(`${format}, float activations in llama.cpp`, ours, exact));
+        yield nextClaim(`${format}, float activations in llama.cpp`, ours, exact);
         const own = furthest(exact, theirs);
         const far = furthest(ours, theirs);
-        measurements.push({
+        yield {
           claim: `${format}: the same, with 8-bit activations in llama.cpp`,
           threshold: 'as far as that is from its own with floats, within 1e-2',
           measured: `${far.toExponential(2)} against ${own.toExponential(2)}`,
           pass: Math.abs(far - own) <= 1e-2,
-        });
+        };
       }
-      return measurements;
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -31,12 +31,12 @@ const ROUNDED = 0.06;
  */
 export const claim: Claim = {
   name: 'linear over ONNX Runtime',
-  async measure(gpu) {
+  async *measure(gpu) {
     const ort = openOnnxRuntime();
     if (typeof ort === 'string') {
-      return [{ claim: 'ONNX Runtime', threshold: 'is there', measured: ort, pass: false }];
+      yield { claim: 'ONNX Runtime', threshold: 'is there', measured: ort, pass: false };
+      return;
     }
-    const measurements: Measurement[] = [];
     for (const [format, floors] of Object.entries(FLOORS)) {
       const cases = Object.entries(floors).filter(([tokens]) => !ONLY || ONLY.includes(`${format}:${tokens}`));
       if (cases.length === 0) continue;
@@ -44,11 +44,10 @@ export const claim: Claim = {
       const theirs: OnnxWeight[] = [];
       for (const weight of weights) theirs.push(await onnxWeight(gpu, weight));
       for (const [tokens, floor] of cases) {
-        measurements.push(await compare(gpu, ort, { format, tokens: Number(tokens), floor, weights, theirs }));
+        yield await compare(gpu, ort, { format, tokens: Number(tokens), floor, weights, theirs });
       }
       for (const weight of weights) weight.release();
     }
-    return measurements;
   },
 };
 
@@ -60,7 +59,11 @@ interface Case {
   readonly theirs: readonly OnnxWeight[];
 }
 
-async function compare(gpu: Gpu, ort: OnnxRuntime, { format, tokens, floor, weights, theirs }: Case) {
+async function compare(
+  gpu: Gpu,
+  ort: OnnxRuntime,
+  { format, tokens, floor, weights, theirs }: Case,
+): Promise<Measurement> {
   const x = makeInput(tokens * SIZE);
   const ours = await openChain(gpu, weights, tokens, x);
   const candidates: { level: 0 | 4; chain: OrtChain; time: number }[] = [];

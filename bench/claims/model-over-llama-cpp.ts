@@ -12,7 +12,7 @@ import {
   openModel,
   openPath,
 } from 'compressa';
-import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
+import { type Claim, SAMPLE_MODEL } from '../claim.ts';
 import { type LlamaTimer, openLlamaTimer } from '../peers/llama-timer.ts';
 
 const FORMATS = ['q4_0', 'q4_k_m'];
@@ -40,18 +40,18 @@ interface Times {
  */
 export const claim: Claim = {
   name: 'sample model over llama.cpp',
-  async measure(gpu) {
+  async *measure(gpu) {
     const folder = await mkdtemp(join(tmpdir(), 'compressa-llama-speed-'));
     const bytes = await readFile(`${SAMPLE_MODEL}/validation.tokens.u16`);
     const prompt = [...new Uint16Array(bytes.buffer, bytes.byteOffset, PREFILL)];
-    const measurements: Measurement[] = [];
     try {
       for (const format of FORMATS) {
         const path = join(folder, `${format}.gguf`);
         await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, format });
         const vulkan = await fastest(path, 'vulkan', prompt);
         if (typeof vulkan === 'string') {
-          return [{ claim: format, threshold: 'llama.cpp is there', measured: vulkan, pass: false }];
+          yield { claim: format, threshold: 'llama.cpp is there', measured: vulkan, pass: false };
+          return;
         }
         const model = await openModel(await openPath(path), { gpu, maxPositions: CONTEXT });
         for (let i = 0; i < WARM_UP; i++) await timeOurs(model.decoder, prompt);
@@ -80,15 +80,14 @@ export const claim: Claim = {
           const [low, high] = bootstrapInterval(ratios);
           const beside =
             typeof cpu === 'string' ? cpu : `its CPU build with ${threadsOf(cpu.threads)} ${rate(cpuTimes)}`;
-          measurements.push({
+          yield {
             claim: `${format}, ${what} of ${count} tokens over llama.cpp on ${vulkan.timer.device} (${threadsOf(vulkan.threads)})`,
             threshold: `at least ${FLOORS[what]}x`,
             measured: `${median(ratios).toFixed(2)} (95%: ${low.toFixed(2)} to ${high.toFixed(2)}; ${rate(ours)} and ${rate(theirs)}; ${beside})`,
             pass: low >= FLOORS[what],
-          });
+          };
         }
       }
-      return measurements;
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -27,37 +27,37 @@ const TOKENS = 48;
 /** What SmoothQuant does to the sample model, and to the same model with outliers in its activations, as large models have them. */
 export const claim: Claim = {
   name: 'smooth-quant',
-  async measure(gpu, takes) {
+  async *measure(gpu, takes) {
     const original = await openCheckpoint(await nodeFolder(SAMPLE_MODEL));
     const graph = graphOf(original.config, 'config.json');
     const weights = await dequantizedWeights(original, graph);
     const percent = (x: number) => `${(100 * x).toFixed(3)}%`;
-    const results: Measurement[] = [];
     if (takes('sample')) {
       const smoothed = await smoothedBy(gpu, original, graph, weights);
       const plain = await increase(gpu, original, graph, weights);
       const after = await increase(gpu, original, graph, smoothed);
-      results.push(same(graph, 'the smoothed model', weights, smoothed), {
+      yield same(graph, 'the smoothed model', weights, smoothed);
+      yield {
         claim: 'perplexity increase with w8a8, smoothed',
         threshold: 'under 1%',
         measured: `${percent(after)} (not smoothed ${percent(plain)})`,
         pass: after < 0.01,
-      });
+      };
     }
     if (takes('outliers')) {
       const rough = withOutliers(graph, weights);
       const again = await smoothedBy(gpu, original, graph, rough);
       const outliers = await increase(gpu, original, graph, rough);
       const repaired = await increase(gpu, original, graph, again);
-      results.push(same(graph, 'the model with outliers, smoothed', weights, again), {
+      yield same(graph, 'the model with outliers, smoothed', weights, again);
+      yield {
         claim: `perplexity increase with w8a8, activations with outliers ${OUTLIER} times as large, smoothed`,
         threshold: 'under 1%, and a tenth of that without',
         measured: `${percent(repaired)} (not smoothed ${percent(outliers)})`,
         pass: repaired < 0.01 && repaired < outliers / 10,
-      });
+      };
     }
     await original.close();
-    return results;
   },
 };
 

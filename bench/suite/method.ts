@@ -1,4 +1,5 @@
 import { MIN_INTERVAL_VALUES, median } from '../../src/verify/statistics.ts';
+import { pairedRatio } from './statistics.ts';
 
 /** How cases are timed. */
 export interface MethodOptions {
@@ -6,8 +7,13 @@ export interface MethodOptions {
   readonly now?: () => number;
   /** Seconds that a fixed piece of work takes now: shows whether the device's clock moved. */
   readonly anchor: () => Promise<number>;
-  /** Most rounds; fewer than six give no interval. */
+  /** Fewer than six give no interval. */
   readonly rounds: number;
+  /**
+   * Rounds go on, up to `MOST_ROUNDS` times as many, while the interval of a contestant's ratio to the first reaches farther than this fraction from it: what stops
+   * them is how wide it is, never what it says. Default: they do not.
+   */
+  readonly precision?: number;
   /** Once six rounds are timed, none starts after this many seconds. */
   readonly seconds: number;
   /** A sample repeats its run until it lasts this long, so that reading the clock does not count. */
@@ -19,8 +25,9 @@ export interface MethodOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export const FULL: Pick<MethodOptions, 'rounds' | 'seconds' | 'sampleMilliseconds' | 'mostDrift' | 'repeats'> = {
+export const FULL: Omit<MethodOptions, 'now' | 'anchor' | 'signal'> = {
   rounds: 21,
+  precision: 0.04,
   seconds: 20,
   sampleMilliseconds: 40,
   mostDrift: 0.1,
@@ -45,6 +52,7 @@ export interface Timing {
   readonly attempts: number;
 }
 
+export const MOST_ROUNDS = 4;
 /** Most runs of a sample. */
 const MOST_RUNS = 256;
 /** Browsers round their clocks: what takes no time that shows took a microsecond. */
@@ -87,7 +95,10 @@ export async function timeInTurns(contestants: readonly Timed[], options: Method
   async function rounds(): Promise<number[][]> {
     const seconds = contestants.map((): number[] => []);
     const started = now();
-    for (let round = 0; round < options.rounds; round++) {
+    for (let round = 0; round < MOST_ROUNDS * options.rounds; round++) {
+      // Looked at after six rounds each, since an interval takes two thousand medians.
+      const rest = round - options.rounds;
+      if (rest >= 0 && rest % MIN_INTERVAL_VALUES === 0 && preciseEnough(seconds)) break;
       if (round >= MIN_INTERVAL_VALUES && now() - started > 1000 * options.seconds) break;
       for (let i = 0; i < contestants.length; i++) {
         signal?.throwIfAborted();
@@ -96,6 +107,14 @@ export async function timeInTurns(contestants: readonly Timed[], options: Method
       }
     }
     return seconds;
+  }
+
+  function preciseEnough([first, ...others]: readonly (readonly number[])[]): boolean {
+    const { precision = Number.POSITIVE_INFINITY } = options;
+    return others.every((other) => {
+      const { ratio, interval } = pairedRatio(other, first!);
+      return !interval || Math.max(interval[1] / ratio, ratio / interval[0]) - 1 <= precision;
+    });
   }
 }
 

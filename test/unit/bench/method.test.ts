@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { driftOf, type MethodOptions, middleOfThree, timeInTurns } from '../../../bench/suite/method.ts';
+import { randomSource } from '../../gpu/random.ts';
 
 /** A clock that only work moves. */
 function bench(settings: Partial<MethodOptions> = {}) {
@@ -60,6 +61,23 @@ test('a sample repeats short runs until it is long enough', async () => {
 test('after its seconds a slow case has six rounds and no more', async () => {
   const { contestant, options } = bench({ rounds: 20, seconds: 1 });
   expect((await timeInTurns([contestant('a', () => 400)], options)).seconds[0]).toHaveLength(6);
+});
+
+test('rounds go on while an interval is wide, whatever it says, and not for ever', async () => {
+  const random = randomSource(3);
+  for (const [spread, least, most] of [
+    [0, 8, 8],
+    [1.5, 9, 31],
+    [30, 32, 32],
+  ] as const) {
+    const { contestant, options } = bench({ rounds: 8, precision: 0.04 });
+    const a = contestant('a', () => 10 + spread * random());
+    const b = contestant('b', () => 20 + 2 * spread * random());
+    const rounds = (await timeInTurns([a, b], options)).seconds.map(({ length }) => length);
+    expect(rounds[0]).toBe(rounds[1]);
+    expect(rounds[0]).toBeGreaterThanOrEqual(least);
+    expect(rounds[0]).toBeLessThanOrEqual(most);
+  }
 });
 
 test('a case whose anchor moved is timed again, and the steadiest attempt counts', async () => {
