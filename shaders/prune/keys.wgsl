@@ -31,7 +31,11 @@ fn magnitudes4(row: u32, column: u32) -> vec4<u32> {
 }
 
 fn keys4(row: u32, column: u32) -> vec4<u32> {
-  let bits = magnitudes4(row, column);
+  return weighted4(magnitudes4(row, column), column);
+}
+
+// The same of four weights from `column` on, of which `bits` are those of |w|.
+fn weighted4(bits: vec4<u32>, column: u32) -> vec4<u32> {
   if (!WEIGHTED) { return bits; }
   let factor = factors4(column);
   let product = bitcast<vec4<u32>>(bitcast<vec4<f32>>(bits) * factor);

@@ -33,6 +33,7 @@ export interface CompressCommandOptions extends GpuOptions, TuneOptions, Calibra
   readonly method?: string;
   readonly refine?: string;
   readonly container?: string;
+  readonly unpack?: boolean;
   readonly statistics?: string;
   readonly rotate?: boolean | number;
   readonly rotateInner?: boolean;
@@ -123,6 +124,7 @@ export function registerCompress(program: Command): void {
       ),
     )
     .option('--container <name>', 'in a folder: as another stack stores them: compressed-tensors, mlx or bitsandbytes')
+    .option('--unpack', 'write zeros for what packed weights leave out, as other programs read it')
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document')
     .addOption(tuneOption('off'))
@@ -171,6 +173,7 @@ export async function runCompress(
       ...(options.format !== undefined && { format: options.format }),
       ...(rotation && { rotation }),
       ...(options.container !== undefined && { container: containerByName(options.container).name }),
+      ...(options.unpack && { unpack: true }),
       ...(options.shardSize !== undefined && { shardBytes: options.shardSize }),
       ...(options.recipe !== undefined && { recipe: await readRecipe(options.recipe, signal) }),
     };

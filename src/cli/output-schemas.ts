@@ -61,6 +61,10 @@ export const CompressOutputSchema = v.union([
     dryRun: v.literal(true),
     ...sizes,
     memory: v.strictObject({ host: count, gpu: count, weights: count }),
+    masks: v.optional(
+      v.array(v.strictObject({ name: v.string(), pattern: v.string(), zeros: rate, map: v.array(v.string()) })),
+    ),
+    seconds: v.optional(rate),
   }),
 ]);
 

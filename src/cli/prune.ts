@@ -18,6 +18,8 @@ export interface PruneCommandOptions extends WriteModelOptions, Omit<Calibration
   readonly score?: string;
   readonly repair?: string;
   readonly seed?: string;
+  readonly layers?: string;
+  readonly packed?: boolean;
   readonly format: string;
   readonly statistics?: string;
 }
@@ -44,7 +46,8 @@ Structures are scored by the columns of the matrix that reads them: by their squ
 the others make up for it; --score random is a control. The repair refit fits that matrix to what stays, W H(:,S) H(S,S)⁻¹.
 Both are the default (obs, refit) where there is a calibration and no score.
 
-Single weights that are gone are zeros: files take as much room as before, unless --format quantizes what is left.
+Single weights that are gone are zeros: files take as much room as before, unless --format quantizes what is left, or --packed leaves
+out what an N:M pattern removed: a folder or .safetensors file then has its weights packed, which Compressa runs as they are.
 
 Examples:
   $ compressa prune models/union-7m -o out/union-2of4 --pattern 2:4 --calibration models/union-7m/calibration.txt
@@ -69,6 +72,8 @@ export function registerPrune(program: Command): void {
       `how what stays makes up for it: ${[...new Set([...REPAIRS, ...SHRINK_REPAIRS])].join(', ')}`,
     )
     .option('--seed <n>', 'of the score random (default: 0)')
+    .option('--layers <name>', 'how a share is spread over layers: uniform, owl (by outlier ratio)')
+    .option('--packed', 'store only what an N:M pattern keeps, and where, for Compressa to read')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
@@ -106,8 +111,13 @@ export async function runPrune(
 }
 
 /** @throws RecipeError, FormatError that name the value */
-function recipeOf({ pattern, score, repair, seed, format }: PruneCommandOptions, calibrated: boolean): Recipe {
+function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
+  const { pattern, score, repair, seed, layers, packed, format } = options;
   const shrinks = isShrinkPattern(pattern);
+  if (layers !== undefined && shrinks)
+    throw new ArgumentError('--layers is for single weights and blocks: leave it out.');
+  if (packed && shrinks)
+    throw new ArgumentError('--packed is for N:M patterns: structures leave smaller matrices anyway.');
   if (seed !== undefined && !(shrinks && score === 'random'))
     throw new ArgumentError('--seed is of the score random, for structures: leave it out.');
   // Without a word about the score, the best that the inputs allow.
@@ -117,6 +127,8 @@ function recipeOf({ pattern, score, repair, seed, format }: PruneCommandOptions,
     ...(score !== undefined && { score }),
     ...(repair !== undefined && { repair }),
     ...(seed !== undefined && { seed: wholeNumber('--seed', seed, 0) }),
+    ...(layers !== undefined && { layers }),
+    ...(packed && { packed }),
   };
   if (shrinks) {
     const rule = { match: '*', ...(format !== 'keep' && { role: 'linear' }), format };

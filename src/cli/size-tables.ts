@@ -1,5 +1,7 @@
 import type { CompressReport } from '../passes/compress.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
+import { shaded } from '../passes/pruning/density.ts';
+import type { MaskPreview } from '../passes/pruning/preview-masks.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { table } from './output.ts';
 
@@ -35,6 +37,15 @@ export function pruneSummary(tensors: readonly TensorReport[]): string | undefin
     ],
     `Pruning of ${pruned.length} matrices (the error is the mean of tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), before quantization)`,
   );
+}
+
+/** Masks as pictures: the darker, the more weights stay. */
+export function maskPictures({ masks, seconds }: MaskPreview): string {
+  const pictures = masks.map(({ name, pattern, zeros, map }) =>
+    [`${safeName(name)}, ${pattern}: ${(100 * zeros).toFixed(2)}% would go`, ...shaded(map)].join('\n'),
+  );
+  const title = `Masks by magnitude, one of each shape; choosing all takes about ${seconds.toFixed(1)} s (calibration and repair are not counted)`;
+  return [title, ...pictures].join('\n\n');
 }
 
 /** What went from the layers, in all and in the mean; nothing where the model did not shrink. */

@@ -4,11 +4,21 @@ import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
+import type { MaskPreview } from '../passes/pruning/preview-masks.ts';
 import { type GpuOptions, withGpu } from './gpu-options.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson } from './output.ts';
 import { startProgress } from './progress.ts';
-import { done, errorSummary, memory, pruneSummary, shrinkSummary, summary, tensorTable } from './size-tables.ts';
+import {
+  done,
+  errorSummary,
+  maskPictures,
+  memory,
+  pruneSummary,
+  shrinkSummary,
+  summary,
+  tensorTable,
+} from './size-tables.ts';
 import { type TuneOptions, tunerOf } from './tune-option.ts';
 
 /** What commands that write a model have in common. */
@@ -34,8 +44,12 @@ export async function writeModel(
   const plan = await planCompression(await openInput(model), how);
   for (const notice of plan.notices) console.error(`note: ${notice}`);
   if (options.dryRun) {
-    if (options.json) await printJson({ version: 1, dryRun: true, ...plan });
-    else await print([tensorTable(plan.tensors), summary(plan), memory(plan)].join('\n\n'));
+    const masks = plan.tensors.some(({ prune }) => prune) ? await preview(model, options, how) : undefined;
+    if (options.json) await printJson({ version: 1, dryRun: true, ...plan, ...masks });
+    else {
+      const parts = [tensorTable(plan.tensors), summary(plan), memory(plan), masks && maskPictures(masks)];
+      await print(parts.filter((part) => part !== undefined).join('\n\n'));
+    }
     return;
   }
   const resume = options.resume ?? false;
@@ -67,6 +81,13 @@ export async function writeModel(
     await print([...parts, done(report, options.out)].filter((part) => part !== undefined).join('\n\n'));
   }
 }
+
+/** What the masks of a pruning would be like, and how long choosing them takes. */
+const preview = (model: string, options: WriteModelOptions, how: RecipeOptions): Promise<MaskPreview> =>
+  withGpu(options, async (gpu) => {
+    const { previewMasks } = await import('../passes/pruning/preview-masks.ts');
+    return previewMasks(await openInput(model), { ...how, gpu });
+  });
 
 /**
  * Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left, but for what the next

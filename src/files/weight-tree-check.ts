@@ -13,7 +13,7 @@ export interface TensorFile {
 
 /**
  * Asked about every `quantized` and `nm` node, whose packed arrays only a registry of formats can size: `parts` are its tensors
- * by the format's array names (`indices` for `nm`). Returns what is wrong, as a clause ("lacks …"), or undefined.
+ * by the format's array names (for `nm`: `indices`, and `values` where those are dense). Returns what is wrong, as a clause ("lacks …"), or undefined.
  */
 export type CheckWeight = (
   node: Extract<WeightNode, { kind: 'quantized' | 'nm' }>,
@@ -97,10 +97,17 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
         checkSize(node.shape, path);
         const [rows, columns] = node.shape;
         if (node.n > node.m) fail(path, `keeps ${node.n} of every ${node.m} weights`);
-        if (columns % node.m !== 0) fail(path, `has rows of ${columns}, which ${node.m} does not divide`);
-        if (node.vector > rows) fail(path, `shares patterns over ${node.vector} rows but has ${rows}`);
-        expect(child(node.values, 'values'), 'values', [rows, (columns / node.m) * node.n]);
-        packed(node, path, [['indices', tensor(node.indices, INDEX, [1, 2], path)]]);
+        // Rows may end within a group, and values within a block of their format: both are filled up.
+        const least = Math.ceil(columns / node.m) * node.n;
+        const values = child(node.values, 'values');
+        if (values.length !== 2 || values[0] !== rows || values[1]! < least) {
+          fail(path, `needs its values with shape [${rows},${least}] or more columns, but they have [${values}]`);
+        }
+        const dense = node.values.kind === 'dense' ? file.tensors.get(node.values.data) : undefined;
+        packed(node, path, [
+          ['indices', tensor(node.indices, INDEX, [1, 2], path)],
+          ...(dense ? [['values', dense] as [string, TensorInfo]] : []),
+        ]);
         return node.shape;
       }
       case 'block-sparse': {

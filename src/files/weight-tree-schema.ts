@@ -30,8 +30,9 @@ export type WeightNode =
       /** Rows that share their pattern. */
       readonly vector: number;
       readonly shape: readonly [number, number];
-      /** [rows, columns · n / m] */
+      /** [rows, slots]: `n` for each group of `m` columns, and what fills up a block of their format. */
       readonly values: WeightNode;
+      /** For each band of `vector` rows the places of its slots within their groups, 1, 2 or 4 bits each. */
       readonly indices: string;
     }
   | {

@@ -1,6 +1,7 @@
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import type { Float8Parameters } from './fp8.ts';
 import type { IntegerParameters } from './integer-names.ts';
+import type { SparseLayout, SparsePattern } from './packed-layout.ts';
 
 /** Every element type of safetensors, by the name that it has there. */
 export type ElementType =
@@ -39,6 +40,8 @@ export interface FormatArray {
    * off have to start at a multiple (`rowMultiple`). Default: each row has its own.
    */
   readonly span?: number;
+  /** Rows that follow each other to which the same elements belong. Rows that are cut off have to start at a multiple. Default: 1. */
+  readonly band?: number;
 }
 
 /** The arrays of one weight on the host, by name, each exactly as the device holds it. */
@@ -120,5 +123,11 @@ export interface Format {
   readonly integer?: IntegerParameters;
   /** FP8 only. */
   readonly float8?: Float8Parameters;
+  /** Only some weights of each group are stored, in a format of their own (`packedFormat`). Its shader is that one's, and sees slots, not columns. */
+  readonly packed?: {
+    readonly pattern: SparsePattern;
+    readonly values: Format;
+    layout(rows: number, k: number): SparseLayout;
+  };
   readonly codecs: { readonly ggml?: Codec };
 }

@@ -10,25 +10,31 @@ export function contentBytes(array: FormatArray, rows: number, k: number): numbe
 
 /** How many sets of elements `rows` rows of `k` weights have in an array, and the elements of a set: [rows, elements of a row], say. */
 export function arrayShape(array: FormatArray, rows: number, k: number): [number, number] {
-  const { span, elementsPerRow } = array;
-  return span ? [Math.ceil((rows * k) / span), elementsPerRow(span)] : [rows, elementsPerRow(k)];
+  const { span, band = 1, elementsPerRow } = array;
+  return span ? [Math.ceil((rows * k) / span), elementsPerRow(span)] : [Math.ceil(rows / band), elementsPerRow(k)];
 }
 
 /** The sets of elements that start in some rows: of rows that follow each other each set once. */
 export function setsOf(
-  { span }: FormatArray,
+  { span, band = 1 }: FormatArray,
   start: number,
   rows: number,
   k: number,
 ): { start: number; count: number } {
-  if (!span) return { start, count: rows };
+  if (!span) {
+    const first = Math.ceil(start / band);
+    return { start: first, count: Math.ceil((start + rows) / band) - first };
+  }
   const first = Math.ceil((start * k) / span);
   return { start: first, count: Math.ceil(((start + rows) * k) / span) - first };
 }
 
 /** Rows that are cut off start at a multiple of this many, so that all arrays do. */
 export function rowMultiple(format: Format, k: number): number {
-  return Math.max(1, ...format.arrays.map(({ span }) => (span ? span / greatestCommonDivisor(span, k) : 1)));
+  return Math.max(
+    1,
+    ...format.arrays.map(({ span, band = 1 }) => (span ? span / greatestCommonDivisor(span, k) : band)),
+  );
 }
 
 /** Of two whole numbers. */

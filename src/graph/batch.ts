@@ -138,7 +138,7 @@ export function planBatch(
   return { steps, logits: values.get(graph.logits)!, logitRows, values, bytes, release };
 }
 
-/** Products of floats only: others can't be gated. */
+/** Products of floats with dense columns only: others can't be gated. */
 function gates(
   weights: ReadonlyMap<string, Weight>,
   gate: OperationOf<'linear'>,
@@ -146,7 +146,7 @@ function gates(
   limits: StackLimits,
 ): boolean {
   const stacked = stackedProducts(weights, [gate, up], limits);
-  return stacked !== undefined && stacked.weight.format.activations === undefined;
+  return stacked !== undefined && !stacked.weight.format.activations && !stacked.weight.format.packed;
 }
 
 const MANY_THREADS = 64;

@@ -5,6 +5,7 @@ import { usualAttentionVariant } from '../kernels/attention-variants.ts';
 import { type Cache, type CacheType, cachePositionBytes, checkCacheType } from '../kernels/cache.ts';
 import { usualIntegerVariant } from '../kernels/integer-linear.ts';
 import { usualVariant } from '../kernels/linear-variants.ts';
+import { loadPackedProducts, packedProducts } from '../kernels/packed-products.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
 import { STATE_BYTES, stateWords } from '../kernels/state.ts';
 import type { Weight } from '../kernels/weight.ts';
@@ -118,10 +119,16 @@ export class Decoder {
         state,
         ids,
         software: gpu.description.software,
-        linearVariant: (shape, format) =>
-          (options.sums === 'f16' && shape.tokens > FEW_TOKENS ? 'half-4' : undefined) ??
-          tuner?.linear({ kind: 'linear', format, ...shape }) ??
-          usualVariant(gpu, shape, format),
+        linearVariant: (shape, format) => {
+          const tuned = () => tuner?.linear({ kind: 'linear', format, ...shape });
+          if (format.packed) {
+            return (
+              tuned() ?? packedProducts().usualSparseVariant(gpu, shape, format.packed.layout(shape.rows, shape.k))
+            );
+          }
+          if (options.sums === 'f16' && shape.tokens > FEW_TOKENS) return 'half-4';
+          return tuned() ?? usualVariant(gpu, shape, format);
+        },
         integerVariant: (shape, format) =>
           tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualIntegerVariant(gpu, shape),
         attentionVariant: (shape) => {
@@ -194,6 +201,7 @@ export class Decoder {
     const key = `${tokens} ${lastOnly} ${keepValues} ${options.fuse}`;
     const known = this.#batches.get(key);
     if (known) return known;
+    await loadPackedProducts([...this.buffers.weights.values()].map(({ format }) => format));
     const fuse = options.fuse ?? this.#fuse;
     const how = { ...options, ...(fuse !== undefined && { fuse: fuse && !options.keepValues }) };
     await this.#tuner?.prepare(batchNeeds(this.gpu, this.graph, this.buffers, tokens, how));

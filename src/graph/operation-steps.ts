@@ -7,6 +7,7 @@ import { gatedStep } from '../kernels/gated.ts';
 import { hadamardStep } from '../kernels/hadamard.ts';
 import { integerLinearSteps } from '../kernels/integer-linear.ts';
 import { type Columns, linearSteps } from '../kernels/linear.ts';
+import { packedProducts } from '../kernels/packed-products.ts';
 import { rmsNormStep } from '../kernels/rms-norm.ts';
 import { rotaryStep } from '../kernels/rotary.ts';
 import { softCapStep } from '../kernels/soft-cap.ts';
@@ -57,6 +58,10 @@ export function productSteps({ buffers, integers, tokens, value }: StepContext, 
   const { x, weight, bias, gate, ...others } = product;
   const rest = { ...others, weight, tokens, ...(bias && { bias }) };
   const shape = { rows: weight.rows, k: weight.k, tokens };
+  if (weight.format.packed) {
+    const variant = buffers.linearVariant(shape, weight.format);
+    return packedProducts().sparseLinearSteps({ ...rest, x: value(x), variant });
+  }
   if (!weight.format.activations) {
     return linearSteps({
       ...rest,

@@ -55,6 +55,11 @@ export function linearSteps(args: LinearArguments): Step[] {
   const { x, weight, bias, y, tokens, gate, adds = false, label = 'linear' } = args;
   const { k, rows, format } = weight;
   checkSizes(label, { tokens, k });
+  if (format.packed) {
+    throw new ArgumentError(
+      `${label}: a weight in ${format.name} is packed: use sparseLinearSteps (compressa/sparse).`,
+    );
+  }
   if (gate && (weight.parts.length > 1 || rows % 2 !== 0)) {
     throw new ArgumentError(
       `${label}: a gate takes a weight of one part and an even number of rows, not ${rows} in ${weight.parts.length}.`,

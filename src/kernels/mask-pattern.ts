@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.ts';
+import { checkGroup, type SparsePattern } from '../formats/packed-layout.ts';
 
 /** What is compared with each other where the least are removed: the blocks of a row of blocks, of a matrix, or of all matrices. */
 export const SCOPES = ['row', 'layer', 'model'] as const;
@@ -11,7 +12,7 @@ export type Removal = { readonly fraction: number } | { readonly count: number }
 /** Which weights of a matrix go. */
 export type MaskPattern =
   /** Of each `of` weights next to each other in a row the `keep` largest stay; `rows` rows that follow each other share their pattern (default 1). */
-  | { readonly kind: 'n:m'; readonly keep: number; readonly of: number; readonly rows?: number }
+  | SparsePattern
   /** Blocks of the least score go, of equal ones the last: single weights, where a block is 1 x 1. */
   | {
       readonly kind: 'ranked';
@@ -21,23 +22,13 @@ export type MaskPattern =
       readonly remove: Removal;
     };
 
-/** The largest group of N:M: its keys are sorted in registers. */
-export const LARGEST_GROUP = 16;
-
 const isSize = (size: number): boolean => Number.isInteger(size) && size >= 1 && size <= 65536;
 
 /** @throws ArgumentError that says which values would work */
 export function checkPattern(pattern: MaskPattern): void {
   if (pattern.kind === 'n:m') {
-    const { keep, of, rows = 1 } = pattern;
-    if (!Number.isInteger(of) || of < 2 || of > LARGEST_GROUP) {
-      throw new ArgumentError(
-        `The pattern ${keep}:${of} has groups of ${of}; they have 2 to ${LARGEST_GROUP} weights.`,
-      );
-    }
-    if (!Number.isInteger(keep) || keep < 1 || keep >= of) {
-      throw new ArgumentError(`The pattern ${keep}:${of} keeps ${keep} of ${of}; keep 1 to ${of - 1}.`);
-    }
+    const { rows = 1 } = pattern;
+    checkGroup(pattern);
     if (!isSize(rows)) throw new ArgumentError(`${rows} rows can't share a pattern; give a whole number from 1.`);
     return;
   }

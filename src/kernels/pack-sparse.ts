@@ -3,12 +3,12 @@ import unpack from '../../shaders/sparse/unpack.wgsl';
 import { ArgumentError } from '../errors.ts';
 import type { Format } from '../formats/format.ts';
 import { formatBytes, shaderConstants } from '../formats/layout.ts';
+import { type SparseLayout, type SparsePattern, sparseLayout } from '../formats/packed-layout.ts';
 import { type BufferView, packParams, read, type Step } from '../gpu/kernel.ts';
 import { bindArrays, type DeviceArrays } from './bind-arrays.ts';
 import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { maskWords } from './mask-pattern.ts';
-import { type SparseLayout, type SparsePattern, sparseLayout } from './sparse-layout.ts';
 
 /** Values of FROM in shaders/sparse/pack.wgsl. */
 const SOURCES: Readonly<Record<string, number>> = { f32: 0, f16: 1, bf16: 2 };
@@ -32,6 +32,8 @@ export interface PackSparseArguments extends SparseArrays {
   readonly from: BufferView;
   /** u32 [maskWords(rows, k)]: of a band that of the first row counts. */
   readonly mask: BufferView;
+  /** What values are quantized to afterwards, whose blocks the slots of a row fill. Default: `format`. */
+  readonly becomes?: Format;
 }
 
 /**
@@ -40,7 +42,7 @@ export interface PackSparseArguments extends SparseArrays {
  * @throws ArgumentError for patterns, formats and buffers that do not fit
  */
 export function packSparseStep(args: PackSparseArguments): Step {
-  const { source, from, mask, format, values, columns, pattern, rows, k } = args;
+  const { source, from, mask, format, values, columns, pattern, rows, k, becomes = format } = args;
   const label = 'pack sparse';
   checkSizes(label, { rows, k });
   const kind = SOURCES[source.name];
@@ -48,7 +50,7 @@ export function packSparseStep(args: PackSparseArguments): Step {
   if (format.name !== 'f32' && format.name !== 'f16') {
     throw new ArgumentError(`${label}: makes values in f32 or f16, not in ${format.name}: quantize those in f32.`);
   }
-  const layout = sparseLayout(pattern, format, rows, k);
+  const layout = sparseLayout(pattern, becomes, rows, k);
   const { slots, bands, words } = layout;
   const size = formatBytes(source, rows, k);
   const constants = { FROM: kind, HALVES: Number(format.name === 'f16') };

@@ -99,6 +99,7 @@ function blockQuantizer(format: Format, source: ShaderSource, weightsPerThread: 
 }
 
 function quantizerOf(format: Format, k: number, method: QuantizeMethod = 'rtn', search = false): Quantizer {
+  if (format.packed) throw new ArgumentError(`Weights become ${format.name} by packSparseStep (compressa/sparse).`);
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const known = BLOCKS[format.name];
@@ -250,6 +251,7 @@ function convertStep(args: {
 }): Step {
   const { label, quantizer, source, from, format, to, rows, k, bad, importance } = args;
   const count = rows * k;
+  if (source.packed) throw new ArgumentError(`${label}: packed weights are expanded by unpackSparseStep.`);
   if (!Number.isInteger(count) || count < 1 || count > MAX_WEIGHTS) {
     throw new ArgumentError(`${label}: ${rows} x ${k} weights; one step takes 1 to ${MAX_WEIGHTS}.`);
   }

@@ -3,12 +3,12 @@ import bandTile from '../../shaders/sparse/band_tile.wgsl';
 import shuffle from '../../shaders/sparse/shuffle.wgsl';
 import vector from '../../shaders/sparse/vector.wgsl';
 import { ArgumentError } from '../errors.ts';
+import type { SparseLayout } from '../formats/packed-layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { grid1d, type ShaderFeature } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { suggest } from '../suggest.ts';
 import type { LinearShape } from './linear-variants.ts';
-import type { SparseLayout } from './sparse-layout.ts';
 
 const THREADS = 64;
 
@@ -19,9 +19,12 @@ export interface SparseVariant {
   readonly subgroup: 0 | 8;
   /** Whether it can do with a pattern. */
   fits(layout: SparseLayout): boolean;
-  readonly source: ShaderSource;
-  constants(shape: LinearShape): Readonly<Record<string, number>>;
-  readonly features?: readonly ShaderFeature[];
+  /** What it runs, without what layout and format add. */
+  kernel(shape: LinearShape): {
+    readonly source: ShaderSource;
+    readonly constants: Readonly<Record<string, number>>;
+    readonly features?: readonly ShaderFeature[];
+  };
   /** Workgroups. */
   grid(shape: LinearShape, layout: SparseLayout): [number, number, number];
 }
@@ -31,8 +34,7 @@ const vectorOf = (lanes: number): SparseVariant => ({
   name: `vector-${lanes}`,
   subgroup: 0,
   fits: () => true,
-  source: vector,
-  constants: ({ tokens }) => ({ LANES: lanes, ONE_TOKEN: Number(tokens === 1) }),
+  kernel: ({ tokens }) => ({ source: vector, constants: { LANES: lanes, ONE_TOKEN: Number(tokens === 1) } }),
   grid: ({ rows, tokens }) => grid1d(Math.ceil((rows * lanes) / THREADS) * Math.ceil(tokens / 4)),
 });
 
@@ -41,9 +43,7 @@ const shuffleOf = ([rows, tokens]: readonly [number, number]): SparseVariant => 
   name: `shuffle-${rows}-${tokens}`,
   subgroup: 8,
   fits: ({ keep, of }) => 8 % of === 0 && 8 % keep === 0,
-  source: shuffle,
-  constants: () => ({ ROWS: rows, TOKENS: tokens }),
-  features: ['subgroups'],
+  kernel: () => ({ source: shuffle, constants: { ROWS: rows, TOKENS: tokens }, features: ['subgroups'] }),
   grid: (shape) => grid1d(Math.ceil(shape.rows / (rows * THREADS)) * Math.ceil(shape.tokens / tokens)),
 });
 
@@ -52,8 +52,7 @@ const tile: SparseVariant = {
   name: 'band-tile-4',
   subgroup: 0,
   fits: ({ band }) => band >= 4,
-  source: bandTile,
-  constants: () => ({}),
+  kernel: () => ({ source: bandTile, constants: {} }),
   grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
 };
 
@@ -62,9 +61,7 @@ const broadcastOf = (threads: number, tokens: number): SparseVariant => ({
   name: `band-broadcast-${threads}-${tokens}`,
   subgroup: 8,
   fits: ({ band }) => band >= 4,
-  source: bandBroadcast,
-  constants: () => ({ THREADS: threads, TOKENS: tokens }),
-  features: ['subgroups'],
+  kernel: () => ({ source: bandBroadcast, constants: { THREADS: threads, TOKENS: tokens }, features: ['subgroups'] }),
   grid: (shape, { band }) => grid1d(Math.ceil(shape.rows / band) * Math.ceil(shape.tokens / (threads * tokens))),
 });
 

@@ -1,18 +1,18 @@
 import { ArgumentError } from '../errors.ts';
 import { shaderConstants } from '../formats/layout.ts';
+import { layoutConstants } from '../formats/packed-layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { type Columns, columnsOf } from './linear.ts';
-import { layoutConstants } from './sparse-layout.ts';
 import { findSparseVariant } from './sparse-linear-variants.ts';
-import type { SparseWeight } from './sparse-weight.ts';
-import { weightBindings } from './weight.ts';
+import { type Weight, weightBindings } from './weight.ts';
 
 /** What a product with a packed weight reads and writes. */
 export interface SparseLinearArguments {
   /** f32 [tokens, weight.k] */
   readonly x: BufferView;
-  readonly weight: SparseWeight;
+  /** In a packed format (`packedFormat`). */
+  readonly weight: Weight;
   /** f32 [weight.rows] */
   readonly bias?: BufferView;
   /** f32 [tokens, weight.rows], or as `into` says. */
@@ -35,34 +35,32 @@ const MOST_ARRAYS = 4;
  */
 export function sparseLinearSteps(args: SparseLinearArguments): Step[] {
   const { x, weight, bias, y, tokens, adds = false, label = 'sparse linear' } = args;
-  const { k, rows, layout, values } = weight;
-  const { format } = values;
+  const { k, rows, format } = weight;
+  const { packed } = format;
   checkSizes(label, { tokens, k });
-  if (format.arrays.length > MOST_ARRAYS) {
-    throw new ArgumentError(`${label}: values in ${format.name} take more arrays than a kernel can bind.`);
+  if (!packed) throw new ArgumentError(`${label}: a weight in ${format.name} is not packed: use linearSteps.`);
+  if (packed.values.arrays.length > MOST_ARRAYS) {
+    throw new ArgumentError(`${label}: values in ${packed.values.name} take more arrays than a kernel can bind.`);
   }
+  const layout = packed.layout(rows, k);
   const { start, width } = columnsOf(label, rows, args.into);
   checkSizes(label, { tokens, width });
   const variant = findSparseVariant(label, args.variant ?? 'vector-32', layout);
-  const constants = { ...shaderConstants(format, layout.slots), ...layoutConstants(layout) };
-  return values.parts.map((part, i) => {
+  const given = { ...shaderConstants(format, k), ...layoutConstants(layout) };
+  return weight.parts.map((part) => {
     const shape = { rows: part.rows, k, tokens };
+    const { constants, ...kernel } = variant.kernel(shape);
     const words = layout.words * Math.ceil(part.rows / layout.band);
     return {
       label,
-      kernel: {
-        source: variant.source,
-        format: format.shader,
-        constants: { ...constants, ...variant.constants(shape) },
-        ...(variant.features && { features: variant.features }),
-      },
+      kernel: { ...kernel, format: format.shader, constants: { ...given, ...constants } },
       bindings: [
         reads(label, 'x', x, tokens * k),
-        reads(label, 'columns', weight.columns[i]!, words),
+        reads(label, 'columns', part.arrays.at(-1)!, words),
         bias ? reads(label, 'bias', bias, rows) : reads(label, 'x', x, 1),
         writes(label, 'y', y, tokens * width),
       ],
-      weight: weightBindings(part),
+      weight: weightBindings({ ...part, arrays: part.arrays.slice(0, -1) }),
       params: packParams(
         ...[part.rows, k, tokens, part.rowStart, width, bias ? 1 : 0, start, adds ? 1 : 0],
         ...[layout.slots, layout.words],

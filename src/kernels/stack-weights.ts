@@ -15,7 +15,9 @@ export function stacks(format: Format, k: number, rows: readonly number[], limit
     format.arrays.every(
       (array) =>
         array.span === undefined &&
-        rows.slice(0, -1).every((count) => contentBytes(array, count, k) % limits.alignment === 0),
+        rows
+          .slice(0, -1)
+          .every((count) => count % (array.band ?? 1) === 0 && contentBytes(array, count, k) % limits.alignment === 0),
     )
   );
 }

@@ -14,7 +14,7 @@ export interface WeightPart {
   readonly arrays: readonly BufferView[];
 }
 
-/** A matrix [rows, k] on the GPU, stored in one format. Nested representations join this union later. */
+/** A matrix [rows, k] on the GPU, stored in one format. */
 export interface Weight {
   readonly kind: 'dense' | 'quantized';
   readonly format: Format;
@@ -34,10 +34,10 @@ const wordBytes = (bytes: number) => Math.ceil(bytes / 4) * 4;
 /** Kernels index the weights of a part with 32 bits. */
 const MAX_PART_WEIGHTS = 2 ** 32 - 1024;
 
-/** Most rows that fit one binding of the device in every array, and that a kernel can index: a multiple of `together`, a power of two. */
-export function rowsPerPart(format: Format, k: number, limit: number, together = 1): number {
-  // All are powers of two.
-  const multiple = Math.max(ROW_MULTIPLE, rowMultiple(format, k), together);
+/** Most rows that fit one binding of the device in every array, and that a kernel can index. */
+export function rowsPerPart(format: Format, k: number, limit: number): number {
+  // Both are powers of two.
+  const multiple = Math.max(ROW_MULTIPLE, rowMultiple(format, k));
   const perMultiple = Math.max(...format.arrays.map((array) => contentBytes(array, multiple, k)));
   const rows = Math.floor(Math.min(limit / perMultiple, MAX_PART_WEIGHTS / (k * multiple))) * multiple;
   if (rows === 0)
@@ -50,11 +50,10 @@ const MOST_BYTES = 2 ** 40;
 
 /**
  * Room for a weight on the GPU, split over several buffers by rows where the binding limit asks for it.
- * @param together rows that may not be split from each other: a power of two
  * @throws ArgumentError for sizes that are no whole numbers from 1 on; FormatError where the format's block does not divide a row;
  * OutOfMemoryError
  */
-export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number, label: string, together = 1): Weight {
+export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number, label: string): Weight {
   for (const size of [rows, k]) {
     if (!Number.isInteger(size) || size < 1) {
       throw new ArgumentError(`${label}: ${rows} x ${k} is no size of a weight: give whole numbers from 1 on.`);
@@ -64,7 +63,7 @@ export function allocateWeight(gpu: Gpu, format: Format, rows: number, k: number
   if (formatBytes(format, rows, k) > MOST_BYTES) {
     throw new OutOfMemoryError(`${label}: ${rows} x ${k} weights in ${format.name} are more than any GPU holds.`);
   }
-  const most = rowsPerPart(format, k, gpu.bindingLimit, together);
+  const most = rowsPerPart(format, k, gpu.bindingLimit);
   const parts: WeightPart[] = [];
   const made: GPUBuffer[] = [];
   const release = () => {

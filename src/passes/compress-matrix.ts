@@ -3,17 +3,16 @@ import { quote } from '../files/text.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
 import { allocateArrays, arrayBytes, contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
-import type { Gpu } from '../gpu/gpu.ts';
-import { quantizeStep } from '../kernels/quantize.ts';
+import { denseRows } from './dense-rows.ts';
 import { type DenseSlice, denseSlices } from './dense-slices.ts';
-import { allocateRows } from './device-arrays.ts';
-import { type CompressedRows, compressRows, type Inputs } from './methods/compress-rows.ts';
+import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { defaultRounds } from './methods/method.ts';
 import { roundWhole } from './methods/round-whole.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Threshold } from './pruning/find-mask.ts';
-import type { PrunedRows, PruneInputs } from './pruning/prune-rows.ts';
-import { prunedSlices, type SliceSource } from './pruning/pruned-slices.ts';
+import { packedRows } from './pruning/packed-rows.ts';
+import type { PruneInputs } from './pruning/prune-rows.ts';
+import { type PrunedSlice, prunedSlices, type SliceSource } from './pruning/pruned-slices.ts';
 import { denseFormatOf } from './stored-weight.ts';
 
 /** What quantizing a matrix cost, relative to leaving it out: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ). */
@@ -62,7 +61,7 @@ export async function compressMatrix(
   const sums = { rtn: 0, chosen: 0, all: 0, pruned: 0, before: 0, kept: 0 };
   let fellBack = 0;
   const rounded = format.single && (await roundWhole(gpu, checkpoint, weight.info, format, signal));
-  const slices: AsyncIterable<DenseSlice & { readonly pruned?: PrunedRows }> = tensor.prune
+  const slices: AsyncIterable<DenseSlice & Partial<PrunedSlice>> = tensor.prune
     ? prunedSlices(source, tensor, format, inputs.prune ?? {}, threshold)
     : denseSlices(gpu, checkpoint, weight.info, format, signal);
   for await (const slice of slices) {
@@ -75,10 +74,11 @@ export async function compressMatrix(
       ...{ method, rounds: refine ?? defaultRounds(method), correct },
       ...(rounded && { rounded: rowsOf(format, rounded, slice) }),
     };
-    const result =
-      format.kind === 'dense'
-        ? await denseRows(gpu, slice, format, signal)
-        : await compressRows(gpu, slice, format, how, inputs.quantize, signal);
+    const result = await (slice.mask
+      ? packedRows(gpu, slice, slice.mask, format, how, signal)
+      : format.kind === 'dense'
+        ? denseRows(gpu, slice, format, signal)
+        : compressRows(gpu, slice, format, how, inputs.quantize, signal));
     for (const array of format.arrays) {
       const part = result.arrays[array.name]!.subarray(0, contentBytes(array, slice.rows, k));
       whole[array.name]!.set(part, contentBytes(array, slice.rowStart, k));
@@ -96,7 +96,7 @@ export async function compressMatrix(
   return {
     arrays: whole,
     lost: {
-      ...(format.kind === 'block' && {
+      ...((format.packed?.values ?? format).kind === 'block' && {
         quantized: { rtn: share(sums.rtn, sums.all), chosen: share(sums.chosen, sums.all) },
       }),
       ...(tensor.prune && {
@@ -104,25 +104,6 @@ export async function compressMatrix(
       }),
     },
   };
-}
-
-/** Rows in a dense format. */
-async function denseRows(
-  gpu: Gpu,
-  { view, rows, k }: DenseSlice,
-  format: Format,
-  signal: AbortSignal | undefined,
-): Promise<CompressedRows> {
-  const result = allocateRows(gpu, format, rows, k, format.name);
-  try {
-    const { arrays: to, bad } = result;
-    const step = quantizeStep({ source: formatByName('f32'), from: view, format, to, rows, k, bad });
-    await gpu.scheduler.run([step], signal && { signal });
-    const { arrays } = await result.read();
-    return { arrays, errors: { rtn: 0, chosen: 0, all: 0 }, fellBack: false };
-  } finally {
-    result.release();
-  }
 }
 
 /** Some rows of a weight, which start where it may be cut. */

@@ -48,6 +48,8 @@ export interface RecipeOptions {
   readonly output?: OutputKind;
   /** In a folder: store quantized matrices as another stack does, described in config.json, in place of the weight tree. */
   readonly container?: ContainerName;
+  /** Write packed weights of the source as dense ones, with zeros, as GGUF and containers always get them. */
+  readonly unpack?: boolean;
   /** Bytes of a tensor to read at a time: what bounds the memory of a run. Default: 64 MiB. The result is the same. */
   readonly chunkBytes?: number;
   /** In a folder: most bytes of tensors in a file of weights; a larger tensor has a file of its own. Default: 5 GB. */

@@ -8,11 +8,13 @@ import { arrayBytes, contentBytes, setsOf } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
+import { loadPackedProducts } from '../kernels/packed-products.ts';
 import { stackLimits } from '../kernels/stack-weights.ts';
 import { allocateWeight, padToWord, uploadWeight, type Weight } from '../kernels/weight.ts';
 import { checkTensors } from '../models/check-tensors.ts';
 import type { WeightSource } from './calibration/walk.ts';
 import {
+  checkColumns,
   chunkRows,
   denseFormatOf,
   findWeight,
@@ -55,6 +57,7 @@ export async function loadWeights(
   const weights = new Map<string, Weight>();
   try {
     for (const run of weightRuns(graph, stackLimits(gpu), placeOf(checkpoint, options))) {
+      await loadPackedProducts(run.map(({ format }) => format));
       const rooms = run.length > 1 ? allocateRun(gpu, run) : [];
       for (const [i, room] of rooms.entries()) weights.set(run[i]!.wanted.name, room);
       for (const [i, { wanted }] of run.entries()) {
@@ -188,6 +191,7 @@ export async function loadWeight(
 ): Promise<Weight> {
   const stored = findWeight(checkpoint, name);
   const format = gpuFormat(stored, role, options);
+  await loadPackedProducts([format]);
   const whole = matrixShape(stored.shape);
   const isVector = stored.shape.length < 2;
   const rows = isVector ? 1 : (options.rows?.count ?? whole.rows);
@@ -219,7 +223,8 @@ async function fillWeight(
     for (const [i, array] of format.arrays.entries()) {
       const view = part.arrays[i]!;
       // What several rows share is little.
-      const step = array.span
+      const shared = array.span !== undefined || array.band !== undefined;
+      const step = shared
         ? part.rows
         : chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);
       for (let row = 0; row < part.rows; row += step) {
@@ -250,7 +255,9 @@ async function readPart(
   if (stored.kind === 'quantized') {
     if (format !== stored.format && part > 0) return readScales(checkpoint, stored, start, count, signal);
     const sets = setsOf(format.arrays[part]!, start, count, stored.shape[1]);
-    return checkpoint.read(stored.parts[part]!, sets.start, sets.count, signal);
+    const bytes = await checkpoint.read(stored.parts[part]!, sets.start, sets.count, signal);
+    checkColumns(checkpoint, stored, part, bytes);
+    return bytes;
   }
   const { info } = stored;
   const bytes = await checkpoint.read(info, start, count, signal);

@@ -8,6 +8,8 @@ import { quote } from '../files/text.ts';
 import type { WeightNode, WeightTree } from '../files/weight-tree.ts';
 import type { Format, FormatArray } from '../formats/format.ts';
 import { arrayShape, contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
+import { packedFormat } from '../formats/packed.ts';
+import { checkPackedRow, type SparsePattern } from '../formats/packed-layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { factorsOf } from '../graph/low-rank.ts';
@@ -159,6 +161,12 @@ export function planTensors(
   { chunkBytes = CHUNK_BYTES, gguf, notices: first = [], calibrated: inWalk = [] }: PlanOptions = {},
 ): Plan {
   if (gguf) checkGgufFormats(recipe);
+  const packs = recipe.rules.findIndex(({ prune }) => prune?.packed);
+  if (gguf && packs >= 0) {
+    throw new FormatError(
+      `Rule ${packs + 1} packs weights, which GGUF has no tensors for. Leave "packed" out, and zeros are written; or write a folder or a .safetensors file.`,
+    );
+  }
   const factored = [...(checkpoint.tree?.weights ?? [])].find(([, node]) => node.kind === 'low-rank');
   if (gguf && factored) {
     throw new FormatError(
@@ -176,8 +184,14 @@ export function planTensors(
     const decision = decide(name, role);
     if (decision) used.add(decision.rule);
     if (weight.kind !== 'dense' && decision?.format) throw compressedAlready(checkpoint, name, weight);
+    const pruning = decision?.prune && prunableAs(name, weight, decision.prune, inWalk, notices);
+    const { packing } = pruning ?? {};
     const target =
-      weight.kind === 'dense' ? allowed(weight.info, decision, graph !== undefined, { notices, kept }) : undefined;
+      weight.kind !== 'dense'
+        ? undefined
+        : packing
+          ? packedTarget(weight.info, decision?.format, packing)
+          : allowed(weight.info, decision, graph !== undefined, { notices, kept });
     if (target?.activations === 'static' && !inWalk.includes(name)) throw noActivations(name, target);
     const asked = target && decision?.method;
     const refine = target && decision?.refine;
@@ -189,7 +203,6 @@ export function planTensors(
       notices.push(
         `${quote(name)} is quantized by ${method}: a calibration does not show its inputs, as ${needsCalibration(asked!) ? asked : 'refinement'} needs.`,
       );
-    const pruning = decision?.prune && prunableAs(name, weight, decision.prune, inWalk, notices);
     const how = {
       ...(method && { method, ...(refine !== undefined && !blind && { refine }) }),
       ...(pruning && { prune: pruning }),
@@ -284,6 +297,13 @@ function allowed(
   return format;
 }
 
+/** The format of packed weights, whose values get `format`, or stay as they are. @throws FormatError, ArgumentError */
+function packedTarget(info: TensorInfo, format: Format | undefined, packing: SparsePattern): Format {
+  const values = format ?? denseFormatOf(info.type)!;
+  checkPackedRow(packing, values, info.shape[1]!, info.name);
+  return packedFormat(values, packing);
+}
+
 /** Matrices of types that hold weights but that no kernel reads: one notice a type. */
 function keptNotices(kept: readonly TensorInfo[]): string[] {
   return [...new Set(kept.map(({ type }) => type))].map((type) => {
@@ -370,18 +390,29 @@ function inFileOrder(planned: readonly PlannedTensor[]): PlannedTensor[] {
   return [...ordered, ...planned.filter(blockFormat)];
 }
 
+/** @param tensors of its arrays, in their order */
+function nodeOf(format: Format, shape: readonly [number, number], tensors: readonly string[]): WeightNode {
+  const { packed } = format;
+  if (packed) {
+    const { pattern, values } = packed;
+    const of = {
+      ...{ n: pattern.keep, m: pattern.of, vector: pattern.rows ?? 1, shape },
+      values: nodeOf(values, [shape[0], packed.layout(...shape).slots], tensors),
+    };
+    return { kind: 'nm', ...of, indices: tensors.at(-1)! };
+  }
+  if (format.kind === 'dense') return { kind: 'dense', data: tensors[0]! };
+  const parts = Object.fromEntries(format.arrays.map((array, i) => [array.name, tensors[i]!]));
+  return { kind: 'quantized', format: format.name, group: groupOf(format, shape[1]), shape, parts };
+}
+
 function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefined): WeightTree {
   const weights = new Map<string, WeightNode>();
   for (const tensor of tensors) {
     const format = blockFormat(tensor);
     if (!format || tensor.gguf) continue;
-    weights.set(tensor.name, {
-      kind: 'quantized',
-      format: format.name,
-      group: groupOf(format, tensor.weight.shape[1]!),
-      shape: tensor.weight.shape as readonly [number, number],
-      parts: Object.fromEntries(format.arrays.map((array, i) => [array.name, tensor.specs[i]!.name])),
-    });
+    const names = tensor.specs.map(({ name }) => name);
+    weights.set(tensor.name, nodeOf(format, tensor.weight.shape as readonly [number, number], names));
   }
   // Factors are planned by themselves, and belong together again.
   for (const [name, node] of before?.weights ?? []) {

@@ -33,6 +33,7 @@ import { planShrinking } from './shrinking/plan-shrinking.ts';
 import type { Shrunk } from './shrinking/shrink-model.ts';
 import { shrinkingOf } from './shrinking/shrinking.ts';
 import { checkWeight, findWeight, type StoredWeight } from './stored-weight.ts';
+import { unpackedCheckpoint } from './unpacked-checkpoint.ts';
 
 /** A model that is about to have factors moved between its weights. */
 export interface Folding {
@@ -109,7 +110,9 @@ interface Opened {
 async function planOpen(from: Opened, options: RecipeOptions, layers?: readonly number[]): Promise<Prepared> {
   const { signal, chunkBytes, shardBytes } = options;
   const { file, kind, given, preset } = from;
-  let checkpoint = from.opened;
+  // What other programs read has zeros for what packed weights leave out.
+  const dense = kind === 'gguf' || options.container !== undefined || options.unpack;
+  let checkpoint = dense ? unpackedCheckpoint(from.opened) : from.opened;
   if (kind !== undefined && kind !== 'safetensors' && file && !checkpoint.config) {
     throw new ArgumentError(
       `${checkpoint.name}: it holds bare tensors, which are compressed into a .safetensors file only. ` +

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
-import { type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
+import { LAYER_SHARES, type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { SHRINK_REPAIRS, SHRINK_SCORES, type ShrinkRule } from './shrinking/shrinking.ts';
 
@@ -49,6 +49,8 @@ export const PruneSchema = v.strictObject({
   pattern: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
   score: v.optional(v.picklist(SCORES)),
   repair: v.optional(v.picklist(REPAIRS)),
+  layers: v.optional(v.picklist(LAYER_SHARES)),
+  packed: v.optional(v.boolean()),
 }) satisfies v.GenericSchema<unknown, PruneRule>;
 
 /** One rule. */

@@ -3,10 +3,11 @@ import * as v from 'valibot';
 import { FormatError, RecipeError } from '../errors.ts';
 import { quote, reason } from '../files/text.ts';
 import type { Format } from '../formats/format.ts';
+import { checkPacking } from '../formats/packed-layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import { suggest } from '../suggest.ts';
-import { defaultMethod, METHODS, type Method, methodProblem } from './methods/method.ts';
-import { type Pruning, pruningOf, REPAIRS, SCORES } from './pruning/pruning.ts';
+import { defaultMethod, METHODS, type Method, methodProblem, scalesInputs } from './methods/method.ts';
+import { LAYER_SHARES, type Pruning, pruningOf, REPAIRS, SCORES } from './pruning/pruning.ts';
 import {
   PruneSchema,
   type Recipe,
@@ -87,6 +88,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   method: METHODS,
   score: SCORES,
   repair: REPAIRS,
+  layers: LAYER_SHARES,
 };
 
 const SHRINK_NAMES: Readonly<Record<string, readonly string[]>> = { score: SHRINK_SCORES, repair: SHRINK_REPAIRS };
@@ -163,10 +165,11 @@ function methodOfRule({ method, refine = 0 }: Rule, format: Format, where: strin
   throw new RecipeError(`${where}: ${problem}.`);
 }
 
-function prunedByRule({ prune, method }: Rule, format: Format | undefined, where: string): Pruning {
+function prunedByRule({ prune, method, refine = 0 }: Rule, format: Format | undefined, where: string): Pruning {
   let pruning: Pruning;
   try {
     pruning = pruningOf(prune!);
+    if (pruning.packing && format) checkPacking(pruning.packing, format);
   } catch (error) {
     throw new RecipeError(`${where}: ${reason(error)}`, { cause: error });
   }
@@ -176,7 +179,9 @@ function prunedByRule({ prune, method }: Rule, format: Format | undefined, where
       ? 'the method gptq would move weights away from the zeros that pruning left: use search'
       : format?.single
         ? `${format.name} quantizes scales of whole matrices as they were before: prune into a model of its own first ("keep"), and quantize that`
-        : undefined;
+        : pruning.packing && (refine > 0 || (method && scalesInputs(method)))
+          ? 'packed weights have columns of their own in every row, which no calibration is about: use search, without "refine"'
+          : undefined;
   if (problem !== undefined) throw new RecipeError(`${where}: ${problem}.`);
   return pruning;
 }

@@ -2,11 +2,13 @@ import { FileError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { decodeToF32 } from '../files/convert.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
-import { quote } from '../files/text.ts';
+import { quote, reason } from '../files/text.ts';
 import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
 import { expandScales, NESTED } from '../formats/double-quantize.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, arrayShape, groupOf, setsOf } from '../formats/layout.ts';
+import { packedFormat } from '../formats/packed.ts';
+import { badPlace } from '../formats/packed-layout.ts';
 import { formatByName, formatNamed } from '../formats/registry.ts';
 import { factorsOf } from '../graph/low-rank.ts';
 import type { ActivationRange } from '../graph/reference/integer-linear.ts';
@@ -57,8 +59,7 @@ export type AnyWeight =
 
 /** For `openCheckpoint`: the parts of a quantized weight must be what its format lays out. */
 export const checkWeight: CheckWeight = (node, parts) => {
-  // N:M weights are refused where they are used.
-  if (node.kind !== 'quantized') return undefined;
+  if (node.kind === 'nm') return packedProblem(node, parts);
   // Aliases are for people: the file holds the one name.
   const format = formatNamed(node.format);
   if (!format) return `has the format ${quote(node.format)}, which this version does not know`;
@@ -84,6 +85,40 @@ export const checkWeight: CheckWeight = (node, parts) => {
   return undefined;
 };
 
+/** What is wrong with packed weights whose values are right by themselves. */
+function packedProblem(
+  node: Extract<WeightNode, { kind: 'nm' }>,
+  parts: ReadonlyMap<string, TensorInfo>,
+): string | undefined {
+  const { values, shape, vector, n, m } = node;
+  const type = parts.get('values')?.type;
+  if (values.kind !== 'quantized' && !(values.kind === 'dense' && type && denseFormatOf(type))) {
+    return `has values that are ${type ?? values.kind}, which this version does not read`;
+  }
+  const format = packedOf(node, type);
+  if (typeof format === 'string') return format;
+  const { slots, bands, words } = format.packed!.layout(...shape);
+  const columns = values.kind === 'dense' ? parts.get('values')!.shape[1] : values.shape[1];
+  if (columns !== slots) return `needs its values with ${slots} columns, but they have ${columns}`;
+  const indices = parts.get('indices')!;
+  if (indices.type === 'U32' && String(indices.shape) === String([bands, words])) return undefined;
+  return `keeps ${n} of every ${m} weights, the same for ${vector} rows, so it needs its indices as U32 [${bands},${words}], but they are ${indices.type} [${indices.shape}]`;
+}
+
+/** The format of packed weights, or why there is none. */
+function packedOf(
+  { values, n, m, vector }: Extract<WeightNode, { kind: 'nm' }>,
+  type: ElementType | undefined,
+): Format | string {
+  const format = values.kind === 'quantized' ? formatNamed(values.format) : type && denseFormatOf(type);
+  if (!format) return 'has values in a format that this version does not know';
+  try {
+    return packedFormat(format, { kind: 'n:m', keep: n, of: m, rows: vector });
+  } catch (error) {
+    return `can't be read: ${reason(error)}`;
+  }
+}
+
 /** How a weight is stored, also a factor of one of low rank; undefined for tensors as they are. */
 function nodeOf({ tree }: Checkpoint, name: string): WeightNode | undefined {
   const own = tree?.weights.get(name);
@@ -102,18 +137,13 @@ export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
     if (!info) throw new FileError(`${checkpoint.name}: there is no weight ${quote(name)}.`);
     return { kind: 'dense', info, shape: info.shape };
   }
+  if (node.kind === 'nm') return findPacked(checkpoint, name, node);
   if (node.kind !== 'quantized') {
     throw new FileError(
       `${checkpoint.name}: weight ${quote(name)} is stored as ${node.kind}, which this version of Compressa does not read. Update Compressa.`,
     );
   }
-  const parts = new Map(
-    Object.entries(node.parts).map(([part, tensor]) => [part, checkpoint.tensors.get(tensor)] as const),
-  );
-  const known = new Map([...parts].filter((entry): entry is [string, TensorInfo] => entry[1] !== undefined));
-  // Again, since the checkpoint may have been opened without the check.
-  const problem = checkWeight(node, known, name);
-  if (problem !== undefined) throw new FileError(`${checkpoint.name}: weight ${quote(name)} ${problem}.`);
+  const known = partsOf(checkpoint, name, node, node.parts);
   const format = formatByName(node.format);
   return {
     kind: 'quantized',
@@ -121,6 +151,36 @@ export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
     shape: node.shape,
     parts: format.arrays.map((array) => known.get(array.name)!),
   };
+}
+
+/** The tensors of a node by the names of its parts, checked again, since the checkpoint may have been opened without. @throws FileError */
+function partsOf(
+  { name: file, tensors }: Checkpoint,
+  name: string,
+  node: Extract<WeightNode, { kind: 'quantized' | 'nm' }>,
+  parts: Readonly<Record<string, string>>,
+): Map<string, TensorInfo> {
+  const known = new Map(
+    Object.entries(parts).flatMap(([part, tensor]) => {
+      const info = tensors.get(tensor);
+      return info ? [[part, info] as const] : [];
+    }),
+  );
+  const problem = checkWeight(node, known, name);
+  if (problem !== undefined) throw new FileError(`${file}: weight ${quote(name)} ${problem}.`);
+  return known;
+}
+
+/** A weight of which some of each group are stored. @throws FileError */
+function findPacked(checkpoint: Checkpoint, name: string, node: Extract<WeightNode, { kind: 'nm' }>): StoredWeight {
+  const { values, indices, shape } = node;
+  const data: Record<string, string> = values.kind === 'dense' ? { values: values.data } : {};
+  const known = partsOf(checkpoint, name, node, { ...data, indices });
+  // The check has found that there is one.
+  const format = packedOf(node, known.get('values')?.type) as Format;
+  const stored = values.kind === 'quantized' && partsOf(checkpoint, name, values, values.parts);
+  const parts = stored ? format.packed!.values.arrays.map((array) => stored.get(array.name)!) : [known.get('values')!];
+  return { kind: 'quantized', format, shape, parts: [...parts, known.get('indices')!] };
 }
 
 /** The error for a weight that can only be listed and copied. */
@@ -185,11 +245,27 @@ export async function readArrays(
   for (const [i, array] of weight.format.arrays.entries()) {
     const { start, count } = setsOf(array, rowStart, rows, weight.shape[1]);
     const bytes = await checkpoint.read(weight.parts[i]!, start, count, signal);
+    checkColumns(checkpoint, weight, i, bytes);
     const padded = new Uint8Array(arrayBytes(array, rows, weight.shape[1]));
     padded.set(bytes);
     arrays[array.name] = padded;
   }
   return arrays;
+}
+
+/** @throws FileError where slots of packed weights stand for columns outside their groups. `part`: index of the array that `bytes` are of */
+export function checkColumns(
+  { name }: Checkpoint,
+  { format: { packed, arrays }, parts, shape }: StoredWeight & { kind: 'quantized' },
+  part: number,
+  bytes: Uint8Array,
+): void {
+  if (!packed || part < arrays.length - 1) return;
+  const bad = badPlace(packed.layout(...shape), new Uint32Array(bytes.slice().buffer));
+  if (bad < 0) return;
+  throw new FileError(
+    `${name}: the tensor ${quote(parts[part]!.name)} names a column outside its group of ${packed.pattern.of}. Repair the file, or compress the original model again.`,
+  );
 }
 
 /** The values of some rows of a weight as f32, dequantized by the reference. A vector's rows are its elements. */
@@ -204,8 +280,13 @@ export async function readValues(
     return decodeToF32(await checkpoint.read(weight.info, rowStart, rows, signal), weight.info.type);
   }
   const format = weight.format.single ?? weight.format;
-  const arrays = await readRows(checkpoint, weight, rowStart, rows, signal);
-  return format.reference.dequantize(arrays, rows, weight.shape[1]);
+  const k = weight.shape[1];
+  // Rows that share something are read together.
+  const band = format.packed?.pattern.rows ?? 1;
+  const start = Math.floor(rowStart / band) * band;
+  const count = Math.min(weight.shape[0], Math.ceil((rowStart + rows) / band) * band) - start;
+  const values = format.reference.dequantize(await readRows(checkpoint, weight, start, count, signal), count, k);
+  return count === rows ? values : values.subarray((rowStart - start) * k, (rowStart - start + rows) * k);
 }
 
 /**

@@ -5,6 +5,7 @@ import { type MatrixLosses, outputFormat } from './compress-matrix.ts';
 import type { CompressOptions } from './compress-options.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Prepared } from './prepare.ts';
+import { layerPrunings } from './pruning/layer-prunings.ts';
 import { modelThresholds } from './pruning/pruned-slices.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import { writeCalibrated } from './write-calibrated.ts';
@@ -32,7 +33,8 @@ export async function writeApart(
     const losses: [string, MatrixLosses][] = [];
     if (graph && inputs && calibrated.length > 0) {
       const done = total - sizeOf(apart);
-      losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, done })));
+      const prunings = await layerPrunings(source, graph, inputs, calibrated);
+      losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, prunings, done })));
     }
     losses.push(...(await writePruned({ ...work, tensors: others, done: total - sizeOf(others) })));
     return new Map(losses);

@@ -6,6 +6,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
 import type { Graph, WeightName } from '../graph/graph.ts';
 import type { VariantChoice } from '../graph/variant-choice.ts';
+import { loadPackedProducts } from '../kernels/packed-products.ts';
 import { uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
 import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
@@ -37,6 +38,8 @@ export async function writeCalibrated(
     readonly tensors: readonly PlannedTensor[];
     /** Of patterns that compare all matrices of a rule. */
     readonly thresholds: ReadonlyMap<Pruning, Threshold>;
+    /** In place of what the plan says, by name. */
+    readonly prunings: ReadonlyMap<string, Pruning>;
     /** Bytes of the input that are done, and in all. */
     readonly done: number;
     readonly total: number;
@@ -57,9 +60,10 @@ export async function writeCalibrated(
     try {
       for (const tensor of targets) {
         checkCancelled(signal, 'The compression');
+        const own = work.prunings.get(tensor.name);
         const { arrays, lost } = await compressMatrix(
           work,
-          tensor,
+          own ? { ...tensor, prune: own } : tensor,
           { quantize, prune: pruneFor(tensor) },
           {
             correct: correctionOf(tensor, given),
@@ -75,7 +79,9 @@ export async function writeCalibrated(
         onProgress?.({ done, total: work.total, tensor: tensor.name });
         if ('load' in work.inputs || work.inputs.propagate === false) continue;
         const [rows, k] = tensor.weight.shape as [number, number];
-        weights.set(tensor.name, uploadWeight(gpu, outputFormat(tensor), rows, k, arrays, tensor.name));
+        const format = outputFormat(tensor);
+        await loadPackedProducts([format]);
+        weights.set(tensor.name, uploadWeight(gpu, format, rows, k, arrays, tensor.name));
       }
       return weights;
     } catch (error) {

@@ -1,3 +1,4 @@
+import { shaded } from '../passes/pruning/density.ts';
 import {
   baselineOf,
   figureText,
@@ -5,11 +6,12 @@ import {
   intervalText,
   bytesText as megabytes,
   percentsApart,
+  percentText,
   shortText,
   signedPercent,
   sizeChange,
 } from '../verify/figures.ts';
-import { SPEED_FOOTNOTE } from '../verify/report.ts';
+import { patternText, SPEED_FOOTNOTE } from '../verify/report.ts';
 import type { Report } from '../verify/report-schema.ts';
 import type { Rate } from '../verify/speed.ts';
 import { drawSvg } from './draw.ts';
@@ -46,8 +48,10 @@ ${gate ? gateBanner(gate, accuracy) : ''}${failedChecks(report)}
 ${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}
 <main>${plots.join('\n')}</main>
 ${report.speed ? `<p>${escapeHtml(SPEED_FOOTNOTE)}</p>` : ''}
+${patternList(report)}
 ${checkTable(report)}
 ${tensorTable(report)}
+${maskPictures(report)}
 <details><summary>The report as JSON</summary><pre>${escapeHtml(JSON.stringify(report, undefined, 2))}</pre></details>
 </body>
 </html>
@@ -183,4 +187,23 @@ function tensorTable({ size, model }: Report): string {
   return `<details><summary>All ${size.tensors.length} tensors</summary><div class="scroll"><table>
 <thead><tr>${cells('th', ['tensor', 'shape', 'format', ...bytes, 'not finite'])}</tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div></details>`;
+}
+
+/** What packed weights buy. */
+function patternList({ speed }: Report): string {
+  const items = speed?.patterns?.map((pattern) => `<li>${escapeHtml(patternText(pattern))}</li>`) ?? [];
+  return items.length === 0 ? '' : `<p>Packed weights:</p><ul>${items.join('')}</ul>`;
+}
+
+/** Where matrices have weights that are not zero, drawn in characters: a page of many matrices stays small. */
+function maskPictures({ size }: Report): string {
+  const pictures = size.tensors.flatMap(({ name, sparsity }) => {
+    if (!sparsity) return [];
+    const text = `${escapeHtml(name)}: ${percentText(sparsity.zeros)} are zero`;
+    return [
+      `<figure><figcaption>${text}</figcaption><pre class="mask">${shaded(sparsity.map).join('\n')}</pre></figure>`,
+    ];
+  });
+  if (pictures.length === 0) return '';
+  return `<details><summary>Zeros of ${pictures.length} matrices: the darker, the more weights are not zero</summary>${pictures.join('\n')}</details>`;
 }

@@ -22,7 +22,7 @@ const HEIGHT = 240;
 
 /** The plots that a report has data for, in the order of the page. */
 export function plotsOf(report: Report): Plot[] {
-  return [sizes, weightErrors, sensitivity, perplexity, divergence, ratios, rates].flatMap(
+  return [sizes, weightErrors, zeros, sensitivity, perplexity, divergence, ratios, rates].flatMap(
     (plot) => plot(report) ?? [],
   );
 }
@@ -88,6 +88,29 @@ function weightErrors({ size }: Report): Plot | undefined {
         x: { field: 'layer', type: 'nominal', sort: layerOrder(values.map(({ layer }) => layer)), title: 'layer' },
         xOffset: { field: 'kind' },
         y: { field: 'error', type: 'quantitative', title: 'relative error, %', scale: { zero: false, padding: 8 } },
+        color: { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } },
+      },
+    },
+  };
+}
+
+function zeros({ size }: Report): Plot | undefined {
+  const values = size.tensors.flatMap((tensor) =>
+    tensor.sparsity ? [{ ...placeOf(tensor), zeros: 100 * tensor.sparsity.zeros }] : [],
+  );
+  if (values.length === 0) return undefined;
+  return {
+    title: 'Zeros by layer',
+    caption: 'The share of the weights of a matrix that are zero, where it is at least a hundredth.',
+    spec: {
+      width: WIDTH,
+      height: HEIGHT,
+      data: { values },
+      mark: { type: 'point', filled: true, size: 60, opacity: 0.9 },
+      encoding: {
+        x: { field: 'layer', type: 'nominal', sort: layerOrder(values.map(({ layer }) => layer)), title: 'layer' },
+        xOffset: { field: 'kind' },
+        y: { field: 'zeros', type: 'quantitative', title: 'zeros, %', scale: { domain: [0, 100] } },
         color: { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } },
       },
     },

@@ -29,4 +29,5 @@ table { border-collapse: collapse; font-size: .86rem; width: 100%; }
 td, th { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td:first-child, th:first-child { text-align: left; }
 pre { font-size: .8rem; overflow-x: auto; }
+pre.mask { line-height: 1; margin: .3rem 0 1rem; }
 `;

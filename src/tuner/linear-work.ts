@@ -12,6 +12,7 @@ import {
 } from '../kernels/integer-linear.ts';
 import { linearSteps } from '../kernels/linear.ts';
 import { linearCandidates, linearVariants, usualVariant } from '../kernels/linear-variants.ts';
+import { packedProducts } from '../kernels/packed-products.ts';
 import { allocateWeight, type Weight } from '../kernels/weight.ts';
 import { fillWeight } from '../verify/synthetic-weights.ts';
 import { releaseWeights } from '../verify/with-decoder.ts';
@@ -20,7 +21,13 @@ import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext } from '.
 
 /** Names of the variants that multiply so on this device, the usual one first. */
 export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
-  const integers = need.format.activations;
+  const { activations: integers, packed } = need.format;
+  if (packed) {
+    const layout = packed.layout(need.rows, need.k);
+    const usual = packedProducts().usualSparseVariant(gpu, need, layout);
+    const all = packedProducts().sparseVariantsFor(gpu, layout);
+    return [usual, ...all.flatMap(({ name }) => (name === usual ? [] : [name]))];
+  }
   const usual = integers ? usualIntegerVariant(gpu, need) : usualVariant(gpu, need, need.format);
   const all = linearCandidates(gpu, need, integers ? integerVariants : linearVariants).map(({ name }) => name);
   return [usual, ...all.filter((name) => name !== usual)];
@@ -29,6 +36,16 @@ export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
 /** What they run. */
 export function linearVersion(gpu: Gpu, need: LinearNeed): string {
   const { format } = need;
+  const layout = format.packed?.layout(need.rows, need.k);
+  if (layout) {
+    const kernels = packedProducts().sparseVariantsFor(gpu, layout);
+    return kernelVersion(
+      kernels.map((variant) => ({
+        kernel: { ...variant.kernel(need), format: format.shader },
+        grid: variant.grid(need, layout),
+      })),
+    );
+  }
   const list = format.activations ? integerVariants : linearVariants;
   const steps = linearNames(gpu, need).map((name) => {
     const variant = list.find((one) => one.name === name)!;
@@ -65,7 +82,8 @@ export async function linearWork({ gpu, maker }: WorkContext, need: LinearNeed):
     const size = 4 * tokens * rows;
     const y = { ...scratch.room(size, 'y'), size };
     const common = { y, tokens };
-    let steps = (variant: string, weight: Weight) => linearSteps({ ...common, x, weight, variant });
+    const products = format.packed ? packedProducts().sparseLinearSteps : linearSteps;
+    let steps = (variant: string, weight: Weight) => products({ ...common, x, weight, variant });
     if (format.activations) {
       const codes = scratch.room(tokens * codeBytes(k), 'codes');
       const scales = scratch.room(4 * tokens, 'scales');

@@ -51,6 +51,18 @@ const TensorSchema = v.object({
   ),
   squaredError: v.nullable(finite('‖W − Ŵ‖²; null as the relative error')),
   nonFinite: pair('Values that are NaN or infinite as f32; with one model, those of the original'),
+  sparsity: v.optional(
+    described(
+      v.object({
+        zeros: finite('Share of the weights that are zero in the compressed model'),
+        map: described(
+          v.array(v.string()),
+          'Where the others are: equal cells of the matrix, row by row, a hexadecimal digit each; 0: all weights of a cell are zero, f: none is',
+        ),
+      }),
+      'Of matrices of which at least a hundredth is zero, where both models were given',
+    ),
+  ),
 });
 
 const unpaired = (text: string) =>
@@ -161,6 +173,26 @@ const SpeedSchema = v.object({
     described(
       v.object({ model: name('What was measured'), format: name('Of its linear matrices'), ...speedEntries }),
       'The same for a stack of two layers with the shapes of a 1B model and synthetic weights; null: see the notes',
+    ),
+  ),
+  patterns: v.optional(
+    described(
+      v.array(
+        v.object({
+          format: name('Of packed weights'),
+          dense: name('The format of their values, in which the dense weights are'),
+          rows: count('Of the largest matrix in that format'),
+          columns: count('Of the same'),
+          tokens: count('Tokens of the product'),
+          ratio: finite('Time of the dense product divided by that of the packed one: above 1 is faster'),
+          interval: described(
+            v.tuple([v.number(), v.number()]),
+            '95% bootstrap interval of the ratio, over paired rounds',
+          ),
+          pays: described(v.boolean(), 'Whether the interval lies above 1'),
+        }),
+      ),
+      'What packed weights buy on this device, by format; absent where there are none',
     ),
   ),
 });

@@ -1,3 +1,4 @@
+import { shaded } from '../passes/pruning/density.ts';
 import {
   baselineOf,
   bytesText,
@@ -42,7 +43,7 @@ export function reportMarkdown(report: Report): string {
   for (const note of report.notes) lines.push('', `Note: ${note}`);
   lines.push('', `Memory, estimated: GPU ${bytes(memory.gpu.peak)}, host ${bytes(memory.host)}.`);
   if (accuracy && accuracy.sensitivity.length > 0) lines.push('', ...sensitivityLines(accuracy.sensitivity));
-  lines.push(...tensorLines(size));
+  lines.push(...patternLines(speed), ...tensorLines(size), ...maskLines(size));
   return `${lines.join('\n')}\n`;
 }
 
@@ -199,6 +200,30 @@ function sensitivityLines(sensitivity: NonNullable<Report['accuracy']>['sensitiv
     return `${name} ${lossIncrease.toFixed(5).padStart(9)} ${bar}`.trimEnd();
   });
   return ['## Sensitivity: loss increase with only this layer compressed, nats per token', '', '```', ...bars, '```'];
+}
+
+type Pattern = NonNullable<NonNullable<Report['speed']>['patterns']>[number];
+
+/** What packed weights of a format buy on this device. */
+export const patternText = ({ format, dense, rows, columns, tokens, ratio, interval, pays }: Pattern): string =>
+  `${format}, ${rows} x ${columns}, ${tokens === 1 ? 'a token' : `${tokens} tokens`}: ${ratio.toFixed(2)}x of ${dense} (${interval.map((end) => end.toFixed(2)).join(' to ')}): ${pays ? 'pays' : 'does not pay'} on this device`;
+
+function patternLines(speed: Report['speed']): string[] {
+  if (!speed?.patterns) return [];
+  return ['', '## Packed weights', '', ...speed.patterns.map((pattern) => `- ${patternText(pattern)}`)];
+}
+
+function maskLines({ tensors }: Report['size']): string[] {
+  const sparse = tensors.flatMap(({ name, sparsity }) => (sparsity ? [{ name, ...sparsity }] : []));
+  if (sparse.length === 0) return [];
+  return [
+    '',
+    '## Zeros: where matrices have weights that are not zero',
+    '',
+    '```',
+    ...sparse.flatMap(({ name, zeros, map }) => [`${name}: ${percentText(zeros)} are zero`, ...shaded(map)]),
+    '```',
+  ];
 }
 
 function tensorLines({ tensors }: Report['size']): string[] {

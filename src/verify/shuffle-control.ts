@@ -27,7 +27,7 @@ export const shuffledRows: ControlMaker = (arrays, { format, rows, k, index }) =
   const shuffled = format.arrays.map((array) => {
     const from = arrays[array.name]!;
     // What rows share stays.
-    if (array.span) return [array.name, from] as const;
+    if (array.span || array.band) return [array.name, from] as const;
     const row = contentBytes(array, 1, k);
     const to = new Uint8Array(from.byteLength);
     for (const [at, source] of order.entries()) to.set(from.subarray(source * row, (source + 1) * row), at * row);

@@ -6,6 +6,7 @@ import { formatBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { guessRole } from '../passes/plan.ts';
+import { type Density, DensityCount } from '../passes/pruning/density.ts';
 import type { Role } from '../passes/recipe.ts';
 import {
   chunkRows,
@@ -107,7 +108,7 @@ export async function compareSizes(
   for (const pair of pairs) {
     checkCancelled(signal, 'The verification');
     const { name, role, loaded } = pair;
-    const { error, nonFinite } = await compareWeight(original, compressed, pair, comparable, signal);
+    const { error, nonFinite, density } = await compareWeight(original, compressed, pair, comparable, signal);
     tensors.push({
       name,
       shape: [...pair.original.shape],
@@ -121,6 +122,7 @@ export async function compareSizes(
       relativeError: error?.relative ?? null,
       squaredError: error?.squared ?? null,
       nonFinite,
+      ...(density && density.zeros >= LEAST_ZEROS && { sparsity: density }),
     });
     onProgress?.(tensors.length, pairs.length);
   }
@@ -154,10 +156,15 @@ const REAL_TYPES: readonly ElementType[] = ['F64', 'F32', 'F16', 'BF16'];
 
 const isReal = (stored: StoredWeight): boolean => stored.kind === 'quantized' || REAL_TYPES.includes(stored.info.type);
 
+/** Of a matrix whose zeros are worth a picture. */
+const LEAST_ZEROS = 0.01;
+
 interface Comparison {
   /** Undefined where there is none to speak of. */
   readonly error?: { readonly relative: number; readonly squared: number };
   readonly nonFinite: { readonly original: number; readonly compressed: number };
+  /** Of a matrix as it is compressed. */
+  readonly density?: Density;
 }
 
 /** What a weight lost, and its values that are no numbers. */
@@ -181,9 +188,11 @@ async function compareWeight(
   const nonFinite = { original: 0, compressed: 0 };
   let squared = 0;
   let total = 0;
+  const counted = b.shape.length === 2 && !b.shape.includes(0) ? new DensityCount(b.shape[0]!, b.shape[1]!) : undefined;
   for (const [row, count] of chunksOf(a)) {
     const x = await readValues(original, a, row, count, signal);
     const y = await readValues(compressed, b, row, count, signal);
+    counted?.add(row, y);
     let lost = 0;
     for (let i = 0; i < x.length; i++) {
       const exact = x[i]!;
@@ -201,6 +210,7 @@ async function compareWeight(
   return {
     error: { squared, relative: total === 0 ? (squared === 0 ? 0 : 1) : Math.sqrt(squared / total) },
     nonFinite,
+    ...(counted && { density: counted.result }),
   };
 }
 

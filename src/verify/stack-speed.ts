@@ -42,6 +42,10 @@ export function stackBytes(stack: Stack, format: Format): number {
     for (const one of role === 'linear' ? [formatByName('f32'), formatByName('f16'), format] : [formatOfRest(role)]) {
       weights += pooledBytes(one, rows, k);
       blocks.set(`${one.name} ${k}`, pooledBytes(one, blockRows(k), k));
+      const { packed } = one;
+      if (!packed) continue;
+      const { slots } = packed.layout(rows, k);
+      blocks.set(`${packed.values.name} ${slots}`, pooledBytes(packed.values, blockRows(slots), slots));
     }
   }
   const random = [...blocks.values()].reduce((sum, bytes) => sum + bytes, 4 * RANDOM_WEIGHTS);

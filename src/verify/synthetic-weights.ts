@@ -1,6 +1,7 @@
 import { checkCancelled } from '../files/cancel.ts';
 import type { Format } from '../formats/format.ts';
 import { arrayBytes, contentBytes } from '../formats/layout.ts';
+import type { SparseLayout } from '../formats/packed-layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
@@ -60,6 +61,17 @@ export class WeightMaker {
     if (known) return known;
     const block = allocateWeight(this.#gpu, format, blockRows(k), k, 'random weights');
     this.#made.push(block);
+    const { packed } = format;
+    if (packed) {
+      const layout = packed.layout(block.rows, k);
+      const values = await this.block(packed.values, layout.slots);
+      const [part] = block.parts;
+      fillWeight(this.#gpu, { ...block, format: packed.values, k: layout.slots }, values);
+      const { buffer, offset, size } = part!.arrays.at(-1)!;
+      this.#gpu.upload(buffer, new Uint8Array(firstOfGroups(layout, size! / 4).buffer), offset);
+      this.#blocks.set(key, block);
+      return block;
+    }
     const room = scaleRoomBytes(format, block.rows, k);
     const buffer = room > 0 ? this.#gpu.memory.allocate(room, 'random scales') : undefined;
     try {
@@ -106,4 +118,14 @@ export function fillWeight(gpu: Gpu, { format, k, parts }: Weight, block: Weight
     }
   }
   gpu.device.queue.submit([encoder.finish()]);
+}
+
+/** The places of slots that stand for the first columns of their groups, in so many words. */
+function firstOfGroups({ keep, bits, slots, words }: SparseLayout, count: number): Uint32Array {
+  const band = new Uint32Array(words);
+  for (let slot = 0; slot < slots; slot++) {
+    const bit = slot * bits;
+    band[bit >> 5]! |= (slot % keep) << (bit & 31);
+  }
+  return Uint32Array.from({ length: count }, (_, i) => band[i % words]!);
 }

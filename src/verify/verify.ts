@@ -12,10 +12,11 @@ import { judge, noiseNote } from './gate.ts';
 import { checkMemory } from './memory-estimate.ts';
 import { measureModelSpeed } from './model-speed.ts';
 import { Notes } from './notes.ts';
+import { measurePatterns } from './pattern-speed.ts';
 import { planVerification, type VerificationPlan, type VerifyPlanOptions } from './plan.ts';
 import { type Report, ReportSchema } from './report-schema.ts';
 import type { ControlMaker } from './shuffle-control.ts';
-import { compareSizes } from './sizes.ts';
+import { compareSizes, type WeightPair } from './sizes.ts';
 import { type Rate, SPEED_DEFAULTS, type Speed } from './speed.ts';
 import { measureStack } from './stack-speed.ts';
 import { type BeginStage, stagesOf, type VerifyProgress } from './stages.ts';
@@ -94,7 +95,7 @@ export async function verify(
   const checkpoints = { original, compressed: compressed ?? original };
   const streams = streamsOf({ ...run, compares: compressed !== undefined, changed: new Set(changed) });
   const blocks = planBlocks(checkpoints, streams, limits);
-  const { judged, ...measured } = await measure(checkpoints, run, blocks, options, begin, notes);
+  const { judged, ...measured } = await measure(checkpoints, pairing.pairs, run, blocks, options, begin, notes);
   const { accuracy } = measured;
   const gate = most === undefined ? null : judge(most, accuracy, size.tensors, pairing.pairs, run.graphs.original);
   const noise = gate && noiseNote(gate, accuracy);
@@ -116,6 +117,7 @@ interface Checkpoints {
 
 async function measure(
   checkpoints: Checkpoints,
+  pairs: readonly WeightPair[],
   run: Run,
   blocks: BlockPlan,
   options: VerifyOptions,
@@ -147,7 +149,11 @@ async function measure(
   if (model === null) return { ...nothing, judged };
   const stack = await stackSpeed(run, options, begin, notes);
   if (model === 'does not fit' && stack === null) return { ...nothing, judged };
-  return { ...nothing, speed: { ...(model === 'does not fit' ? NOT_TIMED : reported(model)), stack }, judged };
+  const patterns = await notes.attempt('The speed of packed weights', () =>
+    measurePatterns(gpu, pairs, options.signal),
+  );
+  const speed = { ...(model === 'does not fit' ? NOT_TIMED : reported(model)), stack };
+  return { ...nothing, speed: { ...speed, ...(patterns && patterns.length > 0 && { patterns }) }, judged };
 }
 
 /** Without what does not apply. */

@@ -25,14 +25,21 @@ export function prunableAs(
   }
   checkLeft(name, weight.shape as [number, number], prune);
   if (!knowsInputs(prune) || inWalk.includes(name)) return prune;
-  const needs = prune.repair === 'none' ? `The score ${prune.score}` : `The repair ${prune.repair}`;
+  const { score, repair, layers } = prune;
+  const needs =
+    repair !== 'none'
+      ? `The repair ${repair}`
+      : score !== 'magnitude'
+        ? `The score ${score}`
+        : `The spread over layers (${layers})`;
   if (inWalk.length === 0) {
     throw new RecipeError(
       `${needs} needs a calibration text (--calibration, or the option "calibration"), to know the inputs of ${quote(name)}.`,
     );
   }
   notices.push(`${quote(name)} is pruned by magnitude: a calibration does not show its inputs.`);
-  return { ...prune, score: 'magnitude', repair: 'none' };
+  const { layers: _, ...uniform } = prune;
+  return { ...uniform, score: 'magnitude', repair: 'none' };
 }
 
 /** What is left of all matrices together shows once they are counted. */

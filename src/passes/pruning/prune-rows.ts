@@ -39,6 +39,7 @@ const DESCENTS = { between: 1, last: 8 } as const;
 /**
  * Prunes some finite rows in place. With `repair` in steps: a mask, SparseGPT's update, coordinate descent; the next mask is chosen on what that made.
  * @param pattern for these rows by themselves, or a threshold that more rows share
+ * @param options `maskTo` receives the mask
  * @throws ArgumentError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function pruneRows(
@@ -47,7 +48,7 @@ export async function pruneRows(
   pattern: MaskPattern,
   threshold: Threshold | undefined,
   { factors, hessian, repair }: PruneInputs,
-  signal?: AbortSignal,
+  { signal, maskTo }: { readonly signal?: AbortSignal | undefined; readonly maskTo?: BufferView | undefined } = {},
 ): Promise<PrunedRows> {
   const { view, rows, k } = dense;
   const count = rows * k;
@@ -96,6 +97,7 @@ export async function pruneRows(
     const lost = scratch.room(4 * count, 'lost');
     await run([differenceStep({ a: original, b: view, out: lost, count })]);
     const words = maskWords(rows, k);
+    if (maskTo) copy(gpu, mask, maskTo, 4 * words);
     const bits = new Uint32Array((await gpu.readBack(mask.buffer, 0, 4 * words)).buffer);
     return {
       kept: bits.reduce((sum, word) => sum + bitsOf(word), 0),

@@ -1,7 +1,9 @@
 import type { Checkpoint } from '../../files/checkpoint.ts';
 import type { Format } from '../../formats/format.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
-import { blocksOf, keptOf, type MaskPattern } from '../../kernels/mask-pattern.ts';
+import type { BufferView } from '../../gpu/kernel.ts';
+import { Scratch } from '../../gpu/scratch.ts';
+import { blocksOf, keptOf, type MaskPattern, maskWords } from '../../kernels/mask-pattern.ts';
 import { type DenseSlice, denseSlices, sliceRows } from '../dense-slices.ts';
 import type { PlannedTensor } from '../plan.ts';
 import { Threshold } from './find-mask.ts';
@@ -63,6 +65,8 @@ export async function modelThresholds(
 /** Rows of a matrix that were pruned. */
 export interface PrunedSlice extends DenseSlice {
   readonly pruned: PrunedRows;
+  /** What stays of them, where they are packed. */
+  readonly mask?: BufferView;
 }
 
 /**
@@ -95,7 +99,14 @@ export async function* prunedSlices(
     );
     for await (const slice of slices()) {
       const here = overAll && !own ? shareOf(pattern, slice, rows) : pattern;
-      yield { ...slice, pruned: await pruneRows(gpu, slice, here, shared ?? own, inputs, signal) };
+      const scratch = new Scratch(gpu);
+      try {
+        const mask = prune.packing && scratch.room(4 * maskWords(slice.rows, k), 'mask');
+        const pruned = await pruneRows(gpu, slice, here, shared ?? own, inputs, { signal, maskTo: mask });
+        yield { ...slice, pruned, ...(mask && { mask }) };
+      } finally {
+        scratch.release();
+      }
     }
   } finally {
     own?.release();

@@ -1,4 +1,5 @@
 import { RecipeError } from '../../errors.ts';
+import type { SparsePattern } from '../../formats/packed-layout.ts';
 import { checkPattern, type MaskPattern, SCOPES, type Scope } from '../../kernels/mask-pattern.ts';
 
 /** What a weight is worth. */
@@ -11,6 +12,11 @@ export const REPAIRS = ['none', 'obs'] as const;
 /** One of them. */
 export type Repair = (typeof REPAIRS)[number];
 
+/** How what is removed is spread over the layers of a model. */
+export const LAYER_SHARES = ['uniform', 'owl'] as const;
+/** One of them. */
+export type LayerShares = (typeof LAYER_SHARES)[number];
+
 /** How a matrix is pruned, as a recipe says it. */
 export interface PruneRule {
   /** `2:4`, `2:4x8`, `50%`, `50%@row`, `block:32x32:75%@model`: see `parsePattern`. */
@@ -19,6 +25,13 @@ export interface PruneRule {
   score?: Score | undefined;
   /** Default: none. */
   repair?: Repair | undefined;
+  /**
+   * How a share is spread over layers: `uniform` (default), or `owl`, by outlier ratio: those with more weights of outstanding score lose up to 8% of the weights
+   * less, others more. Needs a calibration.
+   */
+  layers?: LayerShares | undefined;
+  /** Store only the weights that an N:M pattern keeps, and their places, in Compressa's own container. Default: zeros. */
+  packed?: boolean | undefined;
 }
 
 /** The same, checked and complete. */
@@ -28,11 +41,14 @@ export interface Pruning {
   readonly pattern: MaskPattern;
   readonly score: Score;
   readonly repair: Repair;
+  readonly layers?: LayerShares;
+  /** The pattern that the weights are packed by, where they are. */
+  readonly packing?: SparsePattern;
 }
 
 /** Whether it needs to know the inputs of a matrix. */
-export const knowsInputs = ({ score, repair }: Pick<Pruning, 'score' | 'repair'>): boolean =>
-  score !== 'magnitude' || repair !== 'none';
+export const knowsInputs = ({ score, repair, layers }: Pick<Pruning, 'score' | 'repair' | 'layers'>): boolean =>
+  score !== 'magnitude' || repair !== 'none' || layers === 'owl';
 
 /** Whether mean squares of the columns of an input are not enough for it. */
 export const needsHessian = ({ score, repair }: Pick<Pruning, 'score' | 'repair'>): boolean =>
@@ -72,14 +88,24 @@ export function parsePattern(text: string, score: Score = 'magnitude'): MaskPatt
 const isScope = (text: string): text is Scope => SCOPES.some((scope) => scope === text);
 
 /** @throws RecipeError, ArgumentError */
-export function pruningOf({ pattern: text, score = 'magnitude', repair = 'none' }: PruneRule): Pruning {
+export function pruningOf(rule: PruneRule): Pruning {
+  const { pattern: text, score = 'magnitude', repair = 'none', layers = 'uniform', packed = false } = rule;
   const pattern = parsePattern(text, score);
   if (pattern.kind === 'ranked' && pattern.scope === 'model' && (score !== 'magnitude' || repair !== 'none')) {
     throw new RecipeError(
       `The pattern "${text}" compares weights of all matrices, whose inputs are not known together: use the score magnitude without repair, or @layer.`,
     );
   }
-  return { text, pattern, score, repair };
+  if (layers === 'owl') {
+    const shares = pattern.kind === 'ranked' && pattern.scope !== 'model' && 'fraction' in pattern.remove;
+    if (shares) return { text, pattern, score, repair, layers };
+    throw new RecipeError(`Only a share can differ by layer (owl), such as 50% or block:32x32:75%, not "${text}".`);
+  }
+  if (!packed) return { text, pattern, score, repair };
+  if (pattern.kind !== 'n:m') {
+    throw new RecipeError(`Only what an N:M pattern keeps can be packed, such as 2:4 or 2:4x8, not "${text}".`);
+  }
+  return { text, pattern, score, repair, packing: pattern };
 }
 
 /** Patterns that remove more and more, no two the same, up to the pattern itself. */

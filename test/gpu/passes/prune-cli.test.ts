@@ -1,6 +1,8 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { expect, test } from 'vitest';
+import { CompressOutputSchema } from '../../../src/cli/output-schemas.ts';
 import { runPrune } from '../../../src/cli/prune.ts';
 import { ArgumentError, FormatError, RecipeError } from '../../../src/errors.ts';
 import { openCliBench, running, SAMPLE } from '../cli-bench.ts';
@@ -22,13 +24,63 @@ test('prune writes a model with zeros, and says how many', async () => {
   }
 });
 
-test('a dry run shows what would go, and writes nothing', async () => {
-  await runPrune(
-    SAMPLE,
-    { out: join(cli.folder, 'none'), pattern: 'block:32x32:75%', format: 'keep', dryRun: true },
-    running,
-  );
+test('a dry run shows what would go, with pictures of masks, and writes nothing', async () => {
+  const options = { out: join(cli.folder, 'none'), pattern: 'block:32x32:75%', format: 'keep', dryRun: true };
+  await runPrune(SAMPLE, options, running);
   expect(cli.printed).toMatch(/linear +56 +f16, block:32x32:75%/);
+  expect(cli.printed).toMatch(/choosing all takes about [\d.]+ s/);
+  expect(cli.printed).toMatch(/layers\.0\.self_attn\.\w_proj\.weight, block:32x32:75%: 75\.00% would go\n[ ░▒▓█]+\n/);
+  cli.printed = '';
+  await runPrune(SAMPLE, { ...options, pattern: '30%@model', json: true }, running);
+  const document = JSON.parse(cli.printed);
+  expect(v.safeParse(CompressOutputSchema, document).issues).toBeUndefined();
+  for (const { map, zeros } of document.masks) {
+    expect(map).toHaveLength(16);
+    expect(zeros).toBeGreaterThan(0);
+  }
+  expect(await readdir(cli.folder)).not.toContain('none');
+});
+
+test('packed weights take less room, and say how they are stored', async () => {
+  const out = join(cli.folder, 'packed');
+  await runPrune(SAMPLE, { out, pattern: '2:4', format: 'q8_0', packed: true, json: true }, running);
+  const report = JSON.parse(cli.printed);
+  expect(v.safeParse(CompressOutputSchema, report).issues).toBeUndefined();
+  const linear = report.tensors.filter(({ role }: { role: string }) => role === 'linear');
+  for (const { format, shape, bytesAfter, prune } of linear) {
+    expect(format).toBe('q8_0@2:4');
+    expect(prune.sparsity).toBe(0.5);
+    // Half of the weights at 8.5 bits, and two bits for each.
+    expect(bytesAfter).toBe((shape[0] * shape[1] * (8.5 + 2)) / 16);
+  }
+  await expect(runPrune(SAMPLE, { out, pattern: 'ffn:25%', format: 'keep', packed: true }, running)).rejects.toThrow(
+    '--packed is for N:M patterns',
+  );
+  const gguf = { out: join(cli.folder, 'packed.gguf'), pattern: '2:4', format: 'q8_0', packed: true };
+  await expect(runPrune(SAMPLE, gguf, running)).rejects.toThrow('GGUF has no tensors for');
+});
+
+test('structures leave: the config of what is written says so', async () => {
+  const out = join(cli.folder, 'slim');
+  const pattern = 'heads:1,layers:1,ffn:25%';
+  await runPrune(SAMPLE, { out, pattern, score: 'random', seed: '3', format: 'q8_0', json: true }, running);
+  const report = JSON.parse(cli.printed);
+  expect(v.safeParse(CompressOutputSchema, report).issues).toBeUndefined();
+  expect(report.recipe).toMatchObject({ shrink: { pattern, score: 'random', seed: 3 } });
+  const [before, after] = await Promise.all(
+    [SAMPLE, out].map(async (folder) => JSON.parse(await readFile(join(folder, 'config.json'), 'utf8'))),
+  );
+  const groups = before.num_attention_heads / before.num_key_value_heads;
+  expect(after).toMatchObject({
+    num_hidden_layers: before.num_hidden_layers - 1,
+    num_key_value_heads: before.num_key_value_heads - 1,
+    num_attention_heads: before.num_attention_heads - groups,
+    intermediate_size: 0.75 * before.intermediate_size,
+  });
+  const wrong = { out: join(cli.folder, 'none'), pattern: 'ffn:25%', format: 'keep' };
+  await expect(runPrune(SAMPLE, { ...wrong, score: 'obs' }, running)).rejects.toThrow(/needs a calibration/);
+  await expect(runPrune(SAMPLE, { ...wrong, layers: 'owl' }, running)).rejects.toThrow('--layers is for');
+  await expect(runPrune(SAMPLE, { ...wrong, pattern: 'heads:99' }, running)).rejects.toThrow(/heads/);
   expect(await readdir(cli.folder)).not.toContain('none');
 });
 

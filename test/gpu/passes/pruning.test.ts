@@ -12,7 +12,7 @@ import { type HostMatrix, selectMasks } from '../../../src/kernels/reference/sel
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
 import { modelGraph } from '../../../src/passes/model-graph.ts';
-import { type PruneRule, parsePattern } from '../../../src/passes/pruning/pruning.ts';
+import { knowsInputs, type PruneRule, parsePattern, pruningOf } from '../../../src/passes/pruning/pruning.ts';
 import type { Recipe } from '../../../src/passes/recipe.ts';
 import { checkWeight } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
@@ -32,10 +32,10 @@ const recipeOf = (prune: PruneRule, format = 'keep'): Recipe => ({
 const windows = windowsOf(101);
 
 /** Values of the weights of a pruned model, and what the report says. */
-async function pruned(prune: PruneRule, format = 'keep', on = gpu) {
-  const model = await modelFolder(smallConfig());
+async function pruned(prune: PruneRule, format = 'keep', on = gpu, change?: Parameters<typeof modelFolder>[1]) {
+  const model = await modelFolder(smallConfig(), change);
   const output = memoryOutput();
-  const calibrated = (prune.score ?? 'magnitude') !== 'magnitude' || (prune.repair ?? 'none') !== 'none';
+  const calibrated = knowsInputs(pruningOf(prune));
   const report = await compress(model.open(), output, {
     ...{ gpu: on, recipe: recipeOf(prune, format) },
     ...(calibrated && { calibration: { windows } }),
@@ -132,6 +132,38 @@ test.each(['50%', '2:4', 'block:8x8:50%', '50%@layer', '2:4x4'])(
     expect(meanOf(repaired)).toBeLessThan(0.8 * meanOf(plain));
   },
 );
+
+test('by outlier ratio layers lose shares of their own, all together what was asked for', async () => {
+  // A layer of which some weights are far larger than the rest, a layer of equal ones.
+  const change = (name: string, values: Float32Array) => {
+    if (name.includes('layers.1.') && values.length > 100) {
+      for (const i of values.keys()) if (i % 37 === 0) values[i]! *= 30;
+    }
+  };
+  const { report, linear, files } = await pruned(
+    { pattern: '50%', score: 'wanda', layers: 'owl' },
+    'keep',
+    gpu,
+    change,
+  );
+  const sparsityOf = (name: string) => report.tensors.find((tensor) => tensor.name === name)!.prune!.sparsity!;
+  const [first, second] = [0, 1].map((layer) =>
+    linear.filter(({ name }) => name.includes(`layers.${layer}.`)).map(({ name }) => sparsityOf(name)),
+  );
+  for (const share of first!) expect(share).toBeCloseTo(0.58, 1);
+  for (const share of second!) expect(share).toBeCloseTo(0.42, 1);
+  const weights = (name: string) => linear.find((one) => one.name === name)!.shape.reduce((a, b) => a * b, 1);
+  const gone = linear.reduce((sum, { name }) => sum + sparsityOf(name) * weights(name), 0);
+  const all = linear.reduce((sum, { name }) => sum + weights(name), 0);
+  // Shares of rows are rounded down.
+  expect(gone / all).toBeGreaterThan(0.5 - 1 / 64);
+  expect(gone / all).toBeLessThanOrEqual(0.5);
+  expect(files.size).toBeGreaterThan(0);
+  const model = await modelFolder(smallConfig());
+  const plan = (prune: PruneRule) => planCompression(model.open(), { recipe: recipeOf(prune) });
+  await expect(plan({ pattern: '50%', layers: 'owl' })).rejects.toThrow(/The spread over layers \(owl\) needs a calib/);
+  await expect(plan({ pattern: '2:4', layers: 'owl' })).rejects.toThrow(/Only a share can differ by layer/);
+});
 
 test.each(['q8_0', 'q4_0', 'int4-g32', 'f16'])('zeros stay zeros in %s', async (format) => {
   for (const pattern of ['2:4', '50%@row', 'block:4x4:50%']) {

@@ -1,5 +1,5 @@
+import { BANDS, type SparsePattern } from '../../../src/formats/packed-layout.ts';
 import { maskWords } from '../../../src/kernels/mask-pattern.ts';
-import { BANDS, type SparsePattern } from '../../../src/kernels/sparse-layout.ts';
 import { filled, gaussian, size } from '../layers/bench.ts';
 
 /** Any pattern that weights are packed by. */

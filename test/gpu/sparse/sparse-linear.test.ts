@@ -1,13 +1,15 @@
 import { describe, expect, test } from 'vitest';
+import { packedFormat } from '../../../src/formats/packed.ts';
+import { type SparsePattern, sparseLayout } from '../../../src/formats/packed-layout.ts';
+import { packSparse, unpackSparse } from '../../../src/formats/packed-reference.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 import type { Step } from '../../../src/gpu/kernel.ts';
 import { openGpu } from '../../../src/gpu/open-gpu.ts';
 import { linear } from '../../../src/graph/reference/linear.ts';
-import { packSparse, unpackSparse } from '../../../src/kernels/reference/pack-sparse.ts';
-import { type SparsePattern, sparseLayout } from '../../../src/kernels/sparse-layout.ts';
+import { linearSteps } from '../../../src/kernels/linear.ts';
 import { sparseLinearSteps } from '../../../src/kernels/sparse-linear.ts';
 import { sparseVariantsFor, usualSparseVariant } from '../../../src/kernels/sparse-linear-variants.ts';
-import { allocateSparse, type SparseWeight, uploadSparse } from '../../../src/kernels/sparse-weight.ts';
+import { allocateWeight, uploadWeight } from '../../../src/kernels/weight.ts';
 import { Errors, filled, gaussian, generator, openBench, SHAPES } from '../layers/bench.ts';
 import { anyMasked } from './cases.ts';
 
@@ -47,14 +49,15 @@ function product(next: () => number, { pattern, format: name, most, tokens }: Pr
   const packed = packSparse(weights, mask, rows, k, layout);
   const values = format.reference.quantize(packed.values, rows, layout.slots);
   const { columns } = packed;
-  const weight = uploadSparse(bench.gpu, pattern, format, rows, k, { values, columns }, 'w');
+  const host = { ...values, columns: new Uint8Array(columns.buffer) };
+  const weight = uploadWeight(bench.gpu, packedFormat(format, pattern), rows, k, host, 'w');
   const x = filled(tokens * k, () => gaussian(next));
   const bias = next() < 0.3 ? filled(rows, () => gaussian(next)) : undefined;
   const stored = format.reference.dequantize(values, rows, layout.slots);
   const w = unpackSparse({ values: stored, columns }, rows, k, layout);
   const sizes = linear(x.map(Math.abs), w.map(Math.abs), k, bias?.map(Math.abs));
   return {
-    ...{ weight, x, bias, rows, k, tokens },
+    ...{ weight, layout, x, bias, rows, k, tokens },
     wanted: linear(x, w, k, bias),
     allowed: (i: number) => sizes[i]! * EPSILON * (k + 8),
   };
@@ -73,7 +76,7 @@ describe.each(FORMATS)('products with packed %s', (format) => {
       const pattern = mine[shape % mine.length]!;
       const tokens = shape % 4 < 2 ? 1 + Math.floor(4 * next()) : 1 + Math.floor(next() ** 2 * 150);
       const of = product(next, { pattern, format, most: shape % 10 === 0 ? 400 : 60, tokens });
-      const variants = sparseVariantsFor(bench.gpu, of.weight.layout).map(({ name }) => name);
+      const variants = sparseVariantsFor(bench.gpu, of.layout).map(({ name }) => name);
       const turn = 3 * PATTERNS.indexOf(pattern) + (Math.floor(shape / mine.length) % 3);
       const variant = variants[turn % variants.length]!;
       const y = bench.room(tokens * of.rows);
@@ -107,7 +110,7 @@ test('every variant, added to the columns of a wider y', async () => {
   const wanted = Float64Array.from(before);
   for (const [i, value] of of.wanted.entries()) wanted[Math.floor(i / of.rows) * width + 3 + (i % of.rows)]! += value;
   const worst = Math.max(...Array.from(of.wanted, (_, i) => of.allowed(i)));
-  const runs = sparseVariantsFor(bench.gpu, of.weight.layout).map(({ name: variant }) => {
+  const runs = sparseVariantsFor(bench.gpu, of.layout).map(({ name: variant }) => {
     const y = bench.upload(before);
     const into = { start: 3, width };
     const args = {
@@ -141,9 +144,9 @@ test('a weight split over several buffers computes as one', async () => {
   const weights = filled(rows * k, () => gaussian(next));
   const mask = new Uint32Array(rows * 2).fill(0x33333333);
   const { values, columns } = packSparse(weights, mask, rows, k, layout);
-  const host = { values: { data: new Uint8Array(values.buffer) }, columns };
-  const weight = uploadSparse(limited, pattern, f32, rows, k, host, 'split');
-  expect(weight.values.parts.length).toBeGreaterThan(2);
+  const host = { data: new Uint8Array(values.buffer), columns: new Uint8Array(columns.buffer) };
+  const weight = uploadWeight(limited, packedFormat(f32, pattern), rows, k, host, 'split');
+  expect(weight.parts.length).toBeGreaterThan(2);
   const x = filled(3 * k, () => gaussian(next));
   const y = bench.room(3 * rows);
   await bench.gpu.scheduler.run(sparseLinearSteps({ x: bench.upload(x), weight, y, tokens: 3 }));
@@ -162,7 +165,7 @@ test('the usual variant fits, and what does not is refused', () => {
     for (const tokens of [1, 2, 3, 4, 5, 100]) expect(names).toContain(usualSparseVariant(gpu, { tokens }, layout));
   }
   const single: SparsePattern = { kind: 'n:m', keep: 2, of: 4 };
-  const weight: SparseWeight = allocateSparse(gpu, single, f32, 8, 32, 'w');
+  const weight = allocateWeight(gpu, packedFormat(f32, single), 8, 32, 'w');
   const view = bench.room(64);
   const step = (given: object) => () => sparseLinearSteps({ x: view, weight, y: view, tokens: 2, ...given });
   expect(step({})).not.toThrow();
@@ -170,9 +173,10 @@ test('the usual variant fits, and what does not is refused', () => {
   expect(step({ variant: 'band-tile-4' })).toThrow("band-tile-4 can't multiply with 2:4.");
   expect(step({ tokens: 3 })).toThrow('"x" needs 384 bytes');
   expect(step({ bias: { buffer: view.buffer, size: 28 } })).toThrow('"bias" needs 32 bytes');
-  expect(() => allocateSparse(gpu, single, f32, 0, 32, 'w')).toThrow('0 x 32 is no size');
-  const host = { values: { data: new Uint8Array(512) }, columns: new Uint32Array(3) };
-  expect(() => uploadSparse(gpu, single, f32, 8, 32, host, 'w')).toThrow('not 8 x 1');
+  const dense = allocateWeight(gpu, f32, 8, 32, 'dense');
+  expect(step({ weight: dense })).toThrow('a weight in f32 is not packed');
+  expect(() => linearSteps({ x: view, weight, y: view, tokens: 2 })).toThrow('use sparseLinearSteps');
+  dense.release();
   weight.release();
   bench.release();
 });

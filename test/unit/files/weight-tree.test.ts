@@ -102,7 +102,7 @@ describe('a weight tree', () => {
     );
     expect(asked).toEqual([
       ['w', 'quantized', 'codes', 'scales'],
-      ['w', 'nm', 'indices'],
+      ['w', 'nm', 'indices', 'values'],
     ]);
   });
 
@@ -153,10 +153,13 @@ describe('a weight tree', () => {
     ['an absurd shape', tree({ ...quantized, shape: [2 ** 40, 2 ** 40] }), /absurd shape/],
     ['a shape of three', tree({ ...quantized, shape: [8, 128, 1] }), /at "shape/],
     ['n above m', tree({ ...nm, n: 5 }), /keeps 5 of every 4/],
-    ['m that does not divide', tree({ ...nm, m: 3 }), /which 3 does not divide/],
-    ['values of another width', tree({ ...nm, n: 1 }), /values with shape \[8,32\], but they have \[8,64\]/],
+    [
+      'values for fewer groups',
+      tree({ ...nm, n: 3 }),
+      /values with shape \[8,96\] or more columns, but they have \[8,64\]/,
+    ],
+    ['values of fewer rows', tree({ ...nm, values: dense('blocks') }), /but they have \[6,32\]/],
     ['indices as floats', tree({ ...nm, indices: 'half' }), /"half" .*but it is F16/],
-    ['a vector of more than all rows', tree({ ...nm, vector: 9 }), /over 9 rows/],
     ['too few row starts', tree({ ...blockSparse, block: [1, 32] }), /rowStarts with shape \[9\]/],
     [
       'more blocks than fit',

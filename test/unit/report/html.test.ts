@@ -81,6 +81,30 @@ const REPORT: Report = {
 /** What the drawings say, as text. */
 const textOf = (html: string) => html.replace(/<style>.*?<\/style>/s, '').replace(/<[^>]+>/g, '\n');
 
+test('zeros are drawn, and packed formats judged', async () => {
+  const sparse = { ...tensor('model.layers.0.mlp.up_proj.weight', [64, 64], 0.5), format: 'q8_0@2:4' };
+  const pattern = { format: 'q8_0@2:4', dense: 'q8_0', rows: 64, columns: 64, tokens: 1, ratio: 1.31 };
+  const report: Report = {
+    ...REPORT,
+    size: { ...REPORT.size, tensors: [{ ...sparse, sparsity: { zeros: 0.5, map: ['f08', '0ff'] } }] },
+    speed: {
+      ...REPORT.speed!,
+      patterns: [
+        { ...pattern, interval: [1.25, 1.4], pays: true },
+        { ...pattern, tokens: 64, ratio: 0.9, interval: [0.8, 1.1], pays: false },
+      ],
+    },
+  };
+  const page = await reportHtml(report);
+  expect(page).toContain('Zeros by layer');
+  expect(page).toContain('<pre class="mask">█ ▒\n ██</pre>');
+  for (const text of [page, reportMarkdown(report)]) {
+    expect(text).toContain('q8_0@2:4, 64 x 64, a token: 1.31x of q8_0 (1.25 to 1.40): pays on this device');
+    expect(text).toContain('64 tokens: 0.90x of q8_0 (0.80 to 1.10): does not pay on this device');
+    expect(text).toContain('50.00% are zero');
+  }
+});
+
 test('the page shows the figures of the report, draws its plots and needs nothing from elsewhere', async () => {
   const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
   const html = await reportHtml(REPORT);

@@ -1,4 +1,4 @@
-import type { SparseLayout } from '../sparse-layout.ts';
+import type { SparseLayout } from './packed-layout.ts';
 
 /** A packed matrix on the host. */
 export interface HostSparse {

@@ -1,0 +1,67 @@
+import type { Graph } from '../../graph/graph.ts';
+import type { Calibration } from '../calibration/calibration.ts';
+import { type InputGroup, inputGroups } from '../calibration/input-groups.ts';
+import type { Statistics, StatisticsSource } from '../calibration/statistics.ts';
+import { walkInputs } from '../calibration/walk.ts';
+import { checkpointSource } from '../load-weights.ts';
+import type { PlannedTensor } from '../plan.ts';
+import { type LayerMatrix, outlierPrunings } from './outlier-ratios.ts';
+import type { SliceSource } from './pruned-slices.ts';
+import type { Pruning } from './pruning.ts';
+
+/**
+ * How matrices are pruned whose rules give layers sparsities of their own, by name: what all inputs are like in the original model decides it before any is pruned.
+ * @throws NonFiniteError, FileError, OutOfMemoryError, DeviceLostError, CancelledError
+ */
+export async function layerPrunings(
+  source: SliceSource,
+  graph: Graph,
+  inputs: Calibration | StatisticsSource,
+  tensors: readonly PlannedTensor[],
+): Promise<ReadonlyMap<string, Pruning>> {
+  const rules = new Set(tensors.flatMap(({ prune }) => (prune?.layers === 'owl' ? [prune] : [])));
+  if (rules.size === 0) return new Map();
+  const of = new Map(
+    tensors.flatMap((tensor) => (tensor.prune && rules.has(tensor.prune) ? [[tensor.name, tensor]] : [])),
+  );
+  const matrices: LayerMatrix[] = [];
+  const visit = async ({ weights, layer }: InputGroup, statistics: Statistics) => {
+    const { meanSquare } = await statistics.columns();
+    for (const name of weights) {
+      const tensor = of.get(name);
+      if (tensor) matrices.push({ tensor, layer, meanSquare });
+    }
+    return new Map();
+  };
+  const wanted = ({ weights }: InputGroup) => weights.some((name) => of.has(name));
+  const { gpu, checkpoint, signal } = source;
+  if ('load' in inputs) {
+    for (const group of inputGroups(graph).filter(wanted)) {
+      const statistics = await inputs.load(gpu, group, signal);
+      try {
+        await visit(group, statistics);
+      } finally {
+        statistics.release();
+      }
+    }
+  } else {
+    const { windows } = inputs;
+    const weights = checkpointSource(gpu, checkpoint, signal);
+    await walkInputs({
+      gpu,
+      graph,
+      source: weights,
+      windows,
+      visit,
+      wanted,
+      columnsOnly: true,
+      ...(signal && { signal }),
+    });
+  }
+  const prunings = new Map<string, Pruning>();
+  for (const rule of rules) {
+    const mine = matrices.filter(({ tensor }) => tensor.prune === rule);
+    for (const [name, own] of await outlierPrunings(source, rule, mine)) prunings.set(name, own);
+  }
+  return prunings;
+}

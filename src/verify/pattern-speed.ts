@@ -1,0 +1,102 @@
+import { checkCancelled } from '../files/cancel.ts';
+import type { Format } from '../formats/format.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import type { Step } from '../gpu/kernel.ts';
+import { Scratch } from '../gpu/scratch.ts';
+import { linearSteps } from '../kernels/linear.ts';
+import { usualVariant } from '../kernels/linear-variants.ts';
+import { loadPackedProducts, packedProducts } from '../kernels/packed-products.ts';
+import type { Weight } from '../kernels/weight.ts';
+import { matrixShape } from '../passes/stored-weight.ts';
+import type { Report } from './report-schema.ts';
+import type { WeightPair } from './sizes.ts';
+import { bootstrapInterval, median } from './statistics.ts';
+import { WeightMaker } from './synthetic-weights.ts';
+
+type Pattern = NonNullable<NonNullable<Report['speed']>['patterns']>[number];
+
+/** Tokens of a prompt, fewer where the device computes on a CPU. */
+const TOKENS = { device: 64, cpu: 16 } as const;
+const ROUNDS = 9;
+/** Multiply-adds of a run, so that it takes longer than a submit does. */
+const WORK = 2 ** 27;
+
+/**
+ * What packed weights buy on this device: of each packed format that a model has, the product with its largest matrix, beside the product with a dense weight in
+ * the format of the packed values.
+ * @throws CancelledError, OutOfMemoryError, DeviceLostError
+ */
+export async function measurePatterns(
+  gpu: Gpu,
+  pairs: readonly WeightPair[],
+  signal?: AbortSignal,
+): Promise<Pattern[]> {
+  const largest = new Map<Format, { rows: number; k: number }>();
+  for (const { compressed } of pairs) {
+    if (compressed.kind !== 'quantized' || !compressed.format.packed) continue;
+    const shape = matrixShape(compressed.shape);
+    const known = largest.get(compressed.format);
+    if (!known || known.rows * known.k < shape.rows * shape.k) largest.set(compressed.format, shape);
+  }
+  await loadPackedProducts(largest.keys());
+  const found: Pattern[] = [];
+  for (const [format, shape] of largest) {
+    for (const tokens of [1, gpu.description.software ? TOKENS.cpu : TOKENS.device]) {
+      checkCancelled(signal, 'The speed measurement');
+      found.push(await comparePattern(gpu, format, shape, tokens, signal));
+    }
+  }
+  return found;
+}
+
+async function comparePattern(
+  gpu: Gpu,
+  format: Format,
+  { rows, k }: { readonly rows: number; readonly k: number },
+  tokens: number,
+  signal: AbortSignal | undefined,
+): Promise<Pattern> {
+  const { values, layout } = format.packed!;
+  const maker = new WeightMaker(gpu, signal);
+  const scratch = new Scratch(gpu);
+  try {
+    const graph = [{ name: 'w', shape: [rows, k], role: 'linear' }] as const;
+    const [packed, dense] = [format, values].map(async (one) => (await maker.make(graph, () => one)).get('w')!);
+    const x = scratch.upload(new Float32Array(tokens * k).fill(0.5), 'x');
+    const y = scratch.room(4 * tokens * rows, 'y');
+    const { sparseLinearSteps, usualSparseVariant } = packedProducts();
+    const shape = { rows, k, tokens };
+    const products = {
+      packed: (weight: Weight) =>
+        sparseLinearSteps({ x, weight, y, tokens, variant: usualSparseVariant(gpu, shape, layout(rows, k)) }),
+      dense: (weight: Weight) => linearSteps({ x, weight, y, tokens, variant: usualVariant(gpu, shape, values) }),
+    };
+    const count = Math.max(1, Math.ceil(WORK / (rows * k * tokens)));
+    const chain = (steps: readonly Step[]) =>
+      gpu.scheduler.record(Array.from({ length: count }, () => steps).flat(), 'a pattern');
+    const chains = [await chain(products.packed(await packed!)), await chain(products.dense(await dense!))] as const;
+    const times: [number[], number[]] = [[], []];
+    // The first round compiles.
+    for (let round = -1; round < ROUNDS; round++) {
+      checkCancelled(signal, 'The speed measurement');
+      for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
+        await gpu.idle();
+        const start = performance.now();
+        chains[i]!.submit();
+        await gpu.idle();
+        if (round >= 0) times[i]!.push(Math.max(1e-3, performance.now() - start));
+      }
+    }
+    for (const one of chains) one.release();
+    const ratios = times[0].map((time, i) => times[1][i]! / time);
+    const [low, high] = bootstrapInterval(ratios);
+    return {
+      ...{ format: format.name, dense: values.name, rows, columns: k, tokens },
+      ...{ ratio: median(ratios), interval: [low, high], pays: low > 1 },
+    };
+  } finally {
+    scratch.release();
+    maker.release();
+    gpu.memory.trim();
+  }
+}

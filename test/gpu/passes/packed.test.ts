@@ -1,0 +1,184 @@
+import { expect, test } from 'vitest';
+import { FileError, FormatError, RecipeError } from '../../../src/errors.ts';
+import { openCheckpoint } from '../../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../../src/files/model-files.ts';
+import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySource } from '../../../src/files/source.ts';
+import { packedFormat } from '../../../src/formats/packed.ts';
+import { formatByName } from '../../../src/formats/registry.ts';
+import { ReferenceRun } from '../../../src/graph/reference.ts';
+import { openModel } from '../../../src/model.ts';
+import { compress, planCompression } from '../../../src/passes/compress.ts';
+import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
+import { modelGraph } from '../../../src/passes/model-graph.ts';
+import { type PruneRule, parsePattern } from '../../../src/passes/pruning/pruning.ts';
+import type { Recipe, Rule } from '../../../src/passes/recipe.ts';
+import { checkWeight, findWeight } from '../../../src/passes/stored-weight.ts';
+import { verify } from '../../../src/verify/verify.ts';
+import { openBench } from '../layers/bench.ts';
+import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
+
+const bench = openBench();
+const settings = smallConfig('Llama', { num_hidden_layers: 3 });
+const windows = windowsOf(101);
+const PATTERNS = ['2:4', '4:8', '1:4x8', '3:5', '2:4x16', '50%', 'block:16x16:50%'];
+const FORMATS = ['q8_0', 'q4_0', 'int4'];
+
+const isPacked = (pattern: string) => /^\d+:/.test(pattern);
+
+/** Each matrix of three layers in a combination of its own: all there are. */
+async function combined() {
+  const { graph } = await modelFolder(settings);
+  const linear = graph.weights.filter(({ role }) => role === 'linear');
+  expect(linear).toHaveLength(PATTERNS.length * FORMATS.length);
+  const rules = linear.map(({ name }, i): Rule => {
+    const pattern = PATTERNS[i % PATTERNS.length]!;
+    return {
+      match: name,
+      format: FORMATS[Math.floor(i / PATTERNS.length)]!,
+      method: 'rtn',
+      prune: { pattern, ...(isPacked(pattern) && { packed: true }) },
+    };
+  });
+  return { linear, recipe: { version: 1, rules } satisfies Recipe };
+}
+
+/** Writes a model by a recipe, and opens it. */
+async function written(recipe: Recipe, options: object = {}) {
+  const model = await modelFolder(settings);
+  const output = memoryOutput();
+  const report = await compress(model.open(), output, { gpu: bench.gpu, recipe, ...options });
+  const open = () => memoryFolder('packed', Object.fromEntries(output.files));
+  const checkpoint = await openCheckpoint(open(), { checkWeight });
+  const values = await dequantizedWeights(checkpoint, modelGraph(checkpoint));
+  return { model, output, report, open, checkpoint, values };
+}
+
+const everything = (prune: PruneRule, format = 'keep'): Recipe => ({
+  version: 1,
+  rules: [{ match: '*', role: 'linear', format, ...(format !== 'keep' && { method: 'rtn' }), prune }],
+});
+
+test('every pattern in every format: what is stored is what the pattern leaves, and the model runs and is verified', async () => {
+  const { linear, recipe } = await combined();
+  const { model, report, open, checkpoint, values } = await written(recipe);
+  for (const [i, { name, shape }] of linear.entries()) {
+    const [rows, k] = shape as [number, number];
+    const { prune, format: wanted } = recipe.rules[i]!;
+    const stored = findWeight(checkpoint, name);
+    const pattern = parsePattern(prune!.pattern);
+    const format = formatByName(wanted);
+    const size = report.tensors.find((tensor) => tensor.name === name)!;
+    if (pattern.kind !== 'n:m') {
+      expect(stored).toMatchObject({ kind: 'quantized', format: { name: format.name } });
+      continue;
+    }
+    const packed = packedFormat(format, pattern);
+    expect(stored).toMatchObject({ kind: 'quantized', format: { name: packed.name }, shape });
+    const node = checkpoint.tree!.weights.get(name);
+    expect(node).toMatchObject({ kind: 'nm', n: pattern.keep, m: pattern.of, vector: pattern.rows ?? 1 });
+    expect(size).toMatchObject({ format: packed.name, prune: { pattern: prune!.pattern } });
+    const host = packed.reference.quantize(model.values(name), rows, k, { method: 'rtn' });
+    expect(values(name), name).toEqual(packed.reference.dequantize(host, rows, k));
+    expect(values(name).filter((w) => w !== 0).length).toBeLessThanOrEqual(
+      rows * Math.ceil(k / pattern.of) * pattern.keep,
+    );
+  }
+  const graph = modelGraph(checkpoint);
+  const running = await openModel(open(), { gpu: bench.gpu });
+  const [tokens] = windows;
+  const reference = new ReferenceRun(graph, values);
+  const wanted = [reference.forward([...tokens!.subarray(0, 23)]), reference.forward([tokens![23]!])];
+  const { vocabulary } = graph;
+  // A prompt, and a token behind it: products of many columns and of one.
+  for (const [i, some] of [tokens!.subarray(0, 23), tokens!.subarray(23)].entries()) {
+    const { logits } = await running.decoder.forward(some);
+    const got = new Float32Array((await bench.gpu.readBack(logits.buffer, 0, 4 * vocabulary * some.length)).buffer);
+    const largest = Math.max(...wanted[i]!.map(Math.abs));
+    const worst = Math.max(...wanted[i]!.map((value, at) => Math.abs(got[at]! - value)));
+    // f32 sums through three layers.
+    expect(worst / largest).toBeLessThan(2e-5);
+  }
+  await running.close();
+  const original = await openCheckpoint(model.open());
+  const found = await verify(original, checkpoint, {
+    ...{ gpu: bench.gpu, tokens: new Uint16Array(windows.flatMap((window) => [...window])) },
+    ...{ windows: 4, window: 24, speed: false },
+  });
+  expect(found.kernels!.maxRelativeError).toBeLessThan(2e-5);
+  expect(found.kernels!.nonFinite).toEqual([]);
+  expect(found.accuracy!.perplexity.compressed).toBeGreaterThan(0);
+  expect(found.size.tensors.map(({ format }) => format)).toContain('q4_0@2:4x16');
+  expect(found.size.compressed).toBeLessThan(0.5 * found.size.original);
+  await Promise.all([original.close(), checkpoint.close()]);
+});
+
+test('packed values in f32 are those of the same run with zeros, also where they are repaired', async () => {
+  for (const prune of [{ pattern: '2:4' }, { pattern: '4:8x4', score: 'obs', repair: 'obs' }] as const) {
+    const options = 'score' in prune ? { calibration: { windows } } : {};
+    const zeros = await written(everything(prune), options);
+    const packed = await written(everything({ ...prune, packed: true }), options);
+    for (const { name, role } of packed.model.graph.weights) {
+      const [mine, theirs] = [packed.values(name), zeros.values(name)];
+      if (!('score' in prune)) expect(mine.map((w) => w + 0)).toEqual(theirs.map((w) => w + 0));
+      // Later matrices see inputs that packed products made: sums in another order.
+      else if (role === 'linear') expect(distance(mine, theirs), name).toBeLessThan(0.02);
+    }
+    const [small, large] = [packed, zeros].map(({ report }) => report.bytesAfter);
+    expect(small).toBeLessThan(large!);
+  }
+});
+
+const distance = (a: Float32Array, b: Float32Array) =>
+  Math.sqrt(a.reduce((sum, w, i) => sum + (w - b[i]!) ** 2, 0) / b.reduce((sum, w) => sum + w * w, 0));
+
+test('a packed model is copied as it is, and written with zeros for others', async () => {
+  const recipe = everything({ pattern: '2:4', packed: true }, 'q8_0');
+  const { output, open, values, model } = await written(recipe);
+  const copy = memoryOutput();
+  await compress(open(), copy, { gpu: bench.gpu, format: 'keep' });
+  expect([...copy.files]).toEqual([...output.files]);
+  const linear = model.graph.weights.filter(({ role }) => role === 'linear');
+  const dense = memoryOutput();
+  const gguf = memorySink('dense.gguf');
+  await compress(open(), dense, { gpu: bench.gpu, format: 'keep', unpack: true });
+  await compress(open(), gguf, { gpu: bench.gpu, format: 'keep' });
+  for (const source of [
+    memoryFolder('dense', Object.fromEntries(dense.files)),
+    memorySource('dense.gguf', gguf.bytes()),
+  ]) {
+    const checkpoint = await openCheckpoint(source, { checkWeight });
+    expect(checkpoint.tree?.weights.size ?? 0).toBe(0);
+    const found = await dequantizedWeights(checkpoint, modelGraph(checkpoint));
+    for (const { name } of linear) expect(found(name)).toEqual(values(name));
+    await checkpoint.close();
+  }
+});
+
+test('what can not be packed is refused before anything is written', async () => {
+  const model = await modelFolder(settings);
+  const plan = (prune: PruneRule, format?: string, more: object = {}) =>
+    planCompression(model.open(), { recipe: everything({ packed: true, ...prune }, format), ...more });
+  await expect(plan({ pattern: '50%' })).rejects.toThrow(RecipeError);
+  await expect(plan({ pattern: '2:4x3' }, 'q8_0')).rejects.toThrow('1, 4, 8, 16 rows can');
+  await expect(plan({ pattern: '2:4' }, 'int4-row')).rejects.toThrow("can't have values in int4-row");
+  // Rows of 64 in groups of 5: slots that no weight fills, which a minimum above 0 can't store.
+  await expect(plan({ pattern: '3:5' }, 'q4_1')).rejects.toThrow(FormatError);
+  await expect(plan({ pattern: '3:5' }, 'q4_0')).resolves.toBeDefined();
+  await expect(plan({ pattern: '2:4' }, 'q8_0', { output: 'gguf' })).rejects.toThrow('GGUF has no tensors for');
+});
+
+test('a file whose columns lie outside their groups is refused where it is read', async () => {
+  const { output, checkpoint } = await written(everything({ pattern: '3:5', packed: true }, 'q8_0'));
+  const name = 'model.layers.1.mlp.up_proj.weight';
+  const { offset } = checkpoint.tensors.get(`${name}.columns`)!;
+  const damaged = output.files.get('model.safetensors')!.slice();
+  const start = damaged.length - Math.max(...[...checkpoint.tensors.values()].map((t) => t.offset + t.byteLength));
+  expect(start).toBe(0);
+  damaged[offset] = 0xff;
+  const files = { ...Object.fromEntries(output.files), 'model.safetensors': damaged };
+  const opening = openModel(memoryFolder('damaged', files), { gpu: bench.gpu });
+  await expect(opening).rejects.toThrow(FileError);
+  await expect(opening).rejects.toThrow(/names a column outside its group of 5/);
+  await checkpoint.close();
+});

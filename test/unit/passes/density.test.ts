@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest';
+import { DensityCount, shaded } from '../../../src/passes/pruning/density.ts';
+
+test('cells of a matrix say how many of their weights are not zero, whatever rows come together', () => {
+  const [rows, k] = [32, 64];
+  // The upper left quarter is full, the lower right one half full, the others are empty.
+  const values = Float32Array.from({ length: rows * k }, (_, at) => {
+    const [row, column] = [Math.floor(at / k), at % k];
+    if (row < 16 && column < 32) return 1;
+    return row >= 16 && column >= 32 && column % 2 === 0 ? -1 : 0;
+  });
+  const whole = new DensityCount(rows, k);
+  whole.add(0, values);
+  const parts = new DensityCount(rows, k);
+  for (const [start, end] of [
+    [0, 5],
+    [5, 20],
+    [20, 32],
+  ] as const) {
+    parts.add(start, values.subarray(start * k, end * k));
+  }
+  expect(parts.result).toEqual(whole.result);
+  const { zeros, map } = whole.result;
+  expect(zeros).toBe(1 - (0.25 + 0.125));
+  expect(map).toHaveLength(16);
+  expect(map[0]).toBe(`${'f'.repeat(16)}${'0'.repeat(16)}`);
+  expect(map[15]).toBe(`${'0'.repeat(16)}${'8'.repeat(16)}`);
+  expect(shaded(['07bf'])).toEqual([' ▒▓█']);
+});
+
+test('a small matrix has a cell for each weight', () => {
+  const count = new DensityCount(2, 3);
+  count.add(0, Float32Array.of(1, 0, -0, 0, 2, 3));
+  expect(count.result).toEqual({ zeros: 0.5, map: ['f00', '0ff'] });
+});
