@@ -1,6 +1,23 @@
-// `compressa/sparse`: weights of which an N:M pattern keeps some, packed, and their products.
+// `compressa/sparse`: weights of which an N:M pattern keeps some, packed, weights of which some blocks are there, and their products.
 export { packedFormat } from './formats/packed.ts';
 export { type SparseLayout, type SparsePattern, sparseLayout } from './formats/packed-layout.ts';
+export {
+  type BlockLayout,
+  type BlockLists,
+  type BlockSize,
+  blockLayout,
+  listBlocks,
+} from './kernels/block-layout.ts';
+export { type BlockLinearArguments, blockLinearSteps } from './kernels/block-linear.ts';
+export {
+  type BlockVariant,
+  blockVariants,
+  blockVariantsFor,
+  usualBlockVariant,
+} from './kernels/block-linear-variants.ts';
+export { allocateBlocks, type BlockWeight, uploadBlocks } from './kernels/block-weight.ts';
+export { gatherBlocksStep } from './kernels/gather-blocks.ts';
+export { type PackLargestArguments, packLargestSteps, packsInOnePass } from './kernels/pack-largest.ts';
 export {
   type PackSparseArguments,
   packSparseStep,

@@ -1,15 +1,14 @@
 import {
+  allocateWeight,
   type BufferView,
   bootstrapInterval,
   formatByName,
   type Gpu,
-  maskWords,
   measureCopyBandwidth,
   median,
   type Step,
-  selectMaskSteps,
 } from 'compressa';
-import { allocateSparse, packSparseStep, type SparsePattern } from 'compressa/sparse';
+import { packedFormat, packLargestSteps, type SparsePattern } from 'compressa/sparse';
 import type { Claim } from '../claim.ts';
 import { makeWeights } from '../products.ts';
 
@@ -18,8 +17,8 @@ const PAIRS = Number(process.env.COMPRESSA_PAIRS ?? 15);
 const FLOOR = 0.4;
 
 /**
- * Choosing and packing what 2:4 leaves of f32 weights, of the device's copy bandwidth: the weights read once and the packed ones written once over the time of all
- * steps, whatever else they read and write. Eight matrices follow each other, so that none stays in a cache.
+ * Choosing and packing what 2:4 leaves of f32 weights, of the device's copy bandwidth: the weights read once and the packed ones written once over the time of the
+ * steps. Eight matrices follow each other, so that none stays in a cache.
  */
 export const claim: Claim = {
   name: 'sparse packing',
@@ -30,16 +29,14 @@ export const claim: Claim = {
     const measurements = [];
     for (const name of ['f32', 'f16']) {
       const format = formatByName(name);
-      const packed = allocateSparse(gpu, pattern, format, SIZE, SIZE, 'packed');
+      const packed = allocateWeight(gpu, packedFormat(format, pattern), SIZE, SIZE, 'packed');
+      const [values, columns] = packed.parts[0]!.arrays;
       const room = (bytes: number): BufferView => ({ buffer: gpu.memory.allocate(bytes), size: bytes });
-      const [mask, bad] = [room(4 * maskWords(SIZE, SIZE)), room(4)];
+      const bad = room(4);
       const steps = weights.flatMap((weight): Step[] => {
-        const of = { source: f32, from: weight.parts[0]!.arrays[0]!, rows: SIZE, k: SIZE, mask };
-        const arrays = { format, pattern, values: packed.values.parts[0]!.arrays, columns: packed.columns[0]! };
-        return [
-          ...selectMaskSteps({ matrices: [{ ...of, bad, room: {} }], pattern }),
-          packSparseStep({ ...arrays, ...of }),
-        ];
+        const of = { source: f32, from: weight.parts[0]!.arrays[0]!, rows: SIZE, k: SIZE, bad };
+        const arrays = { format, pattern, values: [values!], columns: columns! };
+        return packLargestSteps({ ...arrays, ...of });
       });
       const bytes = weights.reduce((sum, { byteLength }) => sum + byteLength + packed.byteLength, 0);
       const chain = await gpu.scheduler.record(steps, 'packing');
@@ -58,7 +55,7 @@ export const claim: Claim = {
       });
       chain.release();
       packed.release();
-      for (const { buffer } of [mask, bad]) gpu.memory.release(buffer);
+      gpu.memory.release(bad.buffer);
     }
     for (const weight of weights) weight.release();
     return measurements;

@@ -1,10 +1,13 @@
 import { expect, test } from 'vitest';
+import { type SparsePattern, sparseLayout } from '../../../src/formats/packed-layout.ts';
+import { packSparse, unpackSparse } from '../../../src/formats/packed-reference.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 import { maskWords } from '../../../src/kernels/mask-pattern.ts';
+import { packLargestSteps } from '../../../src/kernels/pack-largest.ts';
 import { packSparseStep, unpackSparseStep } from '../../../src/kernels/pack-sparse.ts';
-import { packSparse, unpackSparse } from '../../../src/kernels/reference/pack-sparse.ts';
-import { type SparsePattern, sparseLayout } from '../../../src/kernels/sparse-layout.ts';
-import { generator, openBench, SHAPES } from '../layers/bench.ts';
+import { selectMasks } from '../../../src/kernels/reference/select-mask.ts';
+import { maskRoom } from '../../../src/kernels/select-mask.ts';
+import { filled, gaussian, generator, openBench, SHAPES } from '../layers/bench.ts';
 import { anyMasked, anyPattern } from './cases.ts';
 
 const bench = openBench();
@@ -46,6 +49,62 @@ test.each([
     expect(await bench.words(dense, rows * k), what).toEqual(bitsOf(unpacked));
     bench.release();
   }
+});
+
+test.each([
+  ['f32', 'f32', 'f32'],
+  ['f16', 'f16', 'f16'],
+  ['bf16', 'f32', 'q8_0'],
+])('the 200 shapes: the largest of %s, packed with values in %s for %s', async (from, to, then) => {
+  const [source, format, becomes] = [formatByName(from), formatByName(to), formatByName(then)];
+  const next = generator(from.length + 11 * to.length);
+  for (let shape = 0; shape < SHAPES; shape++) {
+    // 2:4 in one pass, others by a mask.
+    const pattern: SparsePattern = shape % 4 < 3 ? { kind: 'n:m', keep: 2, of: 4 } : anyPattern(next);
+    const { weights, rows, k } = anyMasked(next, pattern, 80);
+    // Ties.
+    if (shape % 3 === 0) for (const i of weights.keys()) weights[i] = Math.round(2 * Math.sin(7 * i));
+    const factors = shape % 5 < 2 ? filled(k, () => Math.abs(gaussian(next))) : undefined;
+    const layout = sparseLayout(pattern, becomes, rows, k);
+    const stored = source.reference.quantize(weights, rows, k).data!;
+    const dense = source.reference.dequantize({ data: stored }, rows, k);
+    const [mask] = selectMasks([{ weights: dense, rows, k, ...(factors && { factors }) }], pattern);
+    const wanted = packSparse(dense, mask!, rows, k, layout);
+    const wantedValues = format.reference.quantize(wanted.values, rows, layout.slots).data!;
+    const room = Object.entries(maskRoom(pattern, rows, k)).map(([name, bytes]) => [name, bench.room(bytes / 4)]);
+    const packed = {
+      ...{ format, becomes, pattern, rows, k, source, from: upload(stored), room: Object.fromEntries(room) },
+      ...{ bad: bench.upload(Uint32Array.of(0)), mask: bench.room(maskWords(rows, k)) },
+      values: [bench.room(wantedValues.length / 4)],
+      columns: bench.room(layout.bands * layout.words),
+    };
+    await bench.gpu.scheduler.run(packLargestSteps({ ...packed, ...(factors && { factors: bench.upload(factors) }) }));
+    const what = `${JSON.stringify(pattern)}, ${rows}x${k}`;
+    const got = await bench.words(packed.values[0]!, wantedValues.length / 4);
+    expect(got, what).toEqual(new Uint32Array(wantedValues.buffer));
+    expect(await bench.words(packed.columns, layout.bands * layout.words), what).toEqual(wanted.columns);
+    expect(await bench.words(packed.bad, 1), what).toEqual(Uint32Array.of(0));
+    bench.release();
+  }
+});
+
+test('a weight that is no number is reported where it is', async () => {
+  const f32 = formatByName('f32');
+  const pattern: SparsePattern = { kind: 'n:m', keep: 2, of: 4 };
+  const [rows, k] = [3, 100];
+  const weights = filled(rows * k, (i) => i);
+  weights[250] = Number.NaN;
+  weights[270] = Number.POSITIVE_INFINITY;
+  const { slots, words } = sparseLayout(pattern, f32, rows, k);
+  const bad = bench.upload(Uint32Array.of(0));
+  const to = { values: [bench.room(rows * slots)], columns: bench.room(rows * words) };
+  const from = { source: f32, from: bench.upload(weights), format: f32, pattern, rows, k, bad };
+  await bench.gpu.scheduler.run(packLargestSteps({ ...from, ...to }));
+  expect(~(await bench.words(bad, 1))[0]!).toBe(250);
+  expect(() => packLargestSteps({ ...from, ...to, pattern: { ...pattern, keep: 1 } })).toThrow(
+    'give "mask" of 48 bytes',
+  );
+  bench.release();
 });
 
 // What a packed matrix is for: nothing that the mask keeps is lost, and everything else is zero.
