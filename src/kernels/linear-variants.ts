@@ -192,15 +192,19 @@ export const linearCandidates = (
 ): LinearVariant[] =>
   linearVariantsFor(gpu, shape, variants).filter(({ waits }) => !(waits && gpu.description.software));
 
+/** Tokens from which on a tile of 64 rows and tokens in workgroup memory is at least half full. */
+const STAGED_FROM = 32;
+
 /**
  * What serves where nothing was timed: on a CPU, where loads cost most, tokens that are broadcast, as many as there are where weights are not packed; else
- * threads that share rows.
+ * threads that share rows, and for many tokens tiles in workgroup memory.
  */
-export function usualVariant(gpu: Gpu, { k, tokens }: LinearShape, format?: Format): string {
+export function usualVariant(gpu: Gpu, { rows, k, tokens }: LinearShape, format?: Format): string {
   if (gpu.description.software && gpu.subgroupLanes >= 8 && k % 4 === 0) {
     const most = format?.kind === 'dense' ? 32 : 8;
     return `broadcast-${[1, 2, 4, 8, 16].find((count) => tokens <= count && count < most) ?? most}`;
   }
-  if (tokens <= 4) return gpu.description.software ? 'vector-1' : 'vector-32';
-  return gpu.description.software ? 'tile-8' : 'tile-4';
+  if (gpu.description.software) return tokens <= 4 ? 'vector-1' : 'tile-8';
+  if (tokens <= 4) return 'vector-32';
+  return tokens >= STAGED_FROM && rows >= STAGED_FROM ? 'staged-64' : 'tile-4';
 }
