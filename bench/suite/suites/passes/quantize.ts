@@ -1,0 +1,115 @@
+import type { HostArrays, QuantizeMethod } from '../../../../src/formats/format.ts';
+import { formatBytes } from '../../../../src/formats/layout.ts';
+import { searches } from '../../../../src/formats/methods.ts';
+import { formatByName } from '../../../../src/formats/registry.ts';
+import { dequantizeStep, quantizeSteps, scaleRoomBytes } from '../../../../src/kernels/quantize.ts';
+import { allocateWeight } from '../../../../src/kernels/weight.ts';
+import { Buffers } from '../../buffers.ts';
+import { chainLength } from '../../chain.ts';
+import type { Contestant } from '../../contestant.ts';
+import { readFloats, recorded } from '../../recorded.ts';
+import type { Case, OpenCase, SuiteContext } from '../../suite.ts';
+import { normalValues } from './normal-values.ts';
+
+const FORMATS = [
+  'f16',
+  'q8_0',
+  'q4_0',
+  'q4_k',
+  'q6_k',
+  'iq4_nl',
+  'int4-g64-asym',
+  'int3-g64',
+  'e4m3-g128',
+  'nf4',
+  'w8a8',
+];
+const QUICK_FORMATS = ['q8_0', 'q4_0', 'q4_k'];
+const K = 4096;
+const ROWS = { quick: 512, full: 4096 } as const;
+/** Rows that the reference quantizes as well: searches take long on the host. */
+const CHECKED_ROWS = 8;
+
+/** Quantizing a matrix that is f32 on the device. */
+function quantizeCase(name: string, method: QuantizeMethod, rows: number): Case {
+  const format = formatByName(name);
+  const weights = rows * K;
+  return {
+    suite: 'passes',
+    name: `quantize to ${name}${method === 'rtn' ? '' : `, ${method}`}, ${rows}x${K}`,
+    dimensions: { pass: 'quantize', format: name, method, rows, k: K },
+    bytes: 4 * weights + formatBytes(format, rows, K),
+    items: { unit: 'weights', count: weights },
+    open: (context) => openQuantize(context, name, method, rows),
+  };
+}
+
+async function openQuantize(
+  context: SuiteContext,
+  name: string,
+  method: QuantizeMethod,
+  rows: number,
+): Promise<OpenCase> {
+  const { gpu } = context;
+  const format = formatByName(name);
+  const buffers = new Buffers(gpu);
+  const values = normalValues(rows * K);
+  const from = buffers.filled(values, 'weights');
+  const bad = buffers.room(4, 'bad');
+  gpu.clear(bad.buffer);
+  const room = scaleRoomBytes(format, rows, K);
+  const weight = allocateWeight(gpu, format, rows, K, 'quantized');
+  const steps = quantizeSteps({
+    ...{ source: formatByName('f32'), from, format, to: weight.parts[0]!.arrays, rows, k: K, bad, method },
+    ...(room > 0 && { scaleRoom: buffers.room(room, 'scales') }),
+  });
+  const count = chainLength({ bytes: 4 * rows * K + formatBytes(format, rows, K) }, context);
+  const ours: Contestant = {
+    name: 'ours',
+    note: `${count} times in one submit, from f32 on the device to the arrays of the format`,
+    prepare: () =>
+      recorded(gpu, [Array.from({ length: count }, () => steps).flat()], {
+        check: async () => {
+          await gpu.scheduler.run(steps);
+          const expanded = buffers.room(4 * rows * K, 'expanded');
+          await gpu.scheduler.run([
+            dequantizeStep({
+              ...{ format, from: weight.parts[0]!.arrays, target: formatByName('f32'), to: expanded, rows, k: K, bad },
+            }),
+          ]);
+          return readFloats(gpu, expanded.buffer, CHECKED_ROWS * K);
+        },
+        release: () => undefined,
+      }),
+  };
+  const head = values.subarray(0, CHECKED_ROWS * K);
+  return {
+    work: { kind: 'own', count },
+    contestants: [ours],
+    // Codes equal the reference's bit for bit, searched ones to within a margin: what they lose is the same.
+    reference: {
+      error: (output) => {
+        const arrays: HostArrays = format.reference.quantize(head, CHECKED_ROWS, K, { method });
+        const expected = lossOf(format.reference.dequantize(arrays, CHECKED_ROWS, K), head);
+        return expected === 0 ? lossOf(output, head) : Math.abs(lossOf(output, head) / expected - 1);
+      },
+      // Scales that are quantized all together depend on the rows that the reference does not see.
+      tolerance: format.single ? 2 ** -6 : 2 ** -10,
+    },
+    release: () => {
+      weight.release();
+      buffers.release();
+    },
+  };
+}
+
+const lossOf = (values: ArrayLike<number>, original: Float32Array): number =>
+  original.reduce((sum, value, i) => sum + (values[i]! - value) ** 2, 0);
+
+/** Quantizing by rounding and, where a format offers one, by a search. */
+export const quantizeCases = (quick: boolean): Case[] =>
+  (quick ? QUICK_FORMATS : FORMATS).flatMap((name) => {
+    const format = formatByName(name);
+    const methods: QuantizeMethod[] = searches(format) && !format.searched && !quick ? ['rtn', 'search'] : ['rtn'];
+    return methods.map((method) => quantizeCase(name, method, quick ? ROWS.quick : ROWS.full));
+  });
