@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { CHOLESKY_BLOCK, choleskySteps } from '../../../src/kernels/cholesky.ts';
 import { transposedProduct } from '../../../src/kernels/reference/transposed-product.ts';
-import { choleskySolveSteps } from '../../../src/kernels/triangular-solve.ts';
+import { choleskySolveSteps, triangularInverseSteps } from '../../../src/kernels/triangular-solve.ts';
 import { filled, gaussian, generator, openBench } from '../layers/bench.ts';
 
 const bench = openBench();
@@ -46,6 +46,42 @@ test('systems of 40 shapes are solved to the backward error of substitution', as
       }
     }
     bench.release();
+  }
+  expect(worst).toBeGreaterThan(0);
+  expect(worst).toBeLessThan(1);
+});
+
+test('inverses of 30 triangles have the residual of back substitution, and nothing below the diagonal', async () => {
+  const next = generator(43);
+  let worst = 0;
+  for (let round = 0; round < 30; round++) {
+    const n = 1 + Math.floor(next() * (round % 6 === 0 ? 300 : 80));
+    // Mirrored, as a factorization leaves it.
+    const upper = new Float32Array(n * n);
+    for (let i = 0; i < n; i++) {
+      for (let j = i; j < n; j++) {
+        upper[i * n + j] = i === j ? 0.5 + next() : (gaussian(next) * 2) / n;
+        upper[j * n + i] = upper[i * n + j]!;
+      }
+    }
+    const [factor, inverse] = [bench.upload(upper), bench.room(n * n)];
+    await bench.gpu.scheduler.run(
+      triangularInverseSteps({ factor, n, inverse, scratch: bench.room(CHOLESKY_BLOCK * n) }),
+    );
+    const x = await bench.floats(inverse, n * n);
+    bench.release();
+    for (let i = 0; i < n; i++) {
+      for (let j = 0; j < n; j++) {
+        if (i > j) expect(x[i * n + j]).toBe(0);
+        // |U X − I| ≤ (n + 2) u |U| |X| (Higham 2002, section 14.2.1), with room for the order of sums in blocks.
+        let [made, bound] = [0, 0];
+        for (let k = i; k < n; k++) {
+          made += upper[i * n + k]! * x[k * n + j]!;
+          bound += Math.abs(upper[i * n + k]! * x[k * n + j]!);
+        }
+        if (bound > 0) worst = Math.max(worst, Math.abs(made - (i === j ? 1 : 0)) / (bound * (2 * n + 2) * 2 ** -24));
+      }
+    }
   }
   expect(worst).toBeGreaterThan(0);
   expect(worst).toBeLessThan(1);

@@ -15,11 +15,13 @@ import { type TensorSpec, writeSafetensors } from '../../../src/files/safetensor
 import { type MemoryOutput, memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import { gemm } from '../../../src/kernels/reference/gemm.ts';
+import { compress } from '../../../src/passes/compress.ts';
 import { type ExtractAdapterOptions, extractAdapter } from '../../../src/passes/lora/extract.ts';
 import { type ResizeAdapterOptions, resizeAdapter } from '../../../src/passes/lora/resize.ts';
 import { singularValues } from '../../../src/passes/lowrank/reference/singular-values.ts';
 import { catchOutput } from '../cli-bench.ts';
 import { generator, openBench } from '../layers/bench.ts';
+import { modelFolder, smallConfig } from '../small-model.ts';
 import { geometric, withSpectrum } from './matrices.ts';
 
 const bench = openBench();
@@ -163,6 +165,30 @@ test('the difference of two checkpoints becomes an adapter under the names of PE
   expect(modules.map(({ module }) => module)).toEqual([
     ...['model.embed_tokens', 'model.layers.0.q_proj', 'model.layers.1.q_proj', 'model.layers.1.tiny'],
   ]);
+});
+
+test('of two GGUF files, whose rows of queries lie in another order, comes the same adapter', async () => {
+  const name = 'model.layers.1.self_attn.q_proj.weight';
+  const difference = withSpectrum(64, 64, SPECTRUM, generator(303));
+  const asGguf = async (change?: Parameters<typeof modelFolder>[1]) => {
+    const { open: folder } = await modelFolder(smallConfig(), change);
+    const sink = memorySink('made.gguf');
+    await compress(folder(), sink, { gpu: bench.gpu, format: 'keep' });
+    return openCheckpoint(memorySource('made.gguf', sink.bytes()));
+  };
+  const output = memoryOutput();
+  const base = await asGguf();
+  const tuned = await asGguf((tensor, values) => {
+    if (tensor === name) for (let i = 0; i < values.length; i++) values[i]! += difference[i]!;
+  });
+  const { modules } = await extractAdapter(base, tuned, output, { gpu: bench.gpu, rank: RANK });
+  expect(modules.map(({ module }) => `${module}.weight`)).toEqual([name]);
+  const { tensors } = await written(output);
+  const [a, b] = ['lora_A', 'lora_B'].map(
+    (part) => tensors[`base_model.model.${name.replace('weight', part)}.weight`]!,
+  );
+  const least = norm(SPECTRUM.slice(RANK));
+  expect(distance(product(b!, a!), difference)).toBeLessThanOrEqual(1.02 * least + 2e-6 * norm(difference));
 });
 
 test('some matrices only, in half precision, whole names where the last word says too much; Conv1D lies the other way', async () => {
