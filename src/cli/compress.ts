@@ -63,7 +63,8 @@ GGUF files hold: ${[...ggufFormats.keys()].map((format) => format.name).join(', 
 A recipe is a JSON file: {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}. The first rule that
 matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head)
 and name a "method": rtn rounds to nearest, search looks for scales of least error, hqq moves zero points that are
-floats, gptq also makes up for what each column loses in those that follow. "rotation": {"seed": 1, "inner": false} rotates the model first. With a calibration text, errors count as the inputs of a matrix weigh them.
+floats, gptq also makes up for what each column loses in those that follow. "factorize": {"rank": 32, "residual": true} keeps what the format has lost as factors,
+{"keep": 0.8} makes the matrix a product of two. "rotation": {"seed": 1, "inner": false} rotates the model first. With a calibration text, errors count as the inputs of a matrix weigh them.
 A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
 
 Examples:

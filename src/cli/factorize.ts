@@ -3,8 +3,12 @@ import { ArgumentError } from '../errors.ts';
 import { openPath } from '../files/node-files.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
-import { type FactorizeReport, factorize } from '../passes/factorize/factorize.ts';
-import { checkRankTarget } from '../passes/factorize/rank.ts';
+import { type FactorizeReport, factorize, recipeOf } from '../passes/factorize/factorize.ts';
+import { ACROSS } from '../passes/factorize/rank.ts';
+import { WHITEN_BY } from '../passes/lowrank/whiten-by.ts';
+import { METHODS, methodByName } from '../passes/methods/method.ts';
+import { compileRecipe } from '../passes/recipe.ts';
+import { suggest } from '../suggest.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
@@ -20,7 +24,12 @@ export interface FactorizeCommandOptions extends GpuOptions, Omit<CalibrationOpt
   readonly keep?: string;
   readonly rank?: string;
   readonly energy?: string;
-  readonly whiten?: boolean;
+  readonly whiten?: boolean | string;
+  readonly across?: string;
+  readonly residual?: boolean;
+  readonly format?: string;
+  readonly method?: string;
+  readonly factors?: string;
   readonly statistics?: string;
   readonly match?: string;
   readonly seed?: string;
@@ -29,12 +38,14 @@ export interface FactorizeCommandOptions extends GpuOptions, Omit<CalibrationOpt
 }
 
 const HELP = `
-Each linear matrix becomes the product of two of lower rank, which have the matrix's type. One whose factors would have no fewer parameters stays as it is.
-With a calibration, or statistics, factors are chosen by what they do to the outputs (whitened by the Cholesky factor of H); without, by the weights alone.
+Each linear matrix becomes the product of two of lower rank, which have the matrix's type, or --format. One whose factors would take as much room stays whole.
+With --residual the matrix stays, in --format, and the factors are what that has lost. With a calibration, or statistics, factors are chosen by what they do to the
+outputs (whitened by the Cholesky factor of H); without, by the weights alone.
 
 Examples:
   $ compressa factorize models/union-7m -o out/union-0.8 --keep 0.8 --calibration models/union-7m/calibration.txt
   $ compressa factorize models/union-7m -o out/union-99 --energy 0.99
+  $ compressa factorize models/union-7m -o out/union-int3 --residual --format int3-g64 --rank 4 --calibration models/union-7m/calibration.txt
 `;
 
 export function registerFactorize(program: Command): void {
@@ -49,7 +60,21 @@ export function registerFactorize(program: Command): void {
       '--energy <share>',
       'of the sum of squares of singular values to keep of each matrix at least, such as 0.99',
     )
-    .option('--whiten', 'choose factors by what they do to the outputs: what happens where there is a calibration')
+    .option(
+      '--residual',
+      'quantize each matrix, and keep what of its loss factors can make up for (--rank: default 32)',
+    )
+    .option('--format <name>', 'of the matrices with --residual; else of the factors')
+    .option('--method <name>', `how codes of the matrices are chosen: ${METHODS.join(', ')}`)
+    .option('--factors <name>', 'with --residual: the format of the factors (default: f16)')
+    .option(
+      '--across <what>',
+      'with --keep: a share of each matrix (default), or of the model, with ranks that lose least',
+    )
+    .option(
+      '--whiten [by]',
+      'choose factors by what they do to the outputs, as happens where there is a calibration: by all of H (hessian), or by the sizes of the inputs (columns)',
+    )
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
@@ -84,8 +109,18 @@ export async function runFactorize(
     ...(options.keep !== undefined && { keep: share(options.keep) }),
     ...(options.rank !== undefined && { rank: wholeNumber('--rank', options.rank, 1) }),
     ...(options.energy !== undefined && { energy: share(options.energy) }),
+    ...(options.across !== undefined && { across: oneOf('--across', options.across, ACROSS) }),
   };
-  checkRankTarget(target);
+  const how = {
+    ...target,
+    ...(options.residual && { residual: true }),
+    ...(typeof options.whiten === 'string' && { whiten: oneOf('--whiten', options.whiten, WHITEN_BY) }),
+    ...(options.format !== undefined && { format: options.format }),
+    ...(options.method !== undefined && { method: methodByName(options.method, '--method') }),
+    ...(options.factors !== undefined && { factors: options.factors }),
+  };
+  // Before the GPU is opened: most mistakes show here.
+  compileRecipe(recipeOf(how), 'The factorization');
   const random = seed === undefined ? {} : { seed: wholeNumber('--seed', seed, 0) };
   const kind = outputKind(options.out);
   if (kind === 'gguf') {
@@ -101,7 +136,7 @@ export async function runFactorize(
         const progress = startProgress('Factoring', MATRICES);
         try {
           return await factorize(source, output, {
-            ...{ gpu, signal, onProgress: progress.update, ...target, ...random },
+            ...{ gpu, signal, onProgress: progress.update, ...how, ...random },
             ...(calibration && { calibration }),
             ...(statistics && { statistics }),
             ...(match !== undefined && { match }),
@@ -119,18 +154,25 @@ export async function runFactorize(
   }
 }
 
+function oneOf<const T extends string>(option: string, text: string, known: readonly T[]): T {
+  const found = known.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw new ArgumentError(`${option} takes one of ${known.join(', ')}, not "${text}".${suggest(text, known)}`);
+}
+
 /** Nothing is no number, though Number('') is 0. */
 const share = (text: string): number => Number(text.trim() || Number.NaN);
 
-function summary({ matrices, parameters, bytesBefore, bytesAfter, seconds }: FactorizeReport, path: string): string {
+function summary(report: FactorizeReport, path: string): string {
+  const { matrices, parameters, bytesBefore, bytesAfter, bitsPerWeight, seconds } = report;
   const factored = matrices.filter(({ rank }) => rank !== null);
   const kept = matrices.length - factored.length;
   const worst = factored.reduce((most, one) => (one.error > most.error ? one : most));
   const left = kept === 0 ? '' : `, ${kept} stay as they are`;
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(2)} MB`;
   return [
-    `Wrote ${path} in ${seconds.toFixed(1)} s: ${factored.length} matrices are products of two${left}.`,
-    `Parameters of linear matrices: ${((100 * parameters.after) / parameters.before).toFixed(1)}% of ${parameters.before}; tensors: ${megabytes(bytesBefore)} to ${megabytes(bytesAfter)}.`,
+    `Wrote ${path} in ${seconds.toFixed(1)} s: ${factored.length} matrices are factored${left}.`,
+    `Parameters of linear matrices: ${((100 * parameters.after) / parameters.before).toFixed(1)}% of ${parameters.before}; tensors: ${megabytes(bytesBefore)} to ${megabytes(bytesAfter)}, ${bitsPerWeight.withoutEmbeddings.toFixed(2)} bits per weight without embeddings.`,
     `The largest loss, relative to leaving the matrix out, is ${(100 * worst.error).toPrecision(3)}% (${worst.name}).`,
   ].join('\n');
 }

@@ -4,6 +4,7 @@ import { REPAIRS, SCORES } from '../passes/pruning/pruning.ts';
 import { RecipeSchema, ROLES } from '../passes/recipe-schema.ts';
 import { STRUCTURES } from '../passes/shrinking/shrinking.ts';
 import { TuningSchema } from '../tuner/store.ts';
+import { SpectrumSchema } from '../verify/report-schema.ts';
 
 // What the commands print with --json, besides `verify`, whose report has a schema of its own.
 
@@ -31,6 +32,7 @@ const sizes = {
           error: v.optional(rate),
         }),
       ),
+      factors: v.optional(v.strictObject({ rank: v.nullable(count), residual: v.boolean(), error: v.optional(rate) })),
     }),
   ),
   bytesBefore: count,
@@ -78,6 +80,7 @@ export const FactorizeOutputSchema = v.strictObject({
   parameters: v.strictObject({ before: count, after: count }),
   bytesBefore: count,
   bytesAfter: count,
+  bitsPerWeight: v.strictObject({ all: rate, withoutEmbeddings: rate }),
   notices: v.array(v.string()),
   seconds: rate,
 });
@@ -114,7 +117,7 @@ export const LoraResizeOutputSchema = v.strictObject({
   seconds: rate,
 });
 
-/** `inspect --json`; tensors that `--histogram` names have values. */
+/** `inspect --json`; tensors that `--histogram` names have values, matrices that `--spectrum` names spectra. */
 export const InspectOutputSchema = v.strictObject({
   version,
   name: v.string(),
@@ -141,6 +144,7 @@ export const InspectOutputSchema = v.strictObject({
       ),
     }),
   ),
+  spectra: v.optional(v.array(SpectrumSchema)),
 });
 
 /** `device --json`; without `measured` where it was not to measure. */

@@ -73,11 +73,13 @@ export function tensorTable(tensors: readonly TensorReport[]): string {
   const row = (
     what: string,
     shape: string,
-    t: Pick<TensorReport, 'format' | 'prune' | 'bytesBefore' | 'bytesAfter'>,
+    t: Pick<TensorReport, 'format' | 'prune' | 'factors' | 'bytesBefore' | 'bytesAfter'>,
   ) => [
     what,
     shape,
-    t.prune ? `${t.format}, ${t.prune.pattern}` : t.format,
+    [t.format, ...(t.factors?.rank ? [`rank ${t.factors.rank}`] : []), ...(t.prune ? [t.prune.pattern] : [])].join(
+      ', ',
+    ),
     bytesText(t.bytesBefore),
     bytesText(t.bytesAfter),
   ];

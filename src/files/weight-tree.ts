@@ -89,6 +89,21 @@ export function serializeWeightTree(tree: WeightTree): string {
   return json;
 }
 
+/** A weight that runs as a product of two of a lower rank, or as a matrix and such a product. */
+export interface FactoredNode {
+  readonly base?: WeightNode;
+  readonly factors: WeightNode & { readonly kind: 'low-rank' };
+}
+
+/** Undefined for every other node, sums of other terms included. */
+export function factoredNode(node: WeightNode): FactoredNode | undefined {
+  if (node.kind === 'low-rank') return { factors: node };
+  if (node.kind !== 'sum' || node.terms.length !== 2) return undefined;
+  const [base, factors] = node.terms as [WeightNode, WeightNode];
+  const isMatrix = base.kind === 'dense' || base.kind === 'quantized';
+  return isMatrix && factors.kind === 'low-rank' ? { base, factors } : undefined;
+}
+
 /** Every tensor that a node names, its children's included. */
 export function tensorsOf(node: WeightNode): string[] {
   switch (node.kind) {

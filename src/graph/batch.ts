@@ -7,10 +7,11 @@ import type { LinearShape } from '../kernels/linear-variants.ts';
 import { type StackLimits, stackLimits } from '../kernels/stack-weights.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { fuseGraph, lastReadsOf, type OperationOf, unfused } from './fuse.ts';
-import { fusedSteps, stackedProducts } from './fused-steps.ts';
+import { fusedSteps } from './fused-steps.ts';
 import type { Graph, Operation, ValueName } from './graph.ts';
 import { IntegerInputs } from './integer-inputs.ts';
 import { FEW_THREADS, type StepContext } from './operation-steps.ts';
+import { stackedProducts } from './term-steps.ts';
 
 /** What every batch of a decoder shares on the GPU. */
 export interface DecoderBuffers {

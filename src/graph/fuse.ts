@@ -1,11 +1,20 @@
 import type { Graph, Operation, ValueName } from './graph.ts';
 import { inputsOf } from './inputs.ts';
+import { areFactors } from './low-rank.ts';
 
 export type OperationOf<Op extends Operation['op']> = Operation & { readonly op: Op };
+type Linear = OperationOf<'linear'>;
+
+/** What a matrix makes of x: base x, left (right x), or both added up. */
+export interface Term {
+  readonly x: ValueName;
+  readonly base?: Linear;
+  readonly factors?: { readonly right: Linear; readonly left: Linear };
+}
 
 /** What stands behind an attention's queries or keys. */
 interface Chain {
-  readonly linear: OperationOf<'linear'>;
+  readonly term: Term;
   readonly norm?: OperationOf<'rms-norm'>;
   /** Index of the operation that turns them. */
   readonly rotary?: number;
@@ -20,23 +29,16 @@ export type Fused = {
   readonly reads: readonly ValueName[];
 } & (
   | { readonly kind: 'single'; readonly operation: Operation }
+  /** A product whose matrix is factored. */
+  | { readonly kind: 'product'; readonly term: Term }
   /** A product or a norm that is added to the value `onto`, whose memory becomes that of `out`. */
-  | {
-      readonly kind: 'added';
-      readonly operation: OperationOf<'linear'> | OperationOf<'rms-norm'>;
-      readonly onto: ValueName;
-    }
-  | {
-      readonly kind: 'gated';
-      readonly gate: OperationOf<'linear'>;
-      readonly up: OperationOf<'linear'>;
-      readonly activation: 'silu' | 'gelu';
-    }
+  | { readonly kind: 'added'; readonly added: Term | OperationOf<'rms-norm'>; readonly onto: ValueName }
+  | { readonly kind: 'gated'; readonly gate: Term; readonly up: Term; readonly activation: 'silu' | 'gelu' }
   | {
       readonly kind: 'heads';
       readonly q: Chain;
       readonly k: Chain;
-      readonly v: OperationOf<'linear'>;
+      readonly v: Term;
       readonly attention: OperationOf<'attention'>;
     }
 );
@@ -45,7 +47,7 @@ export interface FuseOptions {
   /** Values that have to be made, and memory that has to keep its values. */
   readonly keep: ReadonlySet<ValueName>;
   /** Whether two products can be one launch in which one gates the other. */
-  readonly gates: (gate: OperationOf<'linear'>, up: OperationOf<'linear'>) => boolean;
+  readonly gates: (gate: Linear, up: Linear) => boolean;
 }
 
 /** Every operation by itself. */
@@ -57,7 +59,7 @@ export const unfused = (graph: Graph): Fused[] =>
 
 /**
  * Finds what can be launched together: queries, keys and values with their norms, turns and the attention; a gate with what it lets through; a product or a norm
- * with the addition behind it. An operation that is launched with others moves behind them, to where the last of them stands.
+ * with the addition behind it; the products of a factored matrix. An operation that is launched with others moves behind them, to where the last of them stands.
  */
 export function fuseGraph(graph: Graph, { keep, gates }: FuseOptions): Fused[] {
   const { operations } = graph;
@@ -75,9 +77,35 @@ export function fuseGraph(graph: Graph, { keep, gates }: FuseOptions): Fused[] {
     const mine = operation.op === op && readers.get(name)!.length === 1 && name !== graph.logits && !keep.has(name);
     return mine ? { index, operation: operation as OperationOf<Op> } : undefined;
   };
+  interface FoundTerm {
+    readonly term: Term;
+    readonly indices: readonly number[];
+  }
   const product = (name: ValueName) => {
     const found = maker(name, 'linear');
     return found && found.operation.softCap === undefined ? found : undefined;
+  };
+  const linearTerm = (left: Linear, index: number): FoundTerm | undefined => {
+    if (left.softCap !== undefined) return undefined;
+    const right = product(left.x);
+    if (!right || !areFactors(left.weight, right.operation.weight)) {
+      return { term: { x: left.x, base: left }, indices: [index] };
+    }
+    const { x } = right.operation;
+    return { term: { x, factors: { right: right.operation, left } }, indices: [index, right.index] };
+  };
+  const sumTerm = ({ a, b }: OperationOf<'add'>, index: number): FoundTerm | undefined => {
+    const [base, residual] = [product(a), product(b)];
+    const factors = residual && linearTerm(residual.operation, residual.index);
+    if (!base || !factors?.term.factors || factors.term.x !== base.operation.x) return undefined;
+    return { term: { ...factors.term, base: base.operation }, indices: [index, base.index, ...factors.indices] };
+  };
+  /** The matrix, factored or not, that makes a value which nobody but one operation reads. */
+  const termOf = (name: ValueName): FoundTerm | undefined => {
+    const linear = maker(name, 'linear');
+    if (linear) return linearTerm(linear.operation, linear.index);
+    const sum = maker(name, 'add');
+    return sum && sumTerm(sum.operation, sum.index);
   };
   const take = (...indices: readonly (number | undefined)[]) => {
     for (const index of indices) if (index !== undefined) taken.add(index);
@@ -86,8 +114,8 @@ export function fuseGraph(graph: Graph, { keep, gates }: FuseOptions): Fused[] {
   const chainOf = (name: ValueName) => {
     const rotary = maker(name, 'rotary');
     const norm = maker(rotary?.operation.x ?? name, 'rms-norm');
-    const linear = product(norm?.operation.x ?? rotary?.operation.x ?? name);
-    return linear && { linear, norm, rotary };
+    const found = termOf(norm?.operation.x ?? rotary?.operation.x ?? name);
+    return found && { ...found, norm, rotary };
   };
   type Found = NonNullable<ReturnType<typeof chainOf>>;
   const alike = (q: Found, k: Found, headDim: number): boolean => {
@@ -99,62 +127,80 @@ export function fuseGraph(graph: Graph, { keep, gates }: FuseOptions): Fused[] {
       (c && `${c.epsilon}:${c.offset}`) === (d && `${d.epsilon}:${d.offset}`)
     );
   };
-  const asChain = ({ linear, norm, rotary }: Found): Chain => ({
-    linear: linear.operation,
+  const asChain = ({ term, norm, rotary }: Found): Chain => ({
+    term,
     ...(norm && { norm: norm.operation }),
     ...(rotary && { rotary: rotary.index }),
   });
+
+  const productGroup = ({ term, indices }: FoundTerm, out: ValueName, index: number): Fused => {
+    take(...indices.filter((one) => one !== index));
+    return { kind: 'product', index, out, reads: [term.x], term };
+  };
+  /** Factored matrices have room of their own for what gates. */
+  const gatesTerms = (gate: Term, up: Term): boolean =>
+    gate.factors || up.factors ? true : gates(gate.base!, up.base!);
 
   const groups = new Map<number, Fused>();
   const group = (index: number, operation: Operation): Fused | undefined => {
     const { out } = operation;
     switch (operation.op) {
       case 'attention': {
-        const [q, k, v] = [chainOf(operation.q), chainOf(operation.k), product(operation.v)];
+        const [q, k, v] = [chainOf(operation.q), chainOf(operation.k), termOf(operation.v)];
         if (!(q && k && v && alike(q, k, operation.headDim))) return undefined;
-        const { x } = v.operation;
-        if (q.linear.operation.x !== x || k.linear.operation.x !== x) return undefined;
-        for (const { linear, norm, rotary } of [q, k]) take(linear.index, norm?.index, rotary?.index);
-        take(v.index);
+        const { x } = v.term;
+        if (q.term.x !== x || k.term.x !== x) return undefined;
+        for (const { indices, norm, rotary } of [q, k]) take(...indices, norm?.index, rotary?.index);
+        take(...v.indices);
         return {
           ...{ kind: 'heads', index, out, reads: [x], attention: operation },
-          ...{ q: asChain(q), k: asChain(k), v: v.operation },
+          ...{ q: asChain(q), k: asChain(k), v: v.term },
         };
       }
       case 'silu-mul':
       case 'gelu-mul': {
-        const [gate, up] = [product(operation.gate), product(operation.up)];
-        if (!(gate && up && gate.operation.x === up.operation.x && gates(gate.operation, up.operation)))
-          return undefined;
-        take(gate.index, up.index);
+        const [gate, up] = [termOf(operation.gate), termOf(operation.up)];
+        if (!(gate && up && gate.term.x === up.term.x && gatesTerms(gate.term, up.term))) return undefined;
+        take(...gate.indices, ...up.indices);
         return {
-          ...{ kind: 'gated', index, out, reads: [gate.operation.x], gate: gate.operation, up: up.operation },
+          ...{ kind: 'gated', index, out, reads: [gate.term.x], gate: gate.term, up: up.term },
           activation: operation.op === 'silu-mul' ? 'silu' : 'gelu',
         };
       }
-      case 'add':
+      case 'linear': {
+        const found = linearTerm(operation, index);
+        if (!found?.term.factors) return undefined;
+        return productGroup(found, out, index);
+      }
+      case 'add': {
+        const sum = sumTerm(operation, index);
+        if (sum) return productGroup(sum, out, index);
         for (const [onto, name] of [
           [operation.a, operation.b],
           [operation.b, operation.a],
         ] as const) {
-          const found = product(name) ?? maker(name, 'rms-norm');
+          const term = termOf(name);
+          const norm = term ? undefined : maker(name, 'rms-norm');
+          const x = term?.term.x ?? norm?.operation.x;
           // The memory of `onto` is given up: this has to be its last reader.
           const ends =
             makers.has(onto) && !keep.has(onto) && onto !== graph.logits && readers.get(onto)!.at(-1) === index;
-          if (!found || !ends || found.operation.x === onto) continue;
-          take(found.index);
+          if (x === undefined || !ends || x === onto) continue;
+          take(...(term?.indices ?? [norm!.index]));
           return {
-            ...{ kind: 'added', index, out, reads: [found.operation.x, onto] },
-            ...{ operation: found.operation, onto },
+            ...{ kind: 'added', index, out, reads: [x, onto] },
+            ...{ added: term?.term ?? norm!.operation, onto },
           };
         }
         return undefined;
+      }
       default:
         return undefined;
     }
   };
-  for (const [index, operation] of operations.entries()) {
-    const found = group(index, operation);
+  // From behind: an addition takes the one before it along where that adds up a factored matrix.
+  for (const [index, operation] of [...operations.entries()].reverse()) {
+    const found = taken.has(index) ? undefined : group(index, operation);
     if (found) groups.set(index, found);
   }
   const list = unfused(graph).flatMap((one) => (taken.has(one.index) ? [] : [groups.get(one.index) ?? one]));

@@ -2,63 +2,26 @@ import type { BufferView, Step } from '../gpu/kernel.ts';
 import { attentionSteps, fusedAttentionSteps, fusesHeads } from '../kernels/attention.ts';
 import type { Heads } from '../kernels/heads.ts';
 import { turnAppendStep } from '../kernels/heads.ts';
-import { type StackLimits, stackedVector, stackedWeight } from '../kernels/stack-weights.ts';
-import type { Weight } from '../kernels/weight.ts';
-import type { Fused, OperationOf } from './fuse.ts';
-import type { WeightName } from './graph.ts';
-import {
-  normStep,
-  operationSteps,
-  optional,
-  productSteps,
-  type StepContext,
-  sharesRoom,
-  vectorOf,
-  weightOf,
-} from './operation-steps.ts';
-
-type Linear = OperationOf<'linear'>;
-
-/** Products of one input as one: their weights stacked, and their biases where they have some. */
-interface Stacked {
-  readonly weight: Weight;
-  readonly bias: BufferView | undefined;
-}
-
-/** Undefined where the weights, or the biases, do not follow each other in memory. */
-export function stackedProducts(
-  weights: ReadonlyMap<WeightName, Weight>,
-  products: readonly Linear[],
-  limits: StackLimits,
-): Stacked | undefined {
-  const found = products.map((product) => weights.get(product.weight));
-  const biases = products.flatMap(({ bias }) => (bias === undefined ? [] : [weights.get(bias)]));
-  const all = [...found, ...biases].every((one) => one !== undefined);
-  if (!all || (biases.length > 0 && biases.length < products.length)) return undefined;
-  const weight = stackedWeight(found as Weight[], limits);
-  const bias = biases.length > 0 ? stackedVector(biases as Weight[], limits) : undefined;
-  return weight && (biases.length === 0 || bias) ? { weight, bias } : undefined;
-}
+import type { StackLimits } from '../kernels/stack-weights.ts';
+import type { Fused } from './fuse.ts';
+import { normStep, operationSteps, optional, type StepContext, sharesRoom, vectorOf } from './operation-steps.ts';
+import { gatedTermSteps, termSteps } from './term-steps.ts';
 
 /** The steps of a group. `out` is memory for what it makes; of one that is added, that of the value that it is added to. */
 export function fusedSteps(context: StepContext, group: Fused, out: BufferView, limits: StackLimits): Step[] {
   switch (group.kind) {
     case 'single':
       return operationSteps(context, group.operation, group.index, out);
+    case 'product':
+      return termSteps(context, [group.term], { y: out }, limits);
     case 'added': {
-      const { operation } = group;
-      if (operation.op === 'rms-norm') return [normStep(context, operation, out, true)];
-      const { x, weight, bias } = operation;
-      return productSteps(context, {
-        ...{ x, weight: weightOf(context, weight), y: out, label: weight, adds: true },
-        bias: bias === undefined ? undefined : vectorOf(context, bias),
-      });
+      const { added } = group;
+      if ('op' in added) return [normStep(context, added, out, true)];
+      return termSteps(context, [added], { y: out, adds: true }, limits);
     }
     case 'gated': {
       const { gate, up, activation } = group;
-      const stacked = stackedProducts(context.buffers.weights, [gate, up], limits)!;
-      const label = `${gate.weight} + ${up.weight}`;
-      return productSteps(context, { ...stacked, x: gate.x, y: out, label, gate: activation });
+      return gatedTermSteps(context, [gate, up], { y: out, activation }, limits);
     }
     case 'heads':
       return headsSteps(context, group, out, limits);
@@ -78,20 +41,7 @@ function headsSteps(
   const { kvHeads, headDim } = cache;
   const width = (heads + 2 * kvHeads) * headDim;
   const made = context.room(tokens * width, 'queries, keys and values');
-  const steps: Step[] = [];
-  // As many of them in one launch as lie together.
-  const products = [q.linear, k.linear, v];
-  for (let from = 0, start = 0; from < products.length; ) {
-    let to = products.length;
-    let stacked = stackedProducts(buffers.weights, products.slice(from, to), limits);
-    while (!stacked && to > from + 1) stacked = stackedProducts(buffers.weights, products.slice(from, --to), limits);
-    const some = products.slice(from, to);
-    const { weight, bias } = stacked ?? { weight: weightOf(context, some[0]!.weight), bias: undefined };
-    const label = some.map((product) => product.weight).join(' + ');
-    steps.push(...productSteps(context, { x: v.x, weight, bias, y: made, label, into: { start, width } }));
-    start += weight.rows;
-    from = to;
-  }
+  const steps = termSteps(context, [q.term, k.term, v], { y: made, into: { start: 0, width } }, limits);
   const { norm, rotary } = q;
   const turned: Heads = {
     heads: made,

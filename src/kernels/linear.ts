@@ -37,7 +37,7 @@ export interface Columns {
 }
 
 /** Values of GATE in shaders/linear/shared.wgsl. */
-const GATES = { silu: 1, gelu: 2 } as const;
+export const GATES = { silu: 1, gelu: 2 } as const;
 
 /** Where the columns of a product of `made` columns begin in y, and how wide that is. @throws ArgumentError where they do not fit */
 export function columnsOf(label: string, made: number, into: Columns = { start: 0, width: made }): Columns {

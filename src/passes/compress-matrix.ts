@@ -27,6 +27,8 @@ export interface MatrixLosses {
   readonly quantized?: MatrixErrors;
   /** Where it was pruned: the share of weights that are gone, and what that costs. */
   readonly pruned?: { readonly sparsity: number; readonly error: number };
+  /** Where it became factors: what all of it costs. */
+  readonly factored?: { readonly error: number };
 }
 
 /** What is known of the inputs of a matrix that is quantized, pruned or both. */
@@ -36,7 +38,9 @@ export interface MatrixInputs {
 }
 
 /** The format in which the output holds a dense matrix. */
-export function outputFormat({ target, weight, gguf }: PlannedTensor): Format {
+export function outputFormat({ target, weight, gguf, factors }: PlannedTensor): Format {
+  // What it stands for takes part.
+  if (factors) return formatByName('f32');
   if (target) return target;
   if (weight.kind !== 'dense') throw new Error('The weight is not dense.');
   return gguf?.toF32 ? formatByName('f32') : denseFormatOf(weight.info.type)!;

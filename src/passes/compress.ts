@@ -67,13 +67,18 @@ export async function compress(
     const folder = 'file' in output ? output : undefined;
     let prepared = await prepare(source, options, output);
     try {
-      options.onPlan?.(prepared.summary);
+      // Ranks that singular values decide are part of it.
+      if (!prepared.withRanks) options.onPlan?.(prepared.summary);
       const notice = (text: string) => extra.push(text);
       checkResumable(prepared, options);
       if (prepared.shrunk) {
         const shrinking = await shrinkFirst(prepared, options, notice);
         prepared = shrinking.prepared;
         shrink = shrinking.report;
+      }
+      if (prepared.withRanks) {
+        prepared = await rankFirst(prepared, options);
+        options.onPlan?.(prepared.summary);
       }
       const { checkpoint, plan, strict, shards } = prepared;
       const { writer, written } = await openWriter(prepared, output, saturated, options);
@@ -111,9 +116,13 @@ export async function compress(
     const { memory: _, ...summary } = prepared.summary;
     const notices = [...summary.notices, ...saturationNotices(plan.tensors, saturated), ...extra];
     const tensors = summary.tensors.map((tensor) => {
-      const { quantized, pruned } = losses.get(tensor.name) ?? {};
+      const { quantized, pruned, factored } = losses.get(tensor.name) ?? {};
       const prune = pruned && { ...tensor.prune!, ...pruned };
-      return { ...tensor, ...(quantized && { error: quantized }), ...(prune && { prune }) };
+      const factors = factored && { ...tensor.factors!, ...factored };
+      return {
+        ...{ ...tensor, ...(quantized && { error: quantized }) },
+        ...{ ...(prune && { prune }), ...(factors && { factors }) },
+      };
     });
     const seconds = (performance.now() - started) / 1000;
     return { version: 1, recipe, ...summary, tensors, notices, seconds, ...(shrink && { shrink }) };
@@ -141,6 +150,22 @@ async function shrinkFirst(
   return { prepared, report: [report, ...(await shrinkModel(prepared.shrunk!, work))] };
 }
 
+/** Finds the ranks of matrices where their singular values decide them. */
+async function rankFirst(
+  prepared: Prepared,
+  { gpu, calibration, statistics, signal, onProgress }: CompressOptions,
+): Promise<Prepared> {
+  const { checkpoint, graph, plan } = prepared;
+  const { findRanks } = await import('./factorize/find-ranks.ts');
+  const tensors = plan.apart.filter(({ factors }) => factors && factors.rank === undefined);
+  const total = plan.summary.bytesBefore;
+  const ranks = await findRanks({
+    ...{ gpu, checkpoint, graph, tensors, inputs: calibration ?? statistics, signal },
+    onProgress: (_done, _all, tensor) => onProgress?.({ done: 0, total, tensor }),
+  });
+  return prepared.withRanks!(ranks);
+}
+
 /** Moves factors of inputs where a method wants it; returns what shows the inputs as they are then. */
 async function scaledInputs(
   { plan, graph, folding }: Prepared,
@@ -159,7 +184,7 @@ async function scaledInputs(
 function checkResumable({ plan, shrunk }: Prepared, { resume }: CompressOptions): void {
   if (!resume || (plan.apart.length === 0 && !shrunk)) return;
   throw new ArgumentError(
-    'A compression that is calibrated, prunes or shrinks cannot be resumed: each matrix may depend on those before it.',
+    'A compression that is calibrated, prunes, factors or shrinks cannot be resumed: each matrix may depend on those before it.',
   );
 }
 

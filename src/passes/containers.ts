@@ -6,6 +6,7 @@ import { type ContainedMatrix, type Container, moduleOf } from '../files/contain
 import { mlx } from '../files/containers/mlx.ts';
 import { byteLengthOf } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
+import { factoredNode } from '../files/weight-tree.ts';
 import type { ElementType, HostArrays } from '../formats/format.ts';
 import { suggest } from '../suggest.ts';
 import { joined } from './joined.ts';
@@ -57,10 +58,10 @@ export function placeInContainer(container: Container, plan: Plan, checkpoint: C
   const matrices = new Map<PlannedTensor, ContainedMatrix>();
   const placed = new Map<PlannedTensor, PlannedTensor>();
   const kept: string[] = [];
-  const factored = [...plan.tree.weights].find(([, node]) => node.kind === 'low-rank');
+  const factored = [...plan.tree.weights].find(([, node]) => factoredNode(node));
   if (factored) {
     throw new FormatError(
-      `${checkpoint.name}: ${quote(factored[0])} is a product of two factors, which ${container.name} can't say. Leave the container out.`,
+      `${checkpoint.name}: ${quote(factored[0])} is made of factors, which ${container.name} can't say. Leave the container out.`,
     );
   }
   let headIsKept = true;

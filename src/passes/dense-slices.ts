@@ -35,7 +35,7 @@ const leastCommonMultiple = (a: number, b: number): number => (a / greatestCommo
  */
 export async function* denseSlices(
   gpu: Gpu,
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, 'read' | 'name'>,
   info: TensorInfo,
   format: Format,
   signal?: AbortSignal,

@@ -1,5 +1,6 @@
 import { ModelError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
+import { factoredNode } from '../files/weight-tree.ts';
 import type { Graph } from '../graph/graph.ts';
 import { makesInner, withInnerHadamard } from '../graph/inner-hadamard.ts';
 import { withLowRank } from '../graph/low-rank.ts';
@@ -18,10 +19,11 @@ export function modelGraph(
   // Norms of a rotated model lie in its head, so that no embedding can stand for it.
   const untied = changes?.rotation && { tie_word_embeddings: false };
   const plain = graphOf(config && { ...config, ...untied }, `${name}/config.json`);
-  const ranks = [...(tree?.weights ?? [])].flatMap(([weight, node]) =>
-    node.kind === 'low-rank' ? [[weight, node.rank] as const] : [],
-  );
-  const graph = ranks.length === 0 ? plain : withLowRank(plain, new Map(ranks));
+  const factored = [...(tree?.weights ?? [])].flatMap(([weight, node]) => {
+    const found = factoredNode(node);
+    return found ? [[weight, { rank: found.factors.rank, base: found.base !== undefined }] as const] : [];
+  });
+  const graph = factored.length === 0 ? plain : withLowRank(plain, new Map(factored));
   const block = changes?.hadamard?.ffn;
   if (block === undefined) return graph;
   if (block > MAX_HADAMARD_BLOCK) {

@@ -5,7 +5,7 @@ import { ggufBytes } from '../files/gguf/write.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
-import type { WeightNode, WeightTree } from '../files/weight-tree.ts';
+import { factoredNode, type WeightNode, type WeightTree } from '../files/weight-tree.ts';
 import type { Format, FormatArray } from '../formats/format.ts';
 import { arrayShape, contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
 import { packedFormat } from '../formats/packed.ts';
@@ -15,6 +15,7 @@ import type { Graph } from '../graph/graph.ts';
 import { factorsOf } from '../graph/low-rank.ts';
 import { scaleRoomBytes } from '../kernels/quantize.ts';
 import { checkTensors } from '../models/check-tensors.ts';
+import { nodeOfFactors, noFactors, type PlannedFactors, withFactors } from './factorize/plan-factors.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
 import { defaultMethod, type Method, needsCalibration } from './methods/method.ts';
 import { modelGraph } from './model-graph.ts';
@@ -57,6 +58,15 @@ export interface TensorReport {
     /** What that costs: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
     readonly error?: number;
   };
+  /** Of a matrix that was to become factors. */
+  readonly factors?: {
+    /** Null where it does not, since they would take as much room. */
+    readonly rank: number | null;
+    /** They are added to the matrix in its format. */
+    readonly residual: boolean;
+    /** Once they are there, what all of it costs: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
+    readonly error?: number;
+  };
 }
 
 /** Sizes: all bytes are of tensor data, without the file's header. */
@@ -94,6 +104,8 @@ export interface PlannedTensor {
   readonly refine?: number;
   /** Which weights go first; one object for all tensors of a rule. */
   readonly prune?: Pruning;
+  /** What it becomes besides, or in place of, a matrix in the format. */
+  readonly factors?: PlannedFactors;
   /** In a safetensors file: in the order in which they are written, one for each array of the format, or one in all. */
   readonly specs: readonly TensorSpec[];
   /** In a GGUF file. */
@@ -151,6 +163,8 @@ export interface PlanOptions {
   readonly notices?: readonly string[];
   /** Weights whose inputs a calibration shows, in the order in which it does. */
   readonly calibrated?: readonly string[];
+  /** Of matrices whose singular values decide it, once these were looked at. */
+  readonly ranks?: ReadonlyMap<string, number> | undefined;
 }
 
 /** Decides what becomes of every tensor. @throws FileError for weights that are compressed already, FormatError, ModelError */
@@ -158,7 +172,7 @@ export function planTensors(
   checkpoint: Checkpoint,
   graph: Graph | undefined,
   recipe: Recipe,
-  { chunkBytes = CHUNK_BYTES, gguf, notices: first = [], calibrated: inWalk = [] }: PlanOptions = {},
+  { chunkBytes = CHUNK_BYTES, gguf, notices: first = [], calibrated: inWalk = [], ranks }: PlanOptions = {},
 ): Plan {
   if (gguf) checkGgufFormats(recipe);
   const packs = recipe.rules.findIndex(({ prune }) => prune?.packed);
@@ -167,10 +181,10 @@ export function planTensors(
       `Rule ${packs + 1} packs weights, which GGUF has no tensors for. Leave "packed" out, and zeros are written; or write a folder or a .safetensors file.`,
     );
   }
-  const factored = [...(checkpoint.tree?.weights ?? [])].find(([, node]) => node.kind === 'low-rank');
+  const factored = [...(checkpoint.tree?.weights ?? [])].find(([, node]) => factoredNode(node));
   if (gguf && factored) {
     throw new FormatError(
-      `${checkpoint.name}: ${quote(factored[0])} is a product of two factors, which GGUF has no tensors for. Write a folder or a .safetensors file.`,
+      `${checkpoint.name}: ${quote(factored[0])} is made of factors, which GGUF has no tensors for. Write a folder or a .safetensors file.`,
     );
   }
   const decide = compileRecipe(recipe);
@@ -207,8 +221,11 @@ export function planTensors(
       ...(method && { method, ...(refine !== undefined && !blind && { refine }) }),
       ...(pruning && { prune: pruning }),
     };
+    const { factoring } = decision ?? {};
+    if (gguf && factoring) throw noFactors(name);
     if (!gguf) {
-      planned.push(withMethod(planTensor(checkpoint, name, weight, role, target), how));
+      const tensor = withMethod(planTensor(checkpoint, name, weight, role, target), how);
+      planned.push(factoring ? withFactors(tensor, factoring, ranks, notices) : tensor);
       continue;
     }
     const placement = placeInGguf(name, weight, role, target, gguf);
@@ -226,13 +243,14 @@ export function planTensors(
     }
   }
   // Without rules, too: only who asked to keep everything expects it.
-  const wanted = recipe.rules.length === 0 || recipe.rules.some(({ format, prune }) => format !== 'keep' || prune);
-  if (wanted && planned.every(({ target, prune }) => target === undefined && !prune))
+  const wanted =
+    recipe.rules.length === 0 || recipe.rules.some((rule) => rule.format !== 'keep' || rule.prune || rule.factorize);
+  if (wanted && planned.every(({ target, prune, factors }) => target === undefined && !prune && !factors))
     notices.push('No matrix was compressed.');
   const ordered = gguf ? planned : inFileOrder(planned);
   const walked = new Map(inWalk.map((name, i) => [name, i]));
-  const isApart = ({ name, target, prune }: PlannedTensor) =>
-    prune !== undefined || (target?.kind === 'block' && walked.has(name));
+  const isApart = ({ name, target, prune, factors }: PlannedTensor) =>
+    prune !== undefined || factors !== undefined || (target?.kind === 'block' && walked.has(name));
   const turn = ({ name }: PlannedTensor) => walked.get(name) ?? walked.size;
   const apart = ordered.filter(isApart).sort((a, b) => turn(a) - turn(b));
   const tensors = [...ordered.filter((tensor) => !isApart(tensor)), ...apart];
@@ -384,10 +402,11 @@ const blockFormat = ({ weight, target }: PlannedTensor): Format | undefined => {
  * input writes the file. Everything starts at a multiple of its element size, except behind zero points of odd length.
  */
 function inFileOrder(planned: readonly PlannedTensor[]): PlannedTensor[] {
-  const dense = planned.filter((tensor) => !blockFormat(tensor));
+  const isDense = (tensor: PlannedTensor) => !blockFormat(tensor) && !tensor.factors;
+  const dense = planned.filter(isDense);
   const byName = new Map(dense.map((tensor) => [tensor.specs[0]!.name, tensor]));
   const ordered = alignedOrder(dense.map((tensor) => tensor.specs[0]!)).map((spec) => byName.get(spec.name)!);
-  return [...ordered, ...planned.filter(blockFormat)];
+  return [...ordered, ...planned.filter((tensor) => !isDense(tensor))];
 }
 
 /** @param tensors of its arrays, in their order */
@@ -409,6 +428,12 @@ function nodeOf(format: Format, shape: readonly [number, number], tensors: reado
 function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefined): WeightTree {
   const weights = new Map<string, WeightNode>();
   for (const tensor of tensors) {
+    const { factors } = tensor;
+    if (factors) {
+      const [rows, columns] = tensor.weight.shape as readonly [number, number];
+      weights.set(tensor.name, nodeOfFactors(tensor.name, factors, rows, columns));
+      continue;
+    }
     const format = blockFormat(tensor);
     if (!format || tensor.gguf) continue;
     const names = tensor.specs.map(({ name }) => name);
@@ -416,13 +441,17 @@ function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefine
   }
   // Factors are planned by themselves, and belong together again.
   for (const [name, node] of before?.weights ?? []) {
-    if (node.kind !== 'low-rank') continue;
-    const [left, right] = [factorsOf(name).left, factorsOf(name).right].map((factor): WeightNode => {
-      const stored = weights.get(factor) ?? { kind: 'dense', data: factor };
-      weights.delete(factor);
+    const factored = factoredNode(node);
+    if (!factored) continue;
+    const names = factorsOf(name);
+    const take = (part: string): WeightNode => {
+      const stored = weights.get(part) ?? { kind: 'dense', data: part };
+      weights.delete(part);
       return stored;
-    });
-    weights.set(name, { kind: 'low-rank', rank: node.rank, left: left!, right: right! });
+    };
+    const { rank } = factored.factors;
+    const product: WeightNode = { kind: 'low-rank', rank, left: take(names.left), right: take(names.right) };
+    weights.set(name, factored.base ? { kind: 'sum', terms: [take(names.base), product] } : product);
   }
   return { version: 1, weights, ...(before?.graph && { graph: before.graph }) };
 }
@@ -451,7 +480,7 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
   let held = 0;
   let gpu = 0;
   let onGpu = 0;
-  for (const { weight, target } of planned) {
+  for (const { weight, target, factors, report } of planned) {
     const { rows, k } = matrixShape(weight.shape);
     const fileRows = weight.shape[0] ?? 1;
     const bytes = storedBytes(weight);
@@ -459,7 +488,7 @@ function summarize(planned: readonly PlannedTensor[], notices: readonly string[]
     const part = Math.min(fileRows, chunkRows(rowBytes, chunkBytes));
     chunk = Math.max(chunk, part * rowBytes);
     const format = weight.kind === 'quantized' ? weight.format : target;
-    onGpu += format ? formatBytes(format, rows, k) : bytes;
+    onGpu += factors ? report.bytesAfter : format ? formatBytes(format, rows, k) : bytes;
     if (format) {
       const scales = target ? scaleRoomBytes(target, rows, k) : 0;
       held = Math.max(held, formatBytes(format, rows, k) - contentBytes(format.arrays[0]!, rows, k) + scales);

@@ -63,6 +63,8 @@ export interface Prepared {
   readonly shrunk?: Shrunk;
   /** The same once the layers that stay are chosen; in place of this. */
   readonly withLayers?: (kept: readonly number[]) => Promise<Prepared>;
+  /** The same once the ranks of all matrices are known, where singular values decide them; in place of this. */
+  readonly withRanks?: (ranks: ReadonlyMap<string, number>) => Promise<Prepared>;
   /** Where another stack's container holds the matrices. */
   readonly contained?: ContainedPlan;
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
@@ -106,8 +108,14 @@ interface Opened {
   readonly preset: GgmlPreset | undefined;
 }
 
-/** @param layers those that stay, where some go and they are chosen */
-async function planOpen(from: Opened, options: RecipeOptions, layers?: readonly number[]): Promise<Prepared> {
+/** What a plan is made again with, once it is known. */
+interface Chosen {
+  /** Layers that stay, where some go. */
+  readonly layers?: readonly number[];
+  readonly ranks?: ReadonlyMap<string, number>;
+}
+
+async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {}): Promise<Prepared> {
   const { signal, chunkBytes, shardBytes } = options;
   const { file, kind, given, preset } = from;
   // What other programs read has zeros for what packed weights leave out.
@@ -127,7 +135,7 @@ async function planOpen(from: Opened, options: RecipeOptions, layers?: readonly 
     checkpoint = rotated;
     graph = modelGraph(rotated);
   }
-  const shrunk = given?.shrink && planShrinking(checkpoint, graph, shrinkingOf(given.shrink), options, layers);
+  const shrunk = given?.shrink && planShrinking(checkpoint, graph, shrinkingOf(given.shrink), options, chosen.layers);
   if (shrunk) {
     checkpoint = shrunk.narrow;
     graph = modelGraph(checkpoint);
@@ -153,6 +161,7 @@ async function planOpen(from: Opened, options: RecipeOptions, layers?: readonly 
   const planned = planTensors(checkpoint, graph, recipe, {
     notices,
     calibrated,
+    ranks: chosen.ranks,
     ...(chunkBytes !== undefined && { chunkBytes }),
     ...(target && { gguf: target }),
   });
@@ -177,7 +186,10 @@ async function planOpen(from: Opened, options: RecipeOptions, layers?: readonly 
     shards,
     ...(graph && { graph }),
     ...(folding && { folding }),
-    ...(shrunk && { shrunk, withLayers: (kept) => planOpen(from, options, kept) }),
+    ...(shrunk && { shrunk, withLayers: (layers) => planOpen(from, options, { ...chosen, layers }) }),
+    ...(plan.apart.some(({ factors }) => factors && factors.rank === undefined) && {
+      withRanks: (ranks) => planOpen(from, options, { ...chosen, ranks }),
+    }),
     ...(gguf && { gguf }),
     ...(contained && { contained }),
   };

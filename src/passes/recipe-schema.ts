@@ -1,4 +1,7 @@
 import * as v from 'valibot';
+import type { FactorRule } from './factorize/factoring.ts';
+import { ACROSS } from './factorize/rank.ts';
+import { WHITEN_BY } from './lowrank/whiten-by.ts';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
 import { LAYER_SHARES, type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
 import type { Rotation } from './rotation/rotation.ts';
@@ -29,6 +32,8 @@ export interface Rule {
   refine?: number | undefined;
   /** Which weights go before anything else is done to the others. */
   prune?: PruneRule | undefined;
+  /** Make it a product of two of lower rank, or keep what the format has lost as one. */
+  factorize?: FactorRule | undefined;
 }
 
 /**
@@ -53,6 +58,20 @@ export const PruneSchema = v.strictObject({
   packed: v.optional(v.boolean()),
 }) satisfies v.GenericSchema<unknown, PruneRule>;
 
+const share = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
+
+/** How to factor. */
+export const FactorSchema = v.strictObject({
+  rank: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+  keep: v.optional(share),
+  across: v.optional(v.picklist(ACROSS)),
+  energy: v.optional(share),
+  residual: v.optional(v.boolean()),
+  factors: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
+  whiten: v.optional(v.picklist(WHITEN_BY)),
+  seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1))),
+}) satisfies v.GenericSchema<unknown, FactorRule>;
+
 /** One rule. */
 export const RuleSchema = v.strictObject({
   match: v.union([glob, v.pipe(v.array(glob), v.minLength(1), v.maxLength(MAX_RULES))]),
@@ -61,6 +80,7 @@ export const RuleSchema = v.strictObject({
   method: v.optional(v.picklist(METHODS)),
   refine: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MOST_ROUNDS))),
   prune: v.optional(PruneSchema),
+  factorize: v.optional(FactorSchema),
 }) satisfies v.GenericSchema<unknown, Rule>;
 
 /** How to rotate a model. */

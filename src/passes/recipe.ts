@@ -6,9 +6,11 @@ import type { Format } from '../formats/format.ts';
 import { checkPacking } from '../formats/packed-layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import { suggest } from '../suggest.ts';
+import { type Factoring, factoringOf } from './factorize/factoring.ts';
 import { defaultMethod, METHODS, type Method, methodProblem, scalesInputs } from './methods/method.ts';
 import { LAYER_SHARES, type Pruning, pruningOf, REPAIRS, SCORES } from './pruning/pruning.ts';
 import {
+  FactorSchema,
   PruneSchema,
   type Recipe,
   RecipeSchema,
@@ -68,9 +70,9 @@ function complaint(issue: Issue): string {
   const path = issue.path ?? [];
   const key = path.at(-1);
   if (isUnknownKey(issue) && key) {
-    const pruning = path.length > 3 && path[2]?.key === 'prune';
+    const inRule = { prune: PruneSchema, factorize: FactorSchema }[path.length > 3 ? String(path[2]?.key) : ''];
     const apart = { rotation: RotationSchema, shrink: ShrinkSchema }[String(path[0]?.key)];
-    const within = apart ?? (pruning ? PruneSchema : RuleSchema);
+    const within = apart ?? inRule ?? RuleSchema;
     const known = Object.keys(path.length === 1 ? RecipeSchema.entries : within.entries);
     const at = path.length === 1 ? '' : ` in ${v.getDotPath(issue)?.replace(/\.[^.]*$/, '')}`;
     return `unknown key ${quote(String(key.key))}${at}.${suggest(String(key.key), known)} Known: ${known.join(', ')}.`;
@@ -105,6 +107,8 @@ export interface Decision {
   readonly refine: number | undefined;
   /** Which weights go before that; one object for all tensors of a rule. */
   readonly prune: Pruning | undefined;
+  /** How it becomes factors. */
+  readonly factoring: Factoring | undefined;
   /** Index of the rule that matched. */
   readonly rule: number;
   /** The rule picked tensors by name alone, so whoever wrote it meant this one. */
@@ -138,6 +142,7 @@ function compileRules(recipe: Recipe, where: string): CompiledRecipe {
         refine: rule.refine,
         method: format && methodOfRule(rule, format, `${where}: rules.${index}.method`),
         prune: rule.prune && prunedByRule(rule, format, `${where}: rules.${index}.prune`),
+        factoring: rule.factorize && factoredByRule(rule, format, `${where}: rules.${index}.factorize`),
         rule: index,
         explicit: rule.role === undefined,
       },
@@ -184,6 +189,20 @@ function prunedByRule({ prune, method, refine = 0 }: Rule, format: Format | unde
           : undefined;
   if (problem !== undefined) throw new RecipeError(`${where}: ${problem}.`);
   return pruning;
+}
+
+function factoredByRule(rule: Rule, format: Format | undefined, where: string): Factoring {
+  const { factorize, method, prune } = rule;
+  const factoring = factoringOf(factorize!, format, prune !== undefined, where);
+  const problem = prune?.packed
+    ? 'packed weights have no place for factors: leave "packed" out'
+    : method && scalesInputs(method)
+      ? `the method ${method} moves factors of inputs into other matrices: use search or gptq`
+      : !factoring.residual && (method === 'gptq' || (rule.refine ?? 0) > 0)
+        ? 'codes of factors are rounded or searched for: leave the method out, or write the factors first and quantize those'
+        : undefined;
+  if (problem !== undefined) throw new RecipeError(`${where}: ${problem}.`);
+  return factoring;
 }
 
 /** Whether a tensor's name matches one of the globs. @throws RecipeError for a glob that can't be used. */

@@ -3,7 +3,7 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import { decodeToF32 } from '../files/convert.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { quote, reason } from '../files/text.ts';
-import type { CheckWeight, WeightNode } from '../files/weight-tree.ts';
+import { type CheckWeight, factoredNode, type WeightNode } from '../files/weight-tree.ts';
 import { expandScales, NESTED } from '../formats/double-quantize.ts';
 import type { ElementType, Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, arrayShape, groupOf, setsOf } from '../formats/layout.ts';
@@ -119,12 +119,22 @@ function packedOf(
   }
 }
 
-/** How a weight is stored, also a factor of one of low rank; undefined for tensors as they are. */
+/** How a weight is stored, also a part of one that is factored; undefined for tensors as they are. */
 function nodeOf({ tree }: Checkpoint, name: string): WeightNode | undefined {
   const own = tree?.weights.get(name);
-  const factor = own ? undefined : /^(.+)\.(left|right)$/s.exec(name);
-  const whole = factor && tree?.weights.get(factor[1]!);
-  return whole?.kind === 'low-rank' ? whole[factor![2] as 'left' | 'right'] : own;
+  const part = own ? undefined : /^(.+)\.(base|left|right)$/s.exec(name);
+  const whole = part && tree?.weights.get(part[1]!);
+  const factored = whole && factoredNode(whole);
+  if (!factored) return own;
+  return part![2] === 'base' ? factored.base : factored.factors[part![2] as 'left' | 'right'];
+}
+
+/** The names of a weight's parts where it is factored, those that a graph knows; else its own. */
+export function partNames(name: string, node: WeightNode): string[] {
+  const factored = factoredNode(node);
+  if (!factored) return [name];
+  const { base, left, right } = factorsOf(name);
+  return [...(factored.base ? [base] : []), right, left];
 }
 
 /** The weight `name` of the checkpoint. @throws FileError where it is missing or stored in a way that is not read yet. */
@@ -190,12 +200,12 @@ export const unreadable = (checkpoint: Checkpoint, name: string, type: string): 
       'Take a file of the model in one of the types that `compressa compress --help` lists.',
   );
 
-/** Every weight that the checkpoint holds, in the order of its tensors; parts do not count, but both factors of one of low rank. */
+/** Every weight that the checkpoint holds, in the order of its tensors; arrays do not count, but what one that is factored is made of. */
 export function weightsInFile(checkpoint: Checkpoint): Map<string, AnyWeight> {
   const owners = new Map<string, string>();
   const compressed = new Map<string, StoredWeight>();
   const nodes = [...(checkpoint.tree?.weights ?? [])];
-  const names = nodes.flatMap(([name, node]) => (node.kind === 'low-rank' ? Object.values(factorsOf(name)) : [name]));
+  const names = nodes.flatMap(([name, node]) => partNames(name, node));
   for (const name of names) {
     const weight = findWeight(checkpoint, name);
     compressed.set(name, weight);
@@ -235,7 +245,7 @@ export const byName = new Intl.Collator('en', { numeric: true }).compare;
  * @param rowStart a multiple of `rowMultiple`
  */
 export async function readArrays(
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, 'read' | 'name'>,
   weight: StoredWeight & { kind: 'quantized' },
   rowStart: number,
   rows: number,
@@ -255,7 +265,7 @@ export async function readArrays(
 
 /** @throws FileError where slots of packed weights stand for columns outside their groups. `part`: index of the array that `bytes` are of */
 export function checkColumns(
-  { name }: Checkpoint,
+  { name }: Pick<Checkpoint, 'name'>,
   { format: { packed, arrays }, parts, shape }: StoredWeight & { kind: 'quantized' },
   part: number,
   bytes: Uint8Array,
@@ -270,7 +280,7 @@ export function checkColumns(
 
 /** The values of some rows of a weight as f32, dequantized by the reference. A vector's rows are its elements. */
 export async function readValues(
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, 'read' | 'name'>,
   weight: StoredWeight,
   rowStart = 0,
   rows = (weight.shape[0] ?? 1) - rowStart,
@@ -294,7 +304,7 @@ export async function readValues(
  * own.
  */
 export async function readRows(
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, 'read' | 'name'>,
   weight: StoredWeight & { kind: 'quantized' },
   rowStart: number,
   rows: number,
@@ -309,7 +319,7 @@ export async function readRows(
 
 /** The scales in f32 of any rows of a weight whose scales are quantized all together. */
 export async function readScales(
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, 'read' | 'name'>,
   { format, parts, shape }: StoredWeight & { kind: 'quantized' },
   rowStart: number,
   rows: number,

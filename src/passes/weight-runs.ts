@@ -3,6 +3,7 @@ import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph, GraphWeight, ValueName, WeightName } from '../graph/graph.ts';
+import { isRightFactor } from '../graph/low-rank.ts';
 import { allocateStack, type StackLimits, stacks } from '../kernels/stack-weights.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { gpuFormat, type LoadOptions } from './load-weights.ts';
@@ -16,15 +17,22 @@ export interface PlacedWeight {
   readonly k: number;
 }
 
-/** Weights of a graph by what they multiply: those of products of one input together in their order, and their biases. */
+/** Weights of a graph by what they multiply: those of products of one input together in their order, and their biases; left factors by the input of their right ones. */
 function groupsOf({ operations, weights }: Graph): GraphWeight[][] {
   const byInput = new Map<ValueName, { matrices: WeightName[]; biases: WeightName[] }>();
+  /** Of inner values of factors: the input of the right ones. */
+  const inner = new Map<ValueName, ValueName>();
   for (const operation of operations) {
     if (operation.op !== 'linear') continue;
-    const { matrices, biases } = byInput.get(operation.x) ?? { matrices: [], biases: [] };
-    matrices.push(operation.weight);
-    if (operation.bias !== undefined) biases.push(operation.bias);
-    byInput.set(operation.x, { matrices, biases });
+    const { x, weight, bias, out } = operation;
+    const right = isRightFactor(weight);
+    if (right) inner.set(out, x);
+    // Factors of each kind by themselves: matrices lie between them in the graph.
+    const input = right ? `${x}, right` : inner.has(x) ? `${inner.get(x)}, left` : x;
+    const { matrices, biases } = byInput.get(input) ?? { matrices: [], biases: [] };
+    matrices.push(weight);
+    if (bias !== undefined) biases.push(bias);
+    byInput.set(input, { matrices, biases });
   }
   const left = new Map(weights.map((weight) => [weight.name, weight]));
   const take = (names: readonly WeightName[]) =>

@@ -14,6 +14,7 @@ import type { ColumnStatistics, Statistics, StatisticsSource } from './calibrati
 import { walkInputs } from './calibration/walk.ts';
 import { compressMatrix, inOutputOrder, type MatrixLosses, outputFormat } from './compress-matrix.ts';
 import { checkpointSource } from './load-weights.ts';
+import { type Whitening, whiteningOf } from './lowrank/whitening.ts';
 import type { Inputs } from './methods/compress-rows.ts';
 import { type Correction, correctionOf, makeCorrection } from './methods/correction.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
@@ -55,12 +56,35 @@ export async function writeCalibrated(
     const targets = group.weights.flatMap((name) => planned.get(name) ?? []);
     const weights = new Map<WeightName, Weight>();
     const columns = await statistics.columns();
-    const { quantize, pruneFor, release } = await inputsOf(work, group, targets, statistics, columns);
+    const { quantize, pruneFor, whitening, release } = await inputsOf(work, group, targets, statistics, columns);
+    const keeps = 'load' in work.inputs || work.inputs.propagate === false;
+    const wrote = (tensor: PlannedTensor, lost: MatrixLosses) => {
+      losses.set(tensor.name, lost);
+      done += tensor.report.bytesBefore;
+      onProgress?.({ done, total: work.total, tensor: tensor.name });
+    };
     const given = 'load' in work.inputs ? undefined : work.inputs.correction;
     try {
       for (const tensor of targets) {
         checkCancelled(signal, 'The compression');
         const own = work.prunings.get(tensor.name);
+        const [rows, k] = tensor.weight.shape as [number, number];
+        if (tensor.factors) {
+          const { factorTensor } = await import('./factorize/factor-tensor.ts');
+          const threshold = tensor.prune && work.thresholds.get(tensor.prune);
+          const known = { quantize, prune: pruneFor(tensor), whitening };
+          const { arrays, lost, product } = await factorTensor(
+            work,
+            own ? { ...tensor, prune: own } : tensor,
+            known,
+            threshold,
+          );
+          if (keeps) product.release();
+          else weights.set(tensor.name, product);
+          await writer.write(tensor, arrays, rows, true);
+          wrote(tensor, lost);
+          continue;
+        }
         const { arrays, lost } = await compressMatrix(
           work,
           own ? { ...tensor, prune: own } : tensor,
@@ -73,12 +97,9 @@ export async function writeCalibrated(
         if (tensor.target?.activations === 'static') {
           arrays.activations = activationScales(Math.max(...columns.absMax), tensor.weight.shape[0]!);
         }
-        losses.set(tensor.name, lost);
-        await writer.write(tensor, inOutputOrder(tensor, arrays), tensor.weight.shape[0]!, true);
-        done += tensor.report.bytesBefore;
-        onProgress?.({ done, total: work.total, tensor: tensor.name });
-        if ('load' in work.inputs || work.inputs.propagate === false) continue;
-        const [rows, k] = tensor.weight.shape as [number, number];
+        await writer.write(tensor, inOutputOrder(tensor, arrays), rows, true);
+        wrote(tensor, lost);
+        if (keeps) continue;
         const format = outputFormat(tensor);
         await loadPackedProducts([format]);
         weights.set(tensor.name, uploadWeight(gpu, format, rows, k, arrays, tensor.name));
@@ -125,6 +146,8 @@ async function inputsOf(
 ): Promise<{
   readonly quantize: Inputs;
   readonly pruneFor: (tensor: PlannedTensor) => PruneInputs;
+  /** Where matrices become factors. */
+  readonly whitening: Whitening | undefined;
   readonly release: () => void;
 }> {
   const names = targets.map(({ name }) => quote(name)).join(', ');
@@ -135,6 +158,7 @@ async function inputsOf(
     );
   }
   let factored: FactoredHessian | undefined;
+  let whitening: Whitening | undefined;
   const refined = targets.some(({ method, refine }) => method === 'gptq' || (refine ?? 0) > 0);
   const repaired = targets.some(({ prune }) => prune && needsHessian(prune));
   if (refined || repaired) {
@@ -157,15 +181,23 @@ async function inputsOf(
   const release = () => {
     scratch.release();
     factored?.release();
+    whitening?.release();
     correction?.release();
   };
   try {
+    if (targets.some(({ factors }) => factors)) {
+      // One rule for all matrices of an input, which is the usual case, asks for one.
+      const by = targets.find(({ factors }) => factors)!.factors!.factoring.whiten;
+      const told = (text: string) => notice(`${names}: ${text}.`);
+      whitening = await whiteningOf(gpu, { by, hessian, diagonal: meanSquare }, told, signal);
+    }
     if (factored && cross) correction = await makeCorrection(gpu, cross, factored, signal);
     const known = { ...(hessian && { hessian }), ...(factored && { factored }), ...(correction && { correction }) };
     const prunings = targets.flatMap(({ prune }) => prune ?? []);
     const factors = await scoreFactors(gpu, scratch, prunings, meanSquare, factored, signal);
     return {
       quantize: { importance, ...known },
+      whitening,
       pruneFor: ({ prune }) => (prune ? pruneInputs(prune, factors, known) : {}),
       release,
     };

@@ -6,7 +6,7 @@ import type { Pruning } from './pruning/pruning.ts';
 import type { Work } from './write-tensors.ts';
 
 /**
- * Prunes and writes the matrices of a plan whose inputs are not known, one after the other.
+ * Prunes, factors and writes the matrices of a plan whose inputs are not known, one after the other.
  * @returns what each matrix lost
  * @throws NonFiniteError, FileError, ArgumentError, CancelledError, OutOfMemoryError, DeviceLostError
  */
@@ -29,9 +29,17 @@ export async function writePruned(
     // Every column counts alike.
     const quantize = { importance: new Float32Array(k).fill(1) };
     const threshold = tensor.prune && thresholds.get(tensor.prune);
-    const { arrays, lost } = await compressMatrix(work, tensor, { quantize }, { correct: 0, threshold });
-    losses.set(tensor.name, lost);
-    await writer.write(tensor, inOutputOrder(tensor, arrays), rows, true);
+    if (tensor.factors) {
+      const { factorTensor } = await import('./factorize/factor-tensor.ts');
+      const { arrays, lost, product } = await factorTensor(work, tensor, { quantize }, threshold);
+      product.release();
+      losses.set(tensor.name, lost);
+      await writer.write(tensor, arrays, rows, true);
+    } else {
+      const { arrays, lost } = await compressMatrix(work, tensor, { quantize }, { correct: 0, threshold });
+      losses.set(tensor.name, lost);
+      await writer.write(tensor, inOutputOrder(tensor, arrays), rows, true);
+    }
     done += tensor.report.bytesBefore;
     onProgress?.({ done, total, tensor: tensor.name });
   }

@@ -46,6 +46,19 @@ export function joinGraphs({ original, compressed }: Graphs): Graphs {
 /** Differences that are named; the rest is counted. */
 const MOST_NAMED = 3;
 
+/** The graphs of two models as their configs have them, whatever became of single matrices. */
+export function unfactored(original: Checkpoint, compressed: Checkpoint): Graphs | undefined {
+  const plain = ({ name, config, tree }: Checkpoint) =>
+    ({ name, config, tree: tree && { ...tree, weights: new Map() } }) satisfies Pick<
+      Checkpoint,
+      'name' | 'config' | 'tree'
+    >;
+  if (!original.config) return undefined;
+  const one = modelGraph(plain(original));
+  const other = modelGraph(plain(compressed), compressed.config ?? original.config);
+  return joinGraphs({ original: one, compressed: other });
+}
+
 /** Where the configs of two models make them compute differently; undefined where they don't. */
 export function operationsNote({ original, compressed }: Graphs): string | undefined {
   if (original === compressed) return undefined;

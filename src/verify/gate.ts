@@ -1,5 +1,7 @@
+import type { Format } from '../formats/format.ts';
 import type { Graph } from '../graph/graph.ts';
 import { denseFormatOf } from '../passes/stored-weight.ts';
+import { wholeRoles } from '../passes/whole-weight.ts';
 import { percentText } from './figures.ts';
 import { nextFormat } from './next-format.ts';
 import type { Report } from './report-schema.ts';
@@ -54,7 +56,7 @@ function costliest(
   pairs: readonly WeightPair[],
   graph: Graph,
 ): Gate['costliest'] {
-  const layerOf = new Map(graph.weights.map(({ name, layer }) => [name, layer ?? null]));
+  const layerOf = new Map([...wholeRoles(graph)].map(([name, { layer }]) => [name, layer ?? null]));
   const increases = new Map(sensitivity.map(({ layer, lossIncrease }) => [layer, Math.max(0, lossIncrease)]));
   const errors = new Map<number | null, number>();
   const changed = tensors.flatMap((tensor, i) => {
@@ -80,8 +82,10 @@ function costliest(
 }
 
 function nextOf({ original, compressed }: WeightPair) {
-  const formatOf = (stored: typeof original) =>
-    stored.kind === 'quantized' ? stored.format : denseFormatOf(stored.info.type);
+  const formatOf = (weight: typeof original): Format | undefined => {
+    if (weight.kind === 'factored') return weight.base && formatOf(weight.base);
+    return weight.kind === 'quantized' ? weight.format : denseFormatOf(weight.info.type);
+  };
   const now = formatOf(compressed);
   return now && nextFormat(now, formatOf(original));
 }

@@ -4,10 +4,11 @@ import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { checkGraphWeights } from '../passes/load-weights.ts';
-import { denseFormatOf, type StoredWeight } from '../passes/stored-weight.ts';
+import { denseFormatOf } from '../passes/stored-weight.ts';
+import { storedParts, type WholeWeight } from '../passes/whole-weight.ts';
 import { cutWindows, type WindowOptions } from '../passes/windows.ts';
 import { type BlockPlan, type GpuLimits, NO_LIMITS, planBlocks } from './block-plan.ts';
-import { type Graphs, graphsOf, joinGraphs, operationsNote, sameBasis } from './compare-models.ts';
+import { type Graphs, graphsOf, joinGraphs, operationsNote, sameBasis, unfactored } from './compare-models.ts';
 import { estimateMemory, estimateSizesOnly, type MemoryEstimate, type SpeedShape } from './memory-estimate.ts';
 import type { Report } from './report-schema.ts';
 import { bytesOnDisk, type Pairing, pairWeights, sameShape, type WeightPair } from './sizes.ts';
@@ -133,9 +134,9 @@ function notesOf(
   graphs: Graphs | undefined,
 ): string[] {
   const notes: string[] = [];
-  const sum = (of: (pair: WeightPair) => StoredWeight) =>
+  const sum = (of: (pair: WeightPair) => WholeWeight) =>
     pairs.reduce((bytes, pair) => bytes + bytesOnDisk(of(pair)), 0);
-  const quantized = pairs.filter(({ original: stored }) => stored.kind === 'quantized');
+  const quantized = pairs.filter(({ original: stored }) => stored.kind !== 'dense');
   const larger = sum((pair) => pair.compressed) > sum((pair) => pair.original);
   const onlyFirst = quantized.length > 0 && pairs.every(({ compressed: stored }) => stored.kind === 'dense');
   if (larger || onlyFirst) {
@@ -161,7 +162,8 @@ function notesOf(
       "One of the models is rotated: weights mean something else in each, so that they have no errors and layers can't be exchanged.",
     );
   }
-  const operations = graphs && operationsNote(graphs);
+  const plain = graphs && unfactored(original, compressed);
+  const operations = plain && operationsNote(plain);
   if (operations) notes.push(operations);
   return notes;
 }
@@ -180,13 +182,11 @@ function speedShape(positions: number, pairs: readonly WeightPair[], options: Ve
 /** The format in which most of the weights of the compressed model's linear matrices are. */
 function commonFormat(pairs: readonly WeightPair[]): Format {
   const counts = new Map<Format, number>();
-  for (const { role, compressed } of pairs) {
-    if (role !== 'linear') continue;
+  const stored = pairs.flatMap(({ role, compressed }) => (role === 'linear' ? storedParts(compressed) : []));
+  for (const weight of stored) {
     const format =
-      compressed.kind === 'quantized'
-        ? compressed.format
-        : (denseFormatOf(compressed.info.type) ?? formatByName('f32'));
-    counts.set(format, (counts.get(format) ?? 0) + compressed.shape.reduce((product, n) => product * n, 1));
+      weight.kind === 'quantized' ? weight.format : (denseFormatOf(weight.info.type) ?? formatByName('f32'));
+    counts.set(format, (counts.get(format) ?? 0) + weight.shape.reduce((product, n) => product * n, 1));
   }
   return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? formatByName('f32');
 }

@@ -197,6 +197,27 @@ const SpeedSchema = v.object({
   ),
 });
 
+const points = (text: string) =>
+  described(
+    v.array(
+      v.object({
+        rank: count('How many of the largest singular values'),
+        value: finite('The last of them, as a share of the largest'),
+        kept: finite('Their share of the sum of squares of all: 1 − (relative error of that rank)²'),
+      }),
+    ),
+    text,
+  );
+
+/** The singular values of a matrix. */
+export const SpectrumSchema = v.object({
+  name: name('As the original calls it'),
+  shape: v.tuple([count('Rows'), count('Columns')]),
+  pays: count('From this rank on factors have as many parameters as the matrix'),
+  plain: points('Of the matrix'),
+  whitened: v.nullable(points('Of the matrix weighed by its inputs; null where nothing shows them')),
+});
+
 const GateSchema = v.object({
   maxPerplexityIncrease: finite('Allowed increase, as a fraction'),
   increase: v.nullable(finite('Measured increase, as a fraction; null where the compressed model gives no numbers')),
@@ -233,6 +254,14 @@ export const ReportSchema = v.object({
     'What must hold whatever the models are, as far as it was measured; the command fails where one did not pass',
   ),
   gate: v.nullable(GateSchema),
+  spectra: v.optional(
+    described(
+      v.array(
+        v.object({ ...SpectrumSchema.entries, rank: v.nullable(count('Of the factors in the compressed model')) }),
+      ),
+      'Of the linear matrices of the original, where they were asked for',
+    ),
+  ),
   notes: described(v.array(v.string()), 'What was left out and why, and what to know about the comparison'),
 });
 

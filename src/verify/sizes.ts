@@ -4,18 +4,13 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import type { ElementType } from '../formats/format.ts';
 import { formatBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
+import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
 import { guessRole } from '../passes/plan.ts';
 import { type Density, DensityCount } from '../passes/pruning/density.ts';
 import type { Role } from '../passes/recipe.ts';
-import {
-  chunkRows,
-  denseFormatOf,
-  matrixShape,
-  readValues,
-  type StoredWeight,
-  weightsOf,
-} from '../passes/stored-weight.ts';
+import { chunkRows, denseFormatOf, matrixShape, type StoredWeight } from '../passes/stored-weight.ts';
+import { readWhole, storedParts, type WholeWeight, wholeRoles, wholeWeights } from '../passes/whole-weight.ts';
 import { type Graphs, sameBasis } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
 
@@ -25,8 +20,8 @@ export interface WeightPair {
   readonly role: Role;
   /** Whether each model, where it runs, has it on the GPU. */
   readonly loaded: { readonly original: boolean; readonly compressed: boolean };
-  readonly original: StoredWeight;
-  readonly compressed: StoredWeight;
+  readonly original: WholeWeight;
+  readonly compressed: WholeWeight;
 }
 
 /** The weights of two checkpoints, by name. */
@@ -45,12 +40,13 @@ export const sameShape = ({ original, compressed }: Pick<WeightPair, 'original' 
  * @throws ModelError when the two do not hold the same weights
  */
 export function pairWeights(original: Checkpoint, compressed: Checkpoint, graphs: Graphs | undefined): Pairing {
-  const others = weightsOf(compressed);
-  const rolesOf = (graph: Graph | undefined) => new Map(graph?.weights.map(({ name, role }) => [name, role] as const));
+  const others = wholeWeights(compressed);
+  const rolesOf = (graph: Graph | undefined) =>
+    new Map(graph && [...wholeRoles(graph)].map(([name, { role }]) => [name, role] as const));
   const roles = { original: rolesOf(graphs?.original), compressed: rolesOf(graphs?.compressed) };
   const pairs: WeightPair[] = [];
   const unpaired: Pairing['unpaired'] = { original: [], compressed: [] };
-  for (const [name, stored] of weightsOf(original)) {
+  for (const [name, stored] of wholeWeights(original)) {
     const other = others.get(name);
     others.delete(name);
     if (!graphs && (!other || !sameShape({ original: stored, compressed: other }))) {
@@ -79,7 +75,10 @@ export function pairWeights(original: Checkpoint, compressed: Checkpoint, graphs
 }
 
 /** Bytes that `loadWeights` takes on the GPU for a weight. */
-export function bytesOnGpu(stored: StoredWeight, role: Role): number {
+export const bytesOnGpu = (weight: WholeWeight, role: Role): number =>
+  storedParts(weight).reduce((sum, stored) => sum + storedOnGpu(stored, role), 0);
+
+function storedOnGpu(stored: StoredWeight, role: Role): number {
   const { rows, k } = matrixShape(stored.shape);
   if (stored.kind === 'quantized') return formatBytes(stored.format, rows, k);
   const vector = role === 'norm' || role === 'bias';
@@ -87,9 +86,14 @@ export function bytesOnGpu(stored: StoredWeight, role: Role): number {
   return formatBytes(format ?? formatByName('f32'), rows, k);
 }
 
-/** The format of a stored weight, or its element type in lower case. */
-export const formatNameOf = (stored: StoredWeight): string =>
-  stored.kind === 'quantized' ? stored.format.name : stored.info.type.toLowerCase();
+/** The format of a stored weight, or its element type in lower case; of factors with their rank. */
+export function formatNameOf(weight: WholeWeight): string {
+  if (weight.kind === 'quantized') return weight.format.name;
+  if (weight.kind === 'dense') return weight.info.type.toLowerCase();
+  const { base, left, right } = weight;
+  const factors = [...new Set([left, right].map(formatNameOf))].join('/');
+  return `${base ? `${formatNameOf(base)} + ` : ''}${factors}, rank ${left.shape[1]}`;
+}
 
 /**
  * Size of every weight in both checkpoints, its error, in f64, and its values that are not finite, read in chunks. Without errors
@@ -100,15 +104,15 @@ export async function compareSizes(
   original: Checkpoint,
   compressed: Checkpoint,
   { pairs, unpaired }: Pairing,
-  options: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  options: { gpu: Gpu; signal?: AbortSignal; onProgress?: (done: number, total: number) => void },
 ): Promise<Report['size']> {
-  const { signal, onProgress } = options;
+  const { gpu, signal, onProgress } = options;
   const tensors: Report['size']['tensors'] = [];
   const comparable = sameBasis(original, compressed);
   for (const pair of pairs) {
     checkCancelled(signal, 'The verification');
     const { name, role, loaded } = pair;
-    const { error, nonFinite, density } = await compareWeight(original, compressed, pair, comparable, signal);
+    const { error, nonFinite, density } = await compareWeight(gpu, { original, compressed }, pair, comparable, signal);
     tensors.push({
       name,
       shape: [...pair.original.shape],
@@ -146,15 +150,17 @@ export async function compareSizes(
   };
 }
 
-const countOf = ({ shape }: StoredWeight): number => shape.reduce((product, n) => product * n, 1);
+const countOf = ({ shape }: WholeWeight): number => shape.reduce((product, n) => product * n, 1);
 
 /** Bytes of a weight's data in its file. */
-export const bytesOnDisk = (stored: StoredWeight): number =>
-  (stored.kind === 'quantized' ? stored.parts : [stored.info]).reduce((sum, { byteLength }) => sum + byteLength, 0);
+export const bytesOnDisk = (weight: WholeWeight): number =>
+  storedParts(weight)
+    .flatMap((stored) => (stored.kind === 'quantized' ? stored.parts : [stored.info]))
+    .reduce((sum, { byteLength }) => sum + byteLength, 0);
 
 const REAL_TYPES: readonly ElementType[] = ['F64', 'F32', 'F16', 'BF16'];
 
-const isReal = (stored: StoredWeight): boolean => stored.kind === 'quantized' || REAL_TYPES.includes(stored.info.type);
+const isReal = (weight: WholeWeight): boolean => weight.kind !== 'dense' || REAL_TYPES.includes(weight.info.type);
 
 /** Of a matrix whose zeros are worth a picture. */
 const LEAST_ZEROS = 0.01;
@@ -169,19 +175,19 @@ interface Comparison {
 
 /** What a weight lost, and its values that are no numbers. */
 async function compareWeight(
-  original: Checkpoint,
-  compressed: Checkpoint,
+  gpu: Gpu,
+  { original, compressed }: { readonly original: Checkpoint; readonly compressed: Checkpoint },
   pair: WeightPair,
   comparable: boolean,
   signal?: AbortSignal,
 ): Promise<Comparison> {
   const { original: a, compressed: b } = pair;
   if (original === compressed || !comparable || !sameShape(pair) || !isReal(a) || !isReal(b)) {
-    const first = await countNonFinite(original, a, signal);
+    const first = await countNonFinite(gpu, original, a, signal);
     return {
       nonFinite: {
         original: first,
-        compressed: original === compressed ? 0 : await countNonFinite(compressed, b, signal),
+        compressed: original === compressed ? 0 : await countNonFinite(gpu, compressed, b, signal),
       },
     };
   }
@@ -190,8 +196,8 @@ async function compareWeight(
   let total = 0;
   const counted = b.shape.length === 2 && !b.shape.includes(0) ? new DensityCount(b.shape[0]!, b.shape[1]!) : undefined;
   for (const [row, count] of chunksOf(a)) {
-    const x = await readValues(original, a, row, count, signal);
-    const y = await readValues(compressed, b, row, count, signal);
+    const x = await readWhole(gpu, original, a, row, count, signal);
+    const y = await readWhole(gpu, compressed, b, row, count, signal);
     counted?.add(row, y);
     let lost = 0;
     for (let i = 0; i < x.length; i++) {
@@ -214,17 +220,22 @@ async function compareWeight(
   };
 }
 
-async function countNonFinite(checkpoint: Checkpoint, weight: StoredWeight, signal?: AbortSignal): Promise<number> {
+async function countNonFinite(
+  gpu: Gpu,
+  checkpoint: Checkpoint,
+  weight: WholeWeight,
+  signal?: AbortSignal,
+): Promise<number> {
   if (!isReal(weight)) return 0;
   let found = 0;
   for (const [row, count] of chunksOf(weight)) {
-    found += nonFiniteIn(await readValues(checkpoint, weight, row, count, signal));
+    found += nonFiniteIn(await readWhole(gpu, checkpoint, weight, row, count, signal));
   }
   return found;
 }
 
 /** First row and rows of each piece that is read at a time. A vector's rows are its elements, and a scalar is one. */
-function* chunksOf({ shape }: StoredWeight): Generator<[number, number]> {
+function* chunksOf({ shape }: WholeWeight): Generator<[number, number]> {
   const rows = shape[0] ?? 1;
   const step = chunkRows(4 * (shape.length < 2 ? 1 : matrixShape(shape).k));
   for (let row = 0; row < rows; row += step) yield [row, Math.min(step, rows - row)];

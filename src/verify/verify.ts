@@ -3,6 +3,9 @@ import { NonFiniteError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { VariantChoice } from '../graph/variant-choice.ts';
+import type { StatisticsSource } from '../passes/calibration/statistics.ts';
+import { modelGraph } from '../passes/model-graph.ts';
+import { wholeRoles } from '../passes/whole-weight.ts';
 import { type AccuracyResult, measureAccuracy } from './accuracy-report.ts';
 import { type BlockPlan, type GpuLimits, planBlocks } from './block-plan.ts';
 import { type CheckedFigures, checksOf } from './checks.ts';
@@ -31,6 +34,8 @@ export interface VerifyOptions extends Omit<VerifyPlanOptions, 'limits'> {
   readonly control?: ControlMaker;
   /** Chooses among variants of kernels where the speed is timed. Accuracy is scored with the same ones always, so that figures can be repeated. */
   readonly tuner?: VariantChoice;
+  /** Find the singular values of the original's linear matrices, plain and whitened where statistics of their inputs are given. */
+  readonly spectra?: { readonly statistics?: StatisticsSource };
   readonly signal?: AbortSignal;
   /** Called when a stage begins, and as it goes on. */
   readonly onProgress?: (progress: VerifyProgress) => void;
@@ -67,12 +72,11 @@ export async function verify(
   notes.add(...plan.notes);
   const tokenizers = run && compressed && (await tokenizerNote(original, compressed));
   if (tokenizers) notes.add(tokenizers);
-  const size = await compareSizes(
-    original,
-    compressed ?? original,
-    pairing,
-    begin('sizes', 'tensors', pairing.pairs.length),
-  );
+  const size = await compareSizes(original, compressed ?? original, pairing, {
+    gpu,
+    ...begin('sizes', 'tensors', pairing.pairs.length),
+  });
+  const spectra = options.spectra && (await spectraFor(original, pairing, options, begin));
   const finish = (measured: Measured, judged: Judged, gate: Report['gate']): Report =>
     // A report that is not what its schema says would be a defect: it shows here, not at its readers.
     v.parse(ReportSchema, {
@@ -84,11 +88,12 @@ export async function verify(
       ...measured,
       checks: checksOf({ tensors: size.tensors, ...judged }),
       gate,
+      ...(spectra && { spectra }),
       notes: notes.list,
     } satisfies Report);
   const nothing: Measured = { accuracy: null, kernels: null, speed: null };
   if (!run) return finish(nothing, {}, null);
-  const layerOf = new Map(run.graphs.original.weights.map(({ name, layer }) => [name, layer ?? null]));
+  const layerOf = new Map([...wholeRoles(run.graphs.original)].map(([name, { layer }]) => [name, layer ?? null]));
   const changed = size.tensors.flatMap(({ name, squaredError }) =>
     squaredError !== 0 && layerOf.has(name) ? [layerOf.get(name)!] : [],
   );
@@ -101,6 +106,29 @@ export async function verify(
   const noise = gate && noiseNote(gate, accuracy);
   if (noise) notes.add(noise);
   return finish(measured, judged, gate);
+}
+
+/** The spectra of the original's linear matrices, with the ranks that the compressed model has of them. */
+async function spectraFor(
+  original: Checkpoint,
+  { pairs }: VerificationPlan['pairing'],
+  { gpu, spectra }: VerifyOptions,
+  begin: BeginStage,
+): Promise<Report['spectra']> {
+  const { spectraOf } = await import('../passes/lowrank/spectrum.ts');
+  const linear = pairs.filter(({ role, original: { shape } }) => role === 'linear' && !shape.includes(0));
+  const ranks = new Map(
+    linear.map(({ name, compressed }) => [name, compressed.kind === 'factored' ? compressed.left.shape[1]! : null]),
+  );
+  const { onProgress, signal } = begin('spectra', 'matrices', linear.length);
+  const found = await spectraOf({
+    ...{ gpu, checkpoint: original, tensors: linear, inputs: spectra?.statistics, signal, onProgress },
+    graph: original.config ? modelGraph(original) : undefined,
+  });
+  return found.map(({ shape, plain, whitened, ...rest }) => ({
+    ...{ ...rest, shape: [...shape], plain: [...plain], whitened: whitened && [...whitened] },
+    rank: ranks.get(rest.name) ?? null,
+  }));
 }
 
 /** What is free on a GPU. */
@@ -127,7 +155,7 @@ async function measure(
   const { gpu, control } = options;
   if (blocks.streams.compressed && !run.mixable) {
     notes.add(
-      'The sensitivity of layers was left out: those of the two models have different shapes or another basis.',
+      'The sensitivity of layers was left out: those of the two models have different shapes, are factored, or have another basis.',
     );
   }
   let scored: AccuracyResult;

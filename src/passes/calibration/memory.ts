@@ -73,15 +73,17 @@ const resultBytes = (tensor: PlannedTensor): number =>
 /** Compressing some rows of a matrix, once the statistics of its input are there. */
 function methodBytes(tensor: PlannedTensor, corrects: boolean): number {
   const { weight, method = 'rtn', refine = 0 } = tensor;
-  const format = outputFormat(tensor);
+  const format = tensor.factors?.base ?? outputFormat(tensor);
   const [all, k] = weight.shape as [number, number];
+  const factoring = tensor.factors ? factoringBytes(tensor) : 0;
   const rows = Math.min(all, sliceRows({ bindingLimit: Number.POSITIVE_INFINITY }, k, format));
   // The rows as they are stored, at most 32 bits each, and in f32; in two ways of rounding; errors in two rooms.
   const slice = 8 * rows * k;
   const results = 2 * formatBytes(format.single ?? format, rows, k);
   const errors = 8 * rows * k;
-  if (scalesInputs(method)) return slice + results + 4 * rows * k + errors + AWQ_STEPS * (12 * k + 4 * rows);
-  if (method !== 'gptq' && refine === 0) return slice + results + errors;
+  if (scalesInputs(method))
+    return factoring + slice + results + 4 * rows * k + errors + AWQ_STEPS * (12 * k + 4 * rows);
+  if (method !== 'gptq' && refine === 0) return factoring + slice + results + errors;
   const stored = storedScales(format, k);
   const systems = stored ? 5 * 4 * stored.parts * (k / stored.unit) * rows : 0;
   // Weights, errors and codes in order, codes in bytes, scales; the rooms of refinement.
@@ -89,5 +91,16 @@ function methodBytes(tensor: PlannedTensor, corrects: boolean): number {
   // H and its factor in order; with a correction, what becomes of the rows, and, while it is made, a room as large as H.
   const factored = 8 * k * k;
   const making = corrects ? 8 * k * k : 0;
-  return factored + Math.max(making, (corrects ? 4 * k * k : 0) + slice + results + Math.max(choosing, errors));
+  return (
+    factoring + factored + Math.max(making, (corrects ? 4 * k * k : 0) + slice + results + Math.max(choosing, errors))
+  );
+}
+
+/** The matrix, its product and, with a residual, what is left over and another product, whitened, and the bases of its factorization; H factored twice. */
+function factoringBytes({ factors, weight }: PlannedTensor): number {
+  const [rows, k] = weight.shape as [number, number];
+  const side = Math.min(rows, k);
+  const sketch = Math.min(side, (factors!.rank ?? side) + 12);
+  const svd = 4 * (2 * rows + 2 * k + Math.max(rows, k)) * (sketch + 3) + 40 * sketch ** 2;
+  return (factors!.base ? 5 : 3) * 4 * rows * k + svd + 8 * k * k;
 }

@@ -1,15 +1,15 @@
-import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
-import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { CHOLESKY_BLOCK } from '../../kernels/cholesky.ts';
 import { gemmScratch, gemmSteps, usualGemm } from '../../kernels/gemm.ts';
+import { scaleColumnsStep } from '../../kernels/rows.ts';
 import { triangularSolveSteps } from '../../kernels/triangular-solve.ts';
-import { allocateWeight, type Weight } from '../../kernels/weight.ts';
+import type { Weight } from '../../kernels/weight.ts';
 import { readFloats } from '../lowrank/dense-rows.ts';
 import { MatrixProducts } from '../lowrank/matrix-products.ts';
 import { type SvdTarget, svd } from '../lowrank/svd.ts';
 import type { Whitening } from '../lowrank/whitening.ts';
+import { sameRoom } from './factor-arithmetic.ts';
 
 /** W ≈ left · right. */
 export interface Factors {
@@ -32,7 +32,7 @@ export interface FactorOptions {
 
 /**
  * The nearest product of two factors of some rank: the truncated SVD of W or, where the inputs are known, of W Uᵀ with H = UᵀU, right being solved by Uᵀ again, so that of all products of that rank this one moves
- * the outputs least (SVD-LLM: Wang et al. 2024).
+ * the outputs least (SVD-LLM: Wang et al. 2024), or by the sizes of its columns (ASVD).
  * @param weight f32 [rows, columns]; it stays as it is
  * @throws NonFiniteError, ArgumentError, CancelledError, OutOfMemoryError, DeviceLostError
  */
@@ -40,24 +40,10 @@ export async function factorMatrix(gpu: Gpu, weight: Weight, options: FactorOpti
   const { target, whitening, name, signal, seed } = options;
   const { rows, k } = weight;
   const scratch = new Scratch(gpu);
-  const whitened = whitening && allocateWeight(gpu, formatByName('f32'), rows, k, `${name}, whitened`);
   const run = { label: 'The factorization', ...(signal && { signal }) };
-  const parts = (high: number, wide: number, inner: number): BufferView =>
-    scratch.room(Math.max(4, gemmScratch(high, wide, inner)), 'parts');
+  let whitened: Weight | undefined;
   try {
-    if (whitening && whitened) {
-      const room = parts(Math.max(...weight.parts.map((part) => part.rows)), k, k);
-      await gpu.scheduler.run(
-        weight.parts.flatMap((part, i) =>
-          gemmSteps({
-            ...{ a: { ...part.arrays[0]!, width: k }, b: { ...whitening.upper, width: k, transposed: true } },
-            ...{ c: { ...whitened.parts[i]!.arrays[0]!, width: k }, rows: part.rows, columns: k, inner: k },
-            ...{ scratch: room, variant: usualGemm(gpu), label: 'whiten' },
-          }),
-        ),
-        run,
-      );
-    }
+    whitened = whitening && (await whitenedMatrix(gpu, weight, whitening, name, signal));
     const matrix = whitened ?? weight;
     const found = await svd(gpu, matrix, {
       ...target,
@@ -67,7 +53,7 @@ export async function factorMatrix(gpu: Gpu, weight: Weight, options: FactorOpti
     });
     try {
       const { rank, singularValues } = found;
-      if (whitening) {
+      if (whitening?.by === 'hessian') {
         await gpu.scheduler.run(
           triangularSolveSteps({
             ...{ factor: whitening.factor, n: k, z: found.v, columns: rank, backward: true },
@@ -78,6 +64,8 @@ export async function factorMatrix(gpu: Gpu, weight: Weight, options: FactorOpti
       }
       const u = await readFloats(gpu, found.u, rows * rank);
       const v = await readFloats(gpu, found.v, k * rank);
+      if (whitening?.by === 'columns')
+        for (let i = 0; i < v.length; i++) v[i]! /= whitening.values[Math.floor(i / rank)]!;
       const kept = singularValues.reduce((sum, value) => sum + value * value, 0);
       const seen = await MatrixProducts.open(gpu, matrix, run, name);
       const all = (await seen.squaredNorm(run)) / seen.scale ** 2;
@@ -87,6 +75,44 @@ export async function factorMatrix(gpu: Gpu, weight: Weight, options: FactorOpti
     }
   } finally {
     whitened?.release();
+    scratch.release();
+  }
+}
+
+/**
+ * W Uᵀ, whose singular values say what leaving out a part of W does to its outputs. The caller releases it.
+ * @throws OutOfMemoryError, CancelledError, DeviceLostError
+ */
+export async function whitenedMatrix(
+  gpu: Gpu,
+  weight: Weight,
+  whitening: Whitening,
+  name: string,
+  signal?: AbortSignal,
+): Promise<Weight> {
+  const { k } = weight;
+  const whitened = sameRoom(gpu, weight, `${name}, whitened`);
+  const scratch = new Scratch(gpu);
+  try {
+    const most = Math.max(...weight.parts.map((part) => part.rows));
+    const room = scratch.room(Math.max(4, whitening.by === 'columns' ? 0 : gemmScratch(most, k, k)), 'parts');
+    const steps = weight.parts.flatMap(({ rows, arrays: [from] }, i) => {
+      const to = whitened.parts[i]!.arrays[0]!;
+      if (whitening.by === 'columns') {
+        return [scaleColumnsStep({ x: from!, factors: whitening.scales, out: to, rows, width: k })];
+      }
+      return gemmSteps({
+        ...{ a: { ...from!, width: k }, b: { ...whitening.upper, width: k, transposed: true } },
+        ...{ c: { ...to, width: k }, rows, columns: k, inner: k },
+        ...{ scratch: room, variant: usualGemm(gpu), label: 'whiten' },
+      });
+    });
+    await gpu.scheduler.run(steps, { label: 'The factorization', ...(signal && { signal }) });
+    return whitened;
+  } catch (error) {
+    whitened.release();
+    throw error;
+  } finally {
     scratch.release();
   }
 }

@@ -1,29 +1,17 @@
-import { ArgumentError, CancelledError, ModelError } from '../../errors.ts';
-import { checkCancelled } from '../../files/cancel.ts';
+import { ArgumentError, ModelError } from '../../errors.ts';
 import type { ModelFiles } from '../../files/model-files.ts';
 import type { ByteSink, OutputFolder } from '../../files/sink.ts';
 import type { ByteSource } from '../../files/source.ts';
-import { quote } from '../../files/text.ts';
-import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
-import { Scratch } from '../../gpu/scratch.ts';
-import type { WeightName } from '../../graph/graph.ts';
-import { gemmScratch, gemmSteps } from '../../kernels/gemm.ts';
-import { allocateWeight, type Weight } from '../../kernels/weight.ts';
 import type { Calibration } from '../calibration/calibration.ts';
-import { inputGroups } from '../calibration/input-groups.ts';
-import type { Statistics, StatisticsSource } from '../calibration/statistics.ts';
-import { walkInputs } from '../calibration/walk.ts';
-import { checkpointSource, loadWeight } from '../load-weights.ts';
-import { type Whitening, whiten } from '../lowrank/whitening.ts';
-import { prepare } from '../prepare.ts';
-import { INDEX_FILE, shardIndex } from '../shards.ts';
-import { copySideFiles, writeFile } from '../side-files.ts';
-import { filesOutput, weightFilesOf } from '../weight-files.ts';
-import { writeTensors } from '../write-tensors.ts';
-import { type Factors, factorMatrix } from './factor-matrix.ts';
-import { type FactoredMatrix, type FactorPlan, planFactors } from './plan-factors.ts';
-import { checkRankTarget, pays, type RankTarget } from './rank.ts';
+import type { StatisticsSource } from '../calibration/statistics.ts';
+import { compress } from '../compress.ts';
+import { kindOf } from '../compress-options.ts';
+import type { WhitenBy } from '../lowrank/whiten-by.ts';
+import type { Method } from '../methods/method.ts';
+import type { CompressionPlan, TensorReport } from '../plan.ts';
+import type { Recipe } from '../recipe.ts';
+import { checkRankTarget, type RankTarget } from './rank.ts';
 
 /** How a model is factorized. */
 export interface FactorizeOptions extends RankTarget {
@@ -32,6 +20,16 @@ export interface FactorizeOptions extends RankTarget {
   readonly calibration?: Calibration;
   /** The same, gathered before. */
   readonly statistics?: StatisticsSource;
+  /** Keep each matrix in `format`, and what that has lost as factors, whose rank is then 32 unless told otherwise. */
+  readonly residual?: boolean;
+  /** Of the matrices with a residual, or of the factors in place of the type that the matrix had. */
+  readonly format?: string;
+  /** How codes of `format` are chosen. */
+  readonly method?: Method;
+  /** The format of the factors of a residual; default: f16. */
+  readonly factors?: string;
+  /** What weighs errors where inputs are known: all of H, or the sizes of columns. Default: all that is known. */
+  readonly whiten?: WhitenBy;
   /** Of the random numbers; default 0. */
   readonly seed?: number;
   /** Globs of names: other matrices are left alone. Default: all linear ones. */
@@ -47,9 +45,9 @@ export interface FactorizeOptions extends RankTarget {
 export interface FactorizedMatrix {
   readonly name: string;
   readonly shape: readonly [number, number];
-  /** Null where it stays as it is, since factors would have as many parameters. */
+  /** Null where it stays whole, since factors would take as much room. */
   readonly rank: number | null;
-  /** ‖Δ‖² / ‖W‖², or with known inputs tr(Δ H Δᵀ) / tr(W H Wᵀ); 0 where it stays. */
+  /** ‖Δ‖² / ‖W‖², or with known inputs tr(Δ H Δᵀ) / tr(W H Wᵀ); 0 where it stays as it is. */
   readonly error: number;
 }
 
@@ -60,226 +58,111 @@ export interface FactorizeReport {
   readonly parameters: { readonly before: number; readonly after: number };
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  readonly bitsPerWeight: CompressionPlan['bitsPerWeight'];
   readonly notices: readonly string[];
   readonly seconds: number;
 }
 
-const WHAT = 'The factorization';
-
 /**
- * Writes a model whose linear matrices are products of two of lower rank, in the types that they had: each the truncated SVD of the matrix or, with a calibration or statistics, the product that moves
- * its outputs least. A matrix whose factors would have no fewer parameters stays as it is. With `energy` the ranks are found in a first pass of the same work. One matrix and its
- * factors are in memory at a time. Where it fails, nothing is written. A `ByteSource` is closed.
- * @throws ArgumentError, ModelError, FileError, NonFiniteError, CancelledError, OutOfMemoryError, DeviceLostError
+ * Writes a model whose linear matrices are products of two of lower rank: each the truncated SVD of the matrix or, with a calibration or statistics, the product that moves its outputs least; or are quantized and
+ * have such a product of what that has lost beside them. A matrix whose factors would take as much room stays whole. It is `compress` with a recipe of one rule that factors. Where it fails, nothing is written. A
+ * `ByteSource` is closed.
+ * @throws ArgumentError, ModelError, FileError, RecipeError, FormatError, NonFiniteError, CancelledError, OutOfMemoryError, DeviceLostError
  */
 export async function factorize(
   source: ModelFiles | ByteSource,
   output: OutputFolder | ByteSink,
   options: FactorizeOptions,
 ): Promise<FactorizeReport> {
-  const { signal } = options;
-  const started = performance.now();
+  const { gpu, calibration, statistics, shardBytes, signal, onProgress } = options;
+  let recipe: Recipe;
   try {
-    checkRankTarget(options);
-    return { ...(await factorizeModel(source, output, options)), seconds: (performance.now() - started) / 1000 };
-  } catch (error) {
-    await output.abort();
-    throw signal?.aborted || error instanceof CancelledError ? new CancelledError(WHAT, 'nothing was written') : error;
-  }
-}
-
-async function factorizeModel(
-  source: ModelFiles | ByteSource,
-  output: OutputFolder | ByteSink,
-  options: FactorizeOptions,
-): Promise<Omit<FactorizeReport, 'seconds'>> {
-  const { gpu, calibration, statistics, signal, shardBytes, energy } = options;
-  const prepared = await prepare(
-    source,
-    {
-      format: 'keep',
-      ...(calibration && { calibration }),
-      ...(statistics && { statistics }),
-      ...(shardBytes !== undefined && { shardBytes }),
-      ...(signal && { signal }),
-    },
-    output,
-  );
-  const { checkpoint, strict } = prepared;
-  try {
-    if (prepared.gguf)
+    recipe = recipeOf(options);
+    if (kindOf(output, undefined) === 'gguf') {
       throw new ArgumentError('GGUF has no tensors for factors: write a folder or a .safetensors file.');
-    if (statistics?.squaresOnly) {
-      throw new ArgumentError(
-        `${statistics.name} is an importance matrix: whitening needs all of H. Give a calibration text.`,
-      );
     }
-    const notices = new Set<string>(prepared.plan.summary.notices.filter((text) => text !== NOTHING));
-    let ranks: ReadonlyMap<WeightName, number> | undefined;
-    if (energy !== undefined) {
-      const found = new Map<WeightName, number>();
-      const first = planFactors(prepared, options, undefined);
-      await eachFactored(prepared, first, options, notices, async ({ tensor }, { rank }) => {
-        found.set(tensor.name, rank);
-      });
-      ranks = found;
-    }
-    const plan = planFactors(prepared, options, ranks);
-    if (plan.matrices.length === 0) {
-      throw new ModelError(
-        `${checkpoint.name}: no matrix is factored: at these ranks factors would have no fewer parameters. Give a lower rank, or a smaller share.`,
-      );
-    }
-    const folder = 'file' in output ? output : undefined;
-    const files = weightFilesOf(plan);
-    const writer = filesOutput(files, async (file) => ('file' in output ? output.file(file) : output));
-    await writeTensors({
-      ...{ checkpoint, plan: plan.plan, writer, written: [], saturated: new Map(), gpu, strict },
-      ...(signal && { signal }),
-    });
-    const errors = new Map<WeightName, number>();
-    await eachFactored(prepared, plan, options, notices, async ({ tensor, left, right, encode }, factors) => {
-      errors.set(tensor.name, factors.error);
-      await writer.write(right, [encode(factors.right, right.name)], factors.rank, true);
-      await writer.write(left, [encode(factors.left, left.name)], tensor.weight.shape[0]!, true);
-    });
-    if (folder) {
-      if (plan.shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(plan.shards));
-      await copySideFiles(checkpoint, folder);
-    }
-    checkCancelled(signal, WHAT);
-    await writer.finish();
-    await folder?.commit();
-    const { bytesBefore, bytesAfter } = plan.plan.summary;
-    return {
-      ...{ version: 1, parameters: plan.parameters, bytesBefore, bytesAfter, notices: [...notices] },
-      matrices: plan.report.map((matrix) => ({ ...matrix, error: errors.get(matrix.name) ?? 0 })),
-    };
-  } finally {
-    await checkpoint.close();
-  }
-}
-
-/** Of a plan that keeps everything. */
-const NOTHING = 'No matrix was compressed.';
-
-/** Factors the matrices of a plan, in its order. */
-async function eachFactored(
-  { checkpoint, graph }: Pick<FactorPlan, 'checkpoint' | 'graph'>,
-  plan: FactorPlan,
-  options: FactorizeOptions,
-  notices: Set<string>,
-  use: (matrix: FactoredMatrix, factors: Factors) => Promise<void>,
-): Promise<void> {
-  const { gpu, calibration, statistics, signal, onProgress, seed, energy } = options;
-  const planned = new Map(plan.matrices.map((matrix) => [matrix.tensor.name, matrix]));
-  let done = 0;
-  const factor = async (matrix: FactoredMatrix, whitening?: Whitening): Promise<Factors> => {
-    checkCancelled(signal, WHAT);
-    onProgress?.(done++, plan.matrices.length, matrix.tensor.name);
-    const role = { name: matrix.tensor.name, role: 'linear' as const };
-    const weight = await loadWeight(gpu, checkpoint, role, { dense: 'f32' }, signal);
-    try {
-      const factors = await factorMatrix(gpu, weight, {
-        target: matrix.rank === undefined ? { energy: energy! } : { rank: matrix.rank },
-        name: `${checkpoint.name}: tensor ${quote(matrix.tensor.name)}`,
-        ...{ whitening, ...(seed !== undefined && { seed }), ...(signal && { signal }) },
-      });
-      await use(matrix, factors);
-      return factors;
-    } finally {
-      weight.release();
-    }
-  };
-  if (!calibration && !statistics) {
-    for (const matrix of plan.matrices) await factor(matrix);
-    onProgress?.(plan.matrices.length, plan.matrices.length, '');
-    return;
-  }
-  const groups = inputGroups(graph!).filter(({ weights }) => weights.some((name) => planned.has(name)));
-  const visit = async (names: readonly WeightName[], known: Statistics): Promise<Map<WeightName, Weight>> => {
-    const whitening = await whiteningOf(gpu, names, known, notices, signal);
-    const replaced = new Map<WeightName, Weight>();
-    try {
-      for (const name of names) {
-        const matrix = planned.get(name);
-        if (!matrix) continue;
-        const factors = await factor(matrix, whitening);
-        const [rows, columns] = matrix.tensor.weight.shape as readonly [number, number];
-        // Of a matrix that will stay, since its factors do not pay, nothing is lost.
-        const takesPart = calibration && calibration.propagate !== false && pays(factors.rank, rows, columns);
-        if (takesPart) replaced.set(name, await productOf(gpu, factors, rows, columns, signal));
-      }
-      return replaced;
-    } catch (error) {
-      for (const weight of replaced.values()) weight.release();
-      throw error;
-    } finally {
-      whitening?.release();
-    }
-  };
-  if (statistics) {
-    for (const group of groups) {
-      const known = await statistics.load(gpu, group, signal);
-      try {
-        await visit(group.weights, known);
-      } finally {
-        known.release();
-      }
-    }
-  } else {
-    await walkInputs({
-      ...{ gpu, graph: graph!, source: checkpointSource(gpu, checkpoint, signal), windows: calibration!.windows },
-      wanted: ({ weights }) => weights.some((name) => planned.has(name)),
-      visit: (group, known) => visit(group.weights, known),
-      ...(signal && { signal }),
-    });
-  }
-  onProgress?.(plan.matrices.length, plan.matrices.length, '');
-}
-
-async function whiteningOf(
-  gpu: Gpu,
-  names: readonly WeightName[],
-  statistics: Statistics,
-  notices: Set<string>,
-  signal?: AbortSignal,
-): Promise<Whitening | undefined> {
-  const { meanSquare } = await statistics.columns();
-  const { hessian } = statistics;
-  const found = hessian
-    ? await whiten(gpu, hessian, meanSquare, signal)
-    : `H of ${meanSquare.length} columns is larger than what this device binds at once (${gpu.bindingLimit} bytes)`;
-  if (typeof found !== 'string') return found;
-  notices.add(`${names.map(quote).join(', ')}: factored without whitening: ${found}.`);
-  return undefined;
-}
-
-/** left · right as the matrix that it stands for, on the GPU. */
-async function productOf(
-  gpu: Gpu,
-  { left, right, rank }: Factors,
-  rows: number,
-  columns: number,
-  signal?: AbortSignal,
-): Promise<Weight> {
-  const weight = allocateWeight(gpu, formatByName('f32'), rows, columns, 'product of factors');
-  const scratch = new Scratch(gpu);
-  try {
-    const [a, b] = [scratch.upload(left, 'left factor'), scratch.upload(right, 'right factor')];
-    const steps = weight.parts.flatMap((part) =>
-      gemmSteps({
-        ...{ a: { ...a, width: rank, start: part.rowStart * rank }, b: { ...b, width: columns } },
-        ...{ c: { ...part.arrays[0]!, width: columns }, rows: part.rows, columns, inner: rank },
-        scratch: scratch.room(Math.max(4, gemmScratch(part.rows, columns, rank)), 'parts'),
-      }),
-    );
-    await gpu.scheduler.run(steps, { label: WHAT, ...(signal && { signal }) });
-    return weight;
   } catch (error) {
-    weight.release();
+    if ('read' in source) await source.close();
+    await output.abort();
     throw error;
-  } finally {
-    scratch.release();
   }
+  let places: ReadonlySet<string> = new Set();
+  let done = 0;
+  const report = await compress(source, output, {
+    ...{ gpu, recipe },
+    ...(calibration && { calibration }),
+    ...(statistics && { statistics }),
+    ...(shardBytes !== undefined && { shardBytes }),
+    ...(signal && { signal }),
+    onPlan: ({ tensors }) => {
+      const made = tensors.filter(({ factors }) => factors?.rank);
+      if (made.length === 0) {
+        throw new ModelError(
+          'Nothing was written, since no matrix is factored: at these ranks factors would take as much room. Give a lower rank, or a smaller share.',
+        );
+      }
+      places = new Set(made.map(({ name }) => name));
+    },
+    onProgress: ({ tensor }) => {
+      // Before that, ranks are found.
+      if (places.size === 0) onProgress?.(0, 1, tensor);
+      if (places.has(tensor)) onProgress?.(++done, places.size, tensor);
+    },
+  });
+  const linear = report.tensors.filter(({ role }) => role === 'linear');
+  const sum = (of: (tensor: TensorReport) => number) => linear.reduce((total, tensor) => total + of(tensor), 0);
+  const { bytesBefore, bytesAfter, bitsPerWeight, notices, seconds } = report;
+  return {
+    ...{ version: 1, bytesBefore, bytesAfter, bitsPerWeight, notices, seconds },
+    matrices: linear.flatMap(({ name, shape, factors }) =>
+      factors ? [{ name, shape: shape as [number, number], rank: factors.rank, error: factors.error ?? 0 }] : [],
+    ),
+    parameters: { before: sum(sizeOf), after: sum(parametersOf) },
+  };
+}
+
+const sizeOf = ({ shape }: TensorReport): number => shape.reduce((product, size) => product * size, 1);
+
+function parametersOf(tensor: TensorReport): number {
+  const { factors, shape } = tensor;
+  if (!factors?.rank) return sizeOf(tensor);
+  return (factors.residual ? sizeOf(tensor) : 0) + factors.rank * (shape[0]! + shape[1]!);
+}
+
+/** The rule that says the same. @throws ArgumentError */
+export function recipeOf(options: Omit<FactorizeOptions, 'gpu'>): Recipe {
+  const {
+    rank,
+    keep,
+    energy,
+    across,
+    whiten,
+    residual = false,
+    format = 'keep',
+    method,
+    factors,
+    seed,
+    match = '*',
+  } = options;
+  const target = {
+    ...(rank !== undefined && { rank }),
+    ...(keep !== undefined && { keep }),
+    ...(energy !== undefined && { energy }),
+    ...(across !== undefined && { across }),
+  };
+  if (!residual || Object.keys(target).length > 0) checkRankTarget(target);
+  if (residual && format === 'keep') {
+    throw new ArgumentError('A residual is what a format has lost: name one, int3-g64 say.');
+  }
+  if (!residual && factors !== undefined) {
+    throw new ArgumentError('The format of factors by themselves is "format"; "factors" is of a residual.');
+  }
+  const factorize = {
+    ...{ ...target, ...(residual && { residual }), ...(whiten !== undefined && { whiten }) },
+    ...{ ...(factors !== undefined && { factors }), ...(seed !== undefined && { seed }) },
+  };
+  return {
+    version: 1,
+    rules: [{ match, role: 'linear', format, ...(method && { method }), factorize }],
+  };
 }

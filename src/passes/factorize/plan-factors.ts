@@ -1,110 +1,172 @@
-import { encodeBf16, encodeF16 } from '../../files/convert.ts';
+import { FormatError } from '../../errors.ts';
 import { byteLengthOf, type TensorSpec } from '../../files/safetensors-write.ts';
+import { quote } from '../../files/text.ts';
 import type { WeightNode } from '../../files/weight-tree.ts';
-import type { WeightName } from '../../graph/graph.ts';
+import { checkRow } from '../../formats/checks.ts';
+import type { Format } from '../../formats/format.ts';
+import { arrayShape, groupOf } from '../../formats/layout.ts';
 import { factorsOf } from '../../graph/low-rank.ts';
-import { type PlannedTensor, sizesOf } from '../plan.ts';
-import type { Prepared } from '../prepare.ts';
-import { globMatcher } from '../recipe.ts';
-import { SHARD_BYTES, shardsOf } from '../shards.ts';
+import type { PlannedTensor } from '../plan.ts';
 import { denseFormatOf } from '../stored-weight.ts';
-import { pays, type RankTarget, rankBySize } from './rank.ts';
+import type { Factoring } from './factoring.ts';
+import { pays, rankBySize } from './rank.ts';
 
-/** A matrix that becomes two. */
-export interface FactoredMatrix {
-  readonly tensor: PlannedTensor;
+/** A matrix that becomes left · right, or base + left · right. */
+export interface PlannedFactors {
   /** Undefined until its singular values are known. */
   readonly rank: number | undefined;
-  readonly left: PlannedTensor;
-  readonly right: PlannedTensor;
-  /** Into the type of the matrix. @throws NonFiniteError */
-  readonly encode: (values: Float32Array, name: string) => Uint8Array;
+  readonly factoring: Factoring;
+  /** Of the matrix that the product is added to. */
+  readonly base: Format | undefined;
+  /** Of both factors. */
+  readonly format: Format;
 }
 
-/** The output of a factorization. */
-export interface FactorPlan extends Pick<Prepared, 'checkpoint' | 'graph' | 'plan' | 'shards'> {
-  readonly matrices: readonly FactoredMatrix[];
-  readonly report: readonly {
-    readonly name: string;
-    readonly shape: readonly [number, number];
-    readonly rank: number | null;
-  }[];
-  readonly parameters: { readonly before: number; readonly after: number };
-}
+/** What becomes of a matrix that a recipe factors: factors, or a reason why not. */
+type FactorDecision = { readonly factors: PlannedFactors } | { readonly refused: string };
 
 /**
- * Puts two factors in the place of each matrix that has fewer parameters then, behind all other tensors and in the order of the graph. Where a target takes the singular values and
- * `ranks` does not know them yet, all matrices are to be factored.
+ * Decides whether a matrix is factored. One whose factors would take as much room as the matrix stays whole.
+ * @param ranks of matrices whose singular values were looked at
+ * @throws FormatError where a format does not fit the sides of the factors
  */
-export function planFactors(
-  { checkpoint, graph, plan, shards }: Prepared,
-  options: RankTarget & { readonly match?: string | string[]; readonly shardBytes?: number },
-  ranks: ReadonlyMap<WeightName, number> | undefined,
-): FactorPlan {
-  const matches = options.match === undefined ? () => true : globMatcher(options.match, '"match"');
-  const report: FactorPlan['report'][number][] = [];
-  const made = new Map<PlannedTensor, FactoredMatrix>();
-  for (const tensor of plan.tensors) {
-    const { name, weight } = tensor;
-    if (tensor.report.role !== 'linear' || weight.kind !== 'dense' || weight.shape.length !== 2) continue;
-    if (weight.shape.includes(0) || !denseFormatOf(weight.info.type) || !matches(name)) continue;
-    const [rows, columns] = weight.shape as readonly [number, number];
-    const rank = rankBySize(options, rows, columns) ?? ranks?.get(name);
-    const factored = rank === undefined || pays(rank, rows, columns);
-    report.push({ name, shape: [rows, columns], rank: factored && rank !== undefined ? rank : null });
-    if (factored) made.set(tensor, factoredMatrix(tensor, rank, weight.info.type));
+function planFactors(
+  { name, weight, target }: Pick<PlannedTensor, 'name' | 'weight' | 'target'>,
+  factoring: Factoring,
+  ranks: ReadonlyMap<string, number> | undefined,
+): FactorDecision {
+  if (weight.kind !== 'dense') return { refused: 'it is compressed already' };
+  const own = denseFormatOf(weight.info.type);
+  if (!own || weight.shape.length !== 2 || weight.shape.includes(0)) return { refused: `it is ${weight.info.type}` };
+  const [rows, columns] = weight.shape as readonly [number, number];
+  const format = factoring.factors ?? own;
+  const base = factoring.residual ? (target ?? own) : undefined;
+  checkRow(format, columns, factorsOf(name).right);
+  const rank = rankOf(name, factoring, rows, columns, format, ranks);
+  if (rank !== undefined && rank > Math.min(rows, columns)) {
+    return { refused: `a rank of ${rank} is above its smaller side` };
   }
-  const order = new Map(graph?.weights.map(({ name }, i) => [name, i]));
-  const place = ({ tensor }: FactoredMatrix) => order.get(tensor.name) ?? order.size;
-  const matrices = [...made.values()].sort((a, b) => place(a) - place(b));
-  const apart = matrices.flatMap(({ right, left }) => [right, left]);
-  const tensors = [...plan.tensors.filter((tensor) => !made.has(tensor)), ...apart];
-  const weights = new Map(plan.tree.weights);
-  for (const { tensor, rank, left, right } of matrices) {
-    const [leftNode, rightNode] = [left, right].map(({ name }): WeightNode => ({ kind: 'dense', data: name }));
-    weights.set(tensor.name, { kind: 'low-rank', rank: rank ?? 1, left: leftNode!, right: rightNode! });
+  const factors = { rank, factoring, base, format };
+  // What pruning leaves takes as much room as before, zeros included.
+  if (rank !== undefined && base?.kind === 'block' && bytesOf(name, factors, rows, columns) >= weight.info.byteLength) {
+    return { refused: `with factors of rank ${rank} it would take as much room as before` };
   }
-  const sum = (some: readonly PlannedTensor[]) =>
-    some.reduce((total, { weight, specs }) => {
-      const shape = specs.length === 1 ? specs[0]!.shape : weight.shape;
-      return total + shape.reduce((product, size) => product * size, 1);
-    }, 0);
-  const linear = (some: readonly PlannedTensor[]) => some.filter(({ report: { role } }) => role === 'linear');
-  return {
-    ...{ checkpoint, ...(graph && { graph }), matrices, report },
-    plan: {
-      summary: { ...plan.summary, ...sizesOf(tensors.map((tensor) => tensor.report)) },
-      ...{ tensors, apart, tree: { ...plan.tree, weights } },
-    },
-    shards:
-      shards.length === 1 && options.shardBytes === undefined && shards[0]!.tensors === plan.tensors
-        ? [{ file: shards[0]!.file, tensors }]
-        : shardsOf(tensors, options.shardBytes ?? SHARD_BYTES),
-    parameters: { before: sum(linear(plan.tensors)), after: sum(linear(tensors)) },
-  };
+  if (rank !== undefined && !base && !pays(rank, rows, columns)) {
+    return { refused: `factors of rank ${rank} would have as many parameters` };
+  }
+  return { factors };
 }
 
-function factoredMatrix(tensor: PlannedTensor, rank: number | undefined, type: TensorSpec['type']): FactoredMatrix {
+function rankOf(
+  name: string,
+  { target }: Factoring,
+  rows: number,
+  columns: number,
+  format: Format,
+  ranks: ReadonlyMap<string, number> | undefined,
+): number | undefined {
+  const { block } = format;
+  if (target.rank !== undefined) {
+    checkRow(format, target.rank, factorsOf(name).left);
+    return target.rank;
+  }
+  const found = rankBySize(target, rows, columns);
+  // Rows of the left factor are as long as the rank: whole blocks.
+  if (found !== undefined) return Math.max(1, Math.floor(found / block)) * block;
+  const needed = ranks?.get(name);
+  if (needed === undefined) return undefined;
+  const blocks = needed / block;
+  // A budget is not to be exceeded, an energy is to be reached.
+  return block * (target.energy === undefined ? Math.max(1, Math.floor(blocks)) : Math.ceil(blocks));
+}
+
+const bytesOf = (name: string, factors: PlannedFactors, rows: number, columns: number): number =>
+  specsOf(name, factors, rows, columns).reduce((sum, spec) => sum + byteLengthOf(spec), 0);
+
+/** A part of a factored matrix. */
+export interface FactorPart {
+  readonly name: string;
+  readonly format: Format;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** The matrices that one becomes, in the order in which they are written. */
+export function partsOfFactors(name: string, factors: PlannedFactors, rows: number, columns: number): FactorPart[] {
+  const { base, left, right } = factorsOf(name);
+  const { format, rank = 1 } = factors;
+  return [
+    ...(factors.base ? [{ name: base, format: factors.base, rows, columns }] : []),
+    { name: right, format, rows: rank, columns },
+    { name: left, format, rows, columns: rank },
+  ];
+}
+
+const tensorName = ({ name, format }: FactorPart, array: string): string =>
+  format.kind === 'dense' ? name : `${name}.${array}`;
+
+/** The tensors that hold them. */
+export function specsOf(name: string, factors: PlannedFactors, rows: number, columns: number): TensorSpec[] {
+  return partsOfFactors(name, factors, rows, columns).flatMap((part) =>
+    part.format.arrays.map(
+      (array): TensorSpec => ({
+        name: tensorName(part, array.name),
+        type: array.type,
+        shape: arrayShape(array, part.rows, part.columns),
+      }),
+    ),
+  );
+}
+
+/** How a weight tree describes it. */
+export function nodeOfFactors(name: string, factors: PlannedFactors, rows: number, columns: number): WeightNode {
+  const nodes = partsOfFactors(name, factors, rows, columns).map((part): WeightNode => {
+    const { format } = part;
+    if (format.kind === 'dense') return { kind: 'dense', data: part.name };
+    return {
+      ...{ kind: 'quantized', format: format.name, group: groupOf(format, part.columns) },
+      shape: [part.rows, part.columns],
+      parts: Object.fromEntries(format.arrays.map((array) => [array.name, tensorName(part, array.name)])),
+    };
+  });
+  const [right, left] = nodes.slice(-2) as [WeightNode, WeightNode];
+  const product: WeightNode = { kind: 'low-rank', rank: factors.rank ?? 1, left, right };
+  return factors.base ? { kind: 'sum', terms: [nodes[0]!, product] } : product;
+}
+
+/** A tensor of a plan as factors. */
+function asFactors(tensor: PlannedTensor, factors: PlannedFactors): PlannedTensor {
   const [rows, columns] = tensor.weight.shape as readonly [number, number];
-  const names = factorsOf(tensor.name);
-  const bytes = tensor.report.bytesBefore;
-  const factor = (name: string, shape: readonly [number, number], bytesBefore: number): PlannedTensor => {
-    const spec = { name, type, shape };
-    const bytesAfter = byteLengthOf(spec);
-    const report = { ...tensor.report, name, shape, bytesBefore, bytesAfter };
-    return { ...tensor, name, specs: [spec], report };
-  };
+  const specs = specsOf(tensor.name, factors, rows, columns);
+  const { rank, base, format } = factors;
   return {
-    ...{ tensor, rank },
-    // What the matrix takes counts once.
-    left: factor(names.left, [rows, rank ?? 1], 0),
-    right: factor(names.right, [rank ?? 1, columns], bytes),
-    encode: encoderOf(type),
+    ...{ ...tensor, specs, factors },
+    report: {
+      ...tensor.report,
+      format: base ? `${base.name} + ${format.name}` : format.name,
+      bytesAfter: specs.reduce((sum, spec) => sum + byteLengthOf(spec), 0),
+      factors: { rank: rank ?? null, residual: base !== undefined },
+    },
   };
 }
 
-function encoderOf(type: TensorSpec['type']): FactoredMatrix['encode'] {
-  if (type === 'F16') return encodeF16;
-  if (type === 'BF16') return encodeBf16;
-  return (values) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+/** The tensor as factors; as it is where they would take as much room, or where no product is known for its part in the model. */
+export function withFactors(
+  tensor: PlannedTensor,
+  factoring: Factoring,
+  ranks: ReadonlyMap<string, number> | undefined,
+  notices: string[],
+): PlannedTensor {
+  if (tensor.report.role !== 'linear' || tensor.weight.kind !== 'dense') return tensor;
+  const decided = planFactors(tensor, factoring, ranks);
+  if ('factors' in decided) return asFactors(tensor, decided.factors);
+  notices.push(`${quote(tensor.name)} is not factored: ${decided.refused}.`);
+  const factors = { rank: null, residual: factoring.residual };
+  return { ...tensor, report: { ...tensor.report, factors } };
 }
+
+/** Where an output has no place for factors. */
+export const noFactors = (name: string): FormatError =>
+  new FormatError(
+    `${quote(name)} would become factors, which GGUF has no tensors for. Write a folder or a .safetensors file.`,
+  );

@@ -8,12 +8,20 @@ export interface RankTarget {
   readonly rank?: number;
   /** Share of the sum of squares of singular values that stays of each matrix at least, above 0 and up to 1. */
   readonly energy?: number;
+  /** With `keep`: of what the parameters are a share. `model`: of all matrices of a rule together, with ranks that lose least by their singular values. Default: of each matrix. */
+  readonly across?: Across;
 }
 
+export const ACROSS = ['matrix', 'model'] as const;
+export type Across = (typeof ACROSS)[number];
+
 /** @throws ArgumentError unless there is one target, which makes sense */
-export function checkRankTarget({ keep, rank, energy }: RankTarget): void {
+export function checkRankTarget({ keep, rank, energy, across }: RankTarget): void {
   if ([keep, rank, energy].filter((value) => value !== undefined).length !== 1) {
     throw new ArgumentError('Give one of keep, rank and energy.');
+  }
+  if (across === 'model' && keep === undefined) {
+    throw new ArgumentError('A rank, or an energy, is one of each matrix: give a share to keep across the model.');
   }
   if (keep !== undefined && !(keep > 0 && keep < 1)) {
     throw new ArgumentError(`The share to keep is ${keep}: give a number above 0 and below 1.`);
@@ -30,7 +38,7 @@ export function checkRankTarget({ keep, rank, energy }: RankTarget): void {
 export const pays = (rank: number, rows: number, columns: number): boolean => rank * (rows + columns) < rows * columns;
 
 /** The rank that a target says by sizes alone, at least 1; undefined where it takes the singular values. */
-export function rankBySize({ keep, rank }: RankTarget, rows: number, columns: number): number | undefined {
-  if (keep === undefined) return rank;
+export function rankBySize({ keep, rank, across }: RankTarget, rows: number, columns: number): number | undefined {
+  if (keep === undefined || across === 'model') return rank;
   return Math.max(1, Math.floor((keep * rows * columns) / (rows + columns)));
 }

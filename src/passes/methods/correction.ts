@@ -18,8 +18,8 @@ const SHARE = 0.5;
 export const defaultCorrection = (levels: number): number => (levels < FEW_LEVELS ? SHARE : 0);
 
 /** How much of what its inputs have lost a matrix makes up for, with the share that is asked for, if any. */
-export const correctionOf = ({ method, target }: PlannedTensor, given: number | undefined): number =>
-  method === 'gptq' ? (given ?? defaultCorrection(target!.grid!.levels.length)) : 0;
+export const correctionOf = ({ method, target, factors }: PlannedTensor, given: number | undefined): number =>
+  method === 'gptq' && !factors ? (given ?? defaultCorrection(target!.grid!.levels.length)) : 0;
 
 /** What weights have to be multiplied with, to make up for inputs that are off. */
 export interface Correction {

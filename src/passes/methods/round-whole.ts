@@ -15,7 +15,7 @@ import { quantizeScales } from '../quantize-scales.ts';
  */
 export async function roundWhole(
   gpu: Gpu,
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, 'read' | 'name'>,
   info: TensorInfo,
   format: Format,
   signal?: AbortSignal,

@@ -1,3 +1,4 @@
+import type { Checkpoint } from '../../files/checkpoint.ts';
 import type { Graph } from '../../graph/graph.ts';
 import type { Calibration } from '../calibration/calibration.ts';
 import { type InputGroup, inputGroups } from '../calibration/input-groups.ts';
@@ -14,7 +15,7 @@ import type { Pruning } from './pruning.ts';
  * @throws NonFiniteError, FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function layerPrunings(
-  source: SliceSource,
+  source: SliceSource & { readonly checkpoint: Checkpoint },
   graph: Graph,
   inputs: Calibration | StatisticsSource,
   tensors: readonly PlannedTensor[],

@@ -13,7 +13,7 @@ import type { Pruning } from './pruning.ts';
 /** What slices of a matrix come from. */
 export interface SliceSource {
   readonly gpu: Gpu;
-  readonly checkpoint: Checkpoint;
+  readonly checkpoint: Pick<Checkpoint, 'read' | 'name'>;
   readonly signal?: AbortSignal;
 }
 

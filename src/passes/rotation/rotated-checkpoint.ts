@@ -7,7 +7,7 @@ import type { GgufFile } from '../../files/gguf/read.ts';
 import { findTensor, type TensorInfo } from '../../files/safetensors-read.ts';
 import type { JsonObject } from '../../files/strict-json.ts';
 import { quote } from '../../files/text.ts';
-import type { WeightTree } from '../../files/weight-tree.ts';
+import { factoredNode, type WeightTree } from '../../files/weight-tree.ts';
 import { nonFinite } from '../../formats/checks.ts';
 import type { Graph, WeightName } from '../../graph/graph.ts';
 import { MAX_HADAMARD_BLOCK } from '../../kernels/hadamard.ts';
@@ -76,11 +76,9 @@ export class RotatedCheckpoint implements Checkpoint {
     if (tree?.graph?.rotation || tree?.graph?.hadamard) {
       throw new FileError(`${name}: it is rotated already. Rotate the original model instead.`);
     }
-    const factored = [...(tree?.weights ?? [])].find(([, node]) => node.kind === 'low-rank');
+    const factored = [...(tree?.weights ?? [])].find(([, node]) => factoredNode(node));
     if (factored) {
-      throw new FileError(
-        `${name}: ${quote(factored[0])} is a product of two factors. Rotate the original model first.`,
-      );
+      throw new FileError(`${name}: ${quote(factored[0])} is made of factors. Rotate the original model first.`);
     }
     this.#source = source;
     this.#stream = residualStream(graph, name);

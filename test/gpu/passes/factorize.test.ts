@@ -102,7 +102,11 @@ test('verify runs it, compress quantizes the factors, and what has no place for 
     ...{ gpu: bench.gpu, tokens, windows: 4, window: 24, speed: false },
   });
   expect(accuracy!.perplexity.compressed).toBeGreaterThan(0);
-  expect(size.unpaired.compressed.map(({ name }) => name)).toContain('model.layers.0.mlp.up_proj.weight.left');
+  expect(size.unpaired).toEqual({ original: [], compressed: [] });
+  const up = size.tensors.find(({ name }) => name === 'model.layers.1.mlp.up_proj.weight')!;
+  expect(up).toMatchObject({ format: 'f32, rank 32', shape: [96, 64], compressed: 4 * 32 * (96 + 64) });
+  const { error } = report.matrices.find(({ name }) => name === up.name)!;
+  expect(Math.abs(up.relativeError! ** 2 - error)).toBeLessThanOrEqual(1e-4);
   await Promise.all([original.close(), checkpoint.close()]);
 
   const output = memoryOutput();

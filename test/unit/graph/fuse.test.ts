@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { fuseGraph, unfused } from '../../../src/graph/fuse.ts';
 import type { Graph, Operation } from '../../../src/graph/graph.ts';
+import { withLowRank } from '../../../src/graph/low-rank.ts';
 import { graphOf } from '../../../src/models/families.ts';
 import { smallConfig } from '../../gpu/small-model.ts';
 
@@ -90,4 +91,24 @@ test('what others read is left alone', () => {
   const graph = graphWith([linear('x', 'y'), linear('y', 'z'), add('x', 'z', 'w')]);
   expect(kinds(graph)).toEqual(['embedding', 'linear', 'added']);
   expect(unfused(graph).map(({ kind }) => kind)).toEqual(Array(4).fill('single'));
+});
+
+test('the products of factored matrices are part of the groups that the matrices are in', () => {
+  const graph = of('Llama');
+  const factor = (base: boolean, pattern: RegExp) =>
+    withLowRank(
+      graph,
+      new Map(graph.weights.flatMap(({ name }) => (pattern.test(name) ? [[name, { rank: 4, base }] as const] : []))),
+    );
+  const layers = ['embedding', ...LAYER, ...LAYER, ...HEAD];
+  expect(kinds(factor(true, /_proj/))).toEqual(layers);
+  expect(kinds(factor(false, /_proj/))).toEqual(layers);
+  expect(kinds(factor(true, /[kv]_proj|up_proj/))).toEqual(layers);
+  const gemma = kinds(
+    withLowRank(of('Gemma2'), new Map([['model.layers.0.self_attn.o_proj.weight', { rank: 4, base: true }]])),
+  );
+  expect(gemma.slice(0, 5)).toEqual(['embedding', 'rms-norm', 'heads', 'product', 'added']);
+  // A value that somebody wants to see is made by itself.
+  const kept = kinds(factor(false, /o_proj/), { ...all, keep: new Set(['layers.0.o-inner']) });
+  expect(kept.filter((kind) => kind === 'linear').length).toBeGreaterThan(1);
 });

@@ -1,0 +1,2 @@
+// #include "operands_aligned.wgsl"
+// #include "vector_sum_body.wgsl"

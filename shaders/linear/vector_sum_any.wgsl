@@ -1,0 +1,2 @@
+// #include "operands_any.wgsl"
+// #include "vector_sum_body.wgsl"
