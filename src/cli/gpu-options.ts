@@ -26,7 +26,10 @@ export function parseSize(text: string): number {
   );
 }
 
-export const usesGpu = (command: Command): boolean => command.options.some((option) => option.long === '--adapter');
+export const usesGpu = (command: Command): boolean =>
+  command.options.some(({ long }) => long === '--adapter') &&
+  // For its spectra only.
+  (command.name() !== 'inspect' || command.opts().spectrum !== undefined);
 
 export interface GpuOptions {
   readonly adapter?: string;

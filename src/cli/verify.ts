@@ -6,6 +6,7 @@ import { nodeFolder, openPath } from '../files/node-files.ts';
 import { makeParent } from '../files/node-folders.ts';
 import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink } from '../files/sink.ts';
+import { readStatistics } from '../passes/calibration/read-statistics.ts';
 import { checkWeight } from '../passes/stored-weight.ts';
 import { NO_LIMITS } from '../verify/block-plan.ts';
 import { encodeForBoth } from '../verify/encode-text.ts';
@@ -29,6 +30,8 @@ export interface VerifyCommandOptions extends GpuOptions, TuneOptions {
   readonly maxPerplexityIncrease?: string;
   readonly report?: string;
   readonly speed?: boolean;
+  readonly spectrum?: boolean;
+  readonly statistics?: string;
   readonly json?: boolean;
 }
 
@@ -57,6 +60,11 @@ export function registerVerify(program: Command): void {
       'also write the report there as JSON, and as Markdown and as a page with plots beside it',
     )
     .option('--no-speed', 'leave the speed out')
+    .option('--spectrum', "also find the singular values of the original's linear matrices, and plot them")
+    .option(
+      '--statistics <file>',
+      'with --spectrum: what "compressa calibrate" gathered of their inputs, to whiten them',
+    )
     .option('--json', 'print one JSON document')
     .addOption(tuneOption('quick'))
     .addOption(adapterOption())
@@ -85,6 +93,7 @@ export async function runVerify(
     return checkpoint;
   };
   let files: ReportFiles | undefined;
+  let statistics: Awaited<ReturnType<typeof readStatistics>> | undefined;
   try {
     const original = await open(originalPath);
     const compressed = compressedPath === undefined ? undefined : await open(compressedPath);
@@ -101,11 +110,17 @@ export async function runVerify(
     // They end the report too; wrong arguments should show before the work.
     for (const note of plan.notes) console.error(`note: ${note}`);
     console.error(memoryText(plan.memory));
+    if (options.statistics !== undefined && !options.spectrum) {
+      throw new ArgumentError('--statistics is about spectra: give --spectrum.');
+    }
+    statistics =
+      options.statistics === undefined ? undefined : await readStatistics(await openPath(options.statistics), signal);
+    const spectra = options.spectrum ? { spectra: statistics ? { statistics } : {} } : {};
     const report = await withGpu(options, async (gpu) => {
       const progress = stageProgress();
       try {
         const tuner = tunerOf(gpu, options, signal);
-        const how = { ...settings, gpu, signal, onProgress: progress.update };
+        const how = { ...settings, ...spectra, gpu, signal, onProgress: progress.update };
         return await verify(original, compressed, { ...how, ...(tuner && { tuner }) });
       } finally {
         progress.stop();
@@ -117,6 +132,7 @@ export async function runVerify(
     return passes(report) ? EXIT.ok : EXIT.no;
   } finally {
     await files?.abort();
+    await statistics?.close();
     for (const checkpoint of checkpoints) await checkpoint.close();
   }
 }

@@ -1,42 +1,13 @@
-import type { TopLevelSpec } from 'vega-lite';
 import { shortText } from '../verify/figures.ts';
 import type { Report } from '../verify/report-schema.ts';
-
-/** A figure of the page. */
-export interface Plot {
-  readonly title: string;
-  /** What to look for. */
-  readonly caption: string;
-  readonly spec: TopLevelSpec;
-}
-
-/** Colours that differ in lightness too, and stand on white and on black. */
-const ORIGINAL = '#8a94a6';
-const COMPRESSED = '#2f7ed8';
-const BAD = '#d1495b';
-const KINDS = ['#2f7ed8', '#e0a030', '#3a9b7a', '#d1495b', '#8e6bbf', '#6b8e23', '#c46f9c', '#4aa3b5', '#8a94a6'];
-
-/** Of a plot, in pixels; the page scales it to the column. */
-const WIDTH = 620;
-const HEIGHT = 240;
+import { BAD, COMPRESSED, HEIGHT, KINDS, layerOrder, ORIGINAL, type Plot, placeOf, WIDTH } from './plot.ts';
+import { spectrumPlots } from './spectrum-plots.ts';
 
 /** The plots that a report has data for, in the order of the page. */
 export function plotsOf(report: Report): Plot[] {
-  return [sizes, weightErrors, zeros, sensitivity, perplexity, divergence, ratios, rates].flatMap(
-    (plot) => plot(report) ?? [],
-  );
+  const plots = [sizes, weightErrors, zeros, sensitivity, perplexity, divergence, ratios, rates];
+  return [...plots.flatMap((plot) => plot(report) ?? []), ...spectrumPlots(report)];
 }
-
-/** Where a tensor belongs: `model.layers.3.mlp.up_proj.weight` is `up_proj` of layer 3. */
-function placeOf({ name, shape }: Report['size']['tensors'][number]): { layer: string; kind: string } {
-  const layer = /\.(\d+)\./.exec(name)?.[1] ?? 'rest';
-  if (shape.length < 2) return { layer, kind: 'norms, biases' };
-  return { layer, kind: name.replace(/\.weight$/, '').replace(/^.*\./, '') };
-}
-
-/** Layers in their order, what belongs to none last. */
-const layerOrder = (layers: Iterable<string>): string[] =>
-  [...new Set(layers)].sort((a, b) => Number(a === 'rest') - Number(b === 'rest') || Number(a) - Number(b));
 
 function sizes({ size, model }: Report): Plot {
   const values = size.tensors.flatMap((tensor) => {

@@ -1,4 +1,4 @@
-import type { Plot } from '../../../src/report/plots.ts';
+import type { Plot } from '../../../src/report/plot.ts';
 import type { Bench, BenchCase } from '../results-schema.ts';
 
 const COLORS = ['#2f7ed8', '#e0a030', '#3a9b7a', '#d1495b', '#8e6bbf', '#6b8e23', '#c46f9c', '#4aa3b5', '#8a94a6'];

@@ -44,6 +44,21 @@ test.each<[string, v.GenericSchema, () => string[]]>([
   ['compress', CompressOutputSchema, () => ['compress', SAMPLE, '-o', join(folder, 'out')]],
   ['compress --dry-run', CompressOutputSchema, () => ['compress', SAMPLE, '-o', join(folder, 'none'), '--dry-run']],
   ['inspect', InspectOutputSchema, () => ['inspect', SAMPLE, '--histogram', 'model.norm.*']],
+  [
+    'inspect, spectra',
+    InspectOutputSchema,
+    () => [
+      ...[
+        'inspect',
+        SAMPLE,
+        '--spectrum',
+        '*.layers.0.self_attn.[kv]_proj*',
+        '--calibration',
+        `${SAMPLE}/calibration.txt`,
+      ],
+      ...['--windows', '2'],
+    ],
+  ],
   ['device', DeviceOutputSchema, () => ['device', '--no-measure']],
   ['device, measured', DeviceOutputSchema, () => ['device']],
   ['run', RunOutputSchema, () => ['run', SAMPLE, '--prompt', 'My', '--max-tokens', '2']],

@@ -43,7 +43,10 @@ describe('--gpu-memory', () => {
       register(program);
     }
     const withIt = program.commands.filter(({ options }) => options.some(({ long }) => long === '--gpu-memory'));
-    expect(withIt.map((command) => command.name())).toEqual(['compress', 'device', 'run', 'verify']);
+    expect(withIt.map((command) => command.name())).toEqual(['compress', 'device', 'inspect', 'run', 'verify']);
+    const inspect = withIt[2]!;
+    expect(program.commands.filter(usesGpu)).toEqual(withIt.filter((command) => command !== inspect));
+    inspect.setOptionValue('spectrum', '*');
     expect(program.commands.filter(usesGpu)).toEqual(withIt);
   });
 });

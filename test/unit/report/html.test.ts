@@ -241,3 +241,38 @@ test('what became larger is said to be larger', async () => {
   expect(reportMarkdown(larger)).toContain('| 1.25x larger |');
   expect(textOf(await reportHtml(larger))).toContain('1.25x larger');
 });
+
+test('spectra are plotted: values, kept energy, errors and the rank of each layer', () => {
+  const points = [1, 2, 4].map((rank) => ({ rank, value: 1 / rank, kept: 1 - 1 / (1 + rank) }));
+  const spectrum = (layer: number, rank: number | null) => ({
+    name: `model.layers.${layer}.mlp.up_proj.weight`,
+    shape: [64, 64] as [number, number],
+    ...{ pays: 32, plain: points, whitened: layer === 0 ? null : points, rank },
+  });
+  const titles = (report: Report) => plotsOf(report).map(({ title }) => title);
+  const mine = ['Singular values', 'Kept energy', 'Error against rank', 'Rank by layer'];
+  expect(titles(REPORT)).not.toEqual(expect.arrayContaining(mine));
+  expect(titles({ ...REPORT, spectra: [] })).not.toEqual(expect.arrayContaining(mine));
+  const plots = plotsOf({ ...REPORT, spectra: [spectrum(0, 8), spectrum(1, 16)] });
+  expect(plots.map(({ title }) => title)).toEqual(expect.arrayContaining(mine));
+  const valuesOf = (title: string) => {
+    const { data } = plots.find((plot) => plot.title === title)!.spec as unknown as { data: { values: object[] } };
+    return data.values;
+  };
+  expect(valuesOf('Rank by layer')).toMatchObject([
+    { layer: '0', rank: 8, share: 0.25 },
+    { layer: '1', rank: 16, share: 0.5 },
+  ]);
+  // The plain ones of both, and the whitened ones of one.
+  expect(valuesOf('Singular values')).toHaveLength(9);
+  expect(valuesOf('Error against rank')[0]).toMatchObject({
+    which: 'plain',
+    share: 1 / 32,
+    error: 100 * Math.sqrt(0.5),
+  });
+  // Without factors, what would be needed.
+  const unfactored = plotsOf({ ...REPORT, spectra: [spectrum(0, null)] }).find(
+    ({ title }) => title === 'Rank by layer',
+  )!;
+  expect(unfactored.caption).toContain('90%');
+});
