@@ -15,6 +15,13 @@ export {
 export type { FactorType } from './passes/lora/peft.ts';
 export { type ResizeAdapterOptions, type ResizedModule, resizeAdapter } from './passes/lora/resize.ts';
 export { type FactoredTensor, type FactorFileOptions, factorFile } from './passes/lowrank/factor-file.ts';
+export {
+  type ConvKernel,
+  channelFactors,
+  type KernelFactorOptions,
+  type KernelFactors,
+  spatialFactors,
+} from './passes/lowrank/kernel-factors.ts';
 export type { QrMethod } from './passes/lowrank/orthonormalizer.ts';
 export { type Qr, qr } from './passes/lowrank/qr.ts';
 export {
@@ -25,3 +32,5 @@ export {
   type SvdTarget,
   svd,
 } from './passes/lowrank/svd.ts';
+export { type SymmetricEigen, symmetricEigen } from './passes/lowrank/symmetric-eigen.ts';
+export { type TuckerFactors, type TuckerOptions, tuckerFactors } from './passes/lowrank/tucker.ts';
