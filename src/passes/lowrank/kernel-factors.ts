@@ -69,6 +69,9 @@ export async function channelFactors(
   };
 }
 
+/** Spectra of kernels are flat, and kernels small: a wider sketch and more power iterations than others need. */
+export const accurate = (rank: number) => ({ rank, oversampling: Math.max(10, rank), powerIterations: 4 });
+
 /** A matrix [rows, columns] as left [rows, rank] · right [rank, columns]. */
 async function factored(
   gpu: Gpu,
@@ -81,7 +84,7 @@ async function factored(
   const matrix = wrapDense(scratch.upload(values, name).buffer, rows, columns);
   const product = sameRoom(gpu, matrix, `${name}, product`);
   try {
-    const found = await svd(gpu, matrix, { rank, seed, name, ...(signal && { signal }) });
+    const found = await svd(gpu, matrix, { ...accurate(rank), seed, name, ...(signal && { signal }) });
     try {
       const left = leftFactor(await readFloats(gpu, found.u, rows * rank), found.singularValues);
       const right = rightFactor(await readFloats(gpu, found.v, columns * rank), found.singularValues);

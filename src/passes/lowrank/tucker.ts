@@ -6,7 +6,7 @@ import { gemmScratch, gemmSteps, type Operand } from '../../kernels/gemm.ts';
 import { wrapDense } from '../../kernels/weight.ts';
 import { relativeError } from '../factorize/factor-arithmetic.ts';
 import { readFloats } from './dense-rows.ts';
-import { type ConvKernel, checkKernel, reordered } from './kernel-factors.ts';
+import { accurate, type ConvKernel, checkKernel, reordered } from './kernel-factors.ts';
 import { type Svd, type SvdOptions, svd } from './svd.ts';
 
 export interface TuckerOptions extends Pick<SvdOptions, 'signal' | 'name'> {
@@ -69,7 +69,7 @@ export async function tuckerFactors(gpu: Gpu, kernel: ConvKernel, options: Tucke
     );
   /** The basis of rows of a matrix, in place of the last one of that side. */
   const basisOf = async (buffer: GPUBuffer, rows: number, columns: number, rank: number): Promise<Svd> => {
-    const found = await svd(gpu, wrapDense(buffer, rows, columns), { ...how, rank });
+    const found = await svd(gpu, wrapDense(buffer, rows, columns), { ...how, ...accurate(rank) });
     bases.push(found);
     return found;
   };
