@@ -2,7 +2,7 @@ import { ArgumentError, ConvergenceError } from '../../errors.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
-import { gemmSteps, type MatrixView, usualGemm } from '../../kernels/gemm.ts';
+import { gemmScratch, gemmSteps, type MatrixView, usualGemm } from '../../kernels/gemm.ts';
 import { JACOBI_STATE, jacobiSteps, rowNormsStep, sortRowsStep } from '../../kernels/jacobi.ts';
 import type { Weight } from '../../kernels/weight.ts';
 import type { Profile } from '../../scheduler/profile.ts';
@@ -202,7 +202,7 @@ async function factor(gpu: Gpu, a: MatrixProducts, plan: Plan, options: SvdOptio
       room(side, 'products'),
       room(side, 'right basis'),
     ];
-    const parts = scratch.room(a.scratchBytes(l), 'parts').buffer;
+    const parts = scratch.room(Math.max(a.scratchBytes(l), gemmScratch(l, l, side)), 'parts').buffer;
     qr = new Orthonormalizer(gpu, rows, l);
     const first = whole
       ? a.copy(y, scratch.upload(new Float32Array(rows).fill(a.scale), 'scales').buffer)
@@ -250,7 +250,8 @@ async function factor(gpu: Gpu, a: MatrixProducts, plan: Plan, options: SvdOptio
     const out = new Scratch(gpu);
     try {
       const [long, short] = [out.room(4 * rows * rank, 'vectors'), out.room(4 * side * rank, 'vectors')];
-      const shared = { columns: rank, inner: l, variant: usualGemm(gpu), scratch: { buffer: parts } };
+      const own = scratch.room(Math.max(4, gemmScratch(rows, rank, l), gemmScratch(side, rank, l)), 'parts');
+      const shared = { columns: rank, inner: l, variant: usualGemm(gpu), scratch: own };
       await gpu.scheduler.run(
         [
           ...gemmSteps({ a: q, b: w, c: { ...long, width: rank }, rows, ...shared, label: 'vectors' }),

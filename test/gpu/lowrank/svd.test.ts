@@ -110,6 +110,31 @@ test('a rank: as near as the best of that rank', async () => {
   }
 });
 
+test('a sketch that is wide beside a large matrix has room for its sums', async () => {
+  const next = generator(65);
+  const [rows, columns, own] = [1410, 1408, 3];
+  const [x, y] = [filled(rows * own, () => gaussian(next)), filled(columns * own, () => gaussian(next))];
+  const a = Float32Array.from(
+    gemm({ values: x, width: own }, { values: y, width: own, transposed: true }, rows, columns, own),
+  );
+  const weight = weightOf(a, rows, columns);
+  const found = await randomizedSvd(bench.gpu, weight, { rank: 128, powerIterations: 0 });
+  const { u, v } = await factors(found, rows, columns);
+  found.release();
+  weight.release();
+  const scaled = u.map((value, i) => value * found.singularValues[i % 128]!);
+  let [wrong, all] = [0, 0];
+  for (let row = 0; row < rows; row += 7) {
+    for (let column = 0; column < columns; column++) {
+      let sum = 0;
+      for (let i = 0; i < 128; i++) sum += scaled[row * 128 + i]! * v[column * 128 + i]!;
+      wrong += (sum - a[row * columns + column]!) ** 2;
+      all += a[row * columns + column]! ** 2;
+    }
+  }
+  expect(Math.sqrt(wrong / all)).toBeLessThanOrEqual(3e-5);
+});
+
 test('an energy or a tolerance: the least rank that reaches it', async () => {
   const next = generator(63);
   const a = withSpectrum(150, 240, geometric(150, 1e4), next);
