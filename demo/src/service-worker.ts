@@ -1,0 +1,71 @@
+// Keeps the page and the sample model, so that it works without a network once it was loaded.
+declare const __FILES__: readonly string[];
+declare const __VERSION__: string;
+
+const SAMPLE_CACHE = __SAMPLE_CACHE__;
+
+interface LastingEvent extends Event {
+  waitUntil(work: Promise<unknown>): void;
+}
+interface FetchEvent extends LastingEvent {
+  readonly request: Request;
+  respondWith(answer: Promise<Response>): void;
+}
+const worker = self as unknown as {
+  readonly registration: { readonly scope: string };
+  readonly clients: { claim(): Promise<void> };
+  skipWaiting(): Promise<void>;
+  addEventListener(type: 'install' | 'activate', listener: (event: LastingEvent) => void): void;
+  addEventListener(type: 'fetch', listener: (event: FetchEvent) => void): void;
+};
+
+const PAGE_CACHE = `compressa-page-${__VERSION__}`;
+
+worker.addEventListener('install', (event) => {
+  const keep = async () => {
+    const cache = await caches.open(PAGE_CACHE);
+    await cache.addAll(__FILES__.map((file) => new Request(file, { cache: 'no-cache' })));
+    await worker.skipWaiting();
+  };
+  event.waitUntil(keep());
+});
+
+worker.addEventListener('activate', (event) => {
+  const clean = async () => {
+    const old = (await caches.keys()).filter((name) => name.startsWith('compressa-page-') && name !== PAGE_CACHE);
+    await Promise.all(old.map((name) => caches.delete(name)));
+    await worker.clients.claim();
+  };
+  event.waitUntil(clean());
+});
+
+worker.addEventListener('fetch', (event) => {
+  const { request } = event;
+  if (request.method !== 'GET' || !request.url.startsWith(worker.registration.scope)) return;
+  event.respondWith(answer(request));
+});
+
+async function answer(request: Request): Promise<Response> {
+  const sample = await (await caches.open(SAMPLE_CACHE)).match(request.url, { ignoreSearch: true });
+  if (sample) return partOf(sample, request.headers.get('range'));
+  const page = await caches.open(PAGE_CACHE);
+  const at = request.mode === 'navigate' ? worker.registration.scope : request.url;
+  return (await page.match(at, { ignoreSearch: true })) ?? fetch(request);
+}
+
+/** What a range request asks of a whole file. */
+async function partOf(whole: Response, range: string | null): Promise<Response> {
+  const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? '') ?? [];
+  if (from === undefined) return whole;
+  const blob = await whole.blob();
+  const start = Number(from);
+  const end = Math.min(to ? Number(to) + 1 : blob.size, blob.size);
+  const headers = new Headers({
+    'content-range': `bytes ${start}-${end - 1}/${blob.size}`,
+    'content-length': String(end - start),
+    'content-type': whole.headers.get('content-type') ?? 'application/octet-stream',
+  });
+  const etag = whole.headers.get('etag');
+  if (etag) headers.set('etag', etag);
+  return new Response(blob.slice(start, end), { status: 206, headers });
+}

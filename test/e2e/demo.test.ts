@@ -1,0 +1,304 @@
+import { readFile } from 'node:fs/promises';
+import axe from 'axe-core';
+import type { Page } from 'puppeteer-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  listenTo,
+  type OpenedDemo,
+  openDemo,
+  type ServedDemo,
+  serveDemo,
+  untilShown,
+} from '../../demo/build/served-demo.ts';
+import { recipeOfKnobs } from '../../demo/src/engine/recipe-of-knobs.ts';
+import type { Knobs } from '../../demo/src/view-state.ts';
+import { openCheckpoint } from '../../src/files/checkpoint.ts';
+import { memoryFolder } from '../../src/files/model-files.ts';
+import { nodeFolder } from '../../src/files/node-files.ts';
+import { memoryOutput } from '../../src/files/sink.ts';
+import { formatByName } from '../../src/formats/registry.ts';
+import { selectMasks } from '../../src/kernels/reference/select-mask.ts';
+import { compress } from '../../src/passes/compress.ts';
+import { parsePattern } from '../../src/passes/pruning/pruning.ts';
+import type { Recipe } from '../../src/passes/recipe.ts';
+import { findWeight, readValues } from '../../src/passes/stored-weight.ts';
+import { openTestGpu } from '../gpu/open-test-gpu.ts';
+import { SAMPLE } from './served-page.ts';
+
+const TENSOR = 'model.layers.1.mlp.down_proj.weight';
+const [ROWS, K] = [256, 768];
+
+let served: ServedDemo;
+let demo: OpenedDemo;
+
+beforeAll(async () => {
+  served = await serveDemo();
+  demo = await openDemo(served.url);
+});
+
+afterAll(async () => {
+  await demo?.browser.close();
+  await served?.close();
+});
+
+/** The tensor's values before and after, and its mask, as the page's own buffers hold them. */
+async function buffersOf(page: Page) {
+  const texts = await page.evaluate(async () => {
+    const { gpu, tensor } = window.compressa!;
+    const read = async ({ buffer, size }: { buffer: GPUBuffer; size?: number }) => {
+      const bytes = await gpu!.readBack(buffer, 0, size);
+      return Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
+    };
+    return [await read(tensor!.before), await read(tensor!.after), await read(tensor!.mask)].map(btoa);
+  });
+  const [before, after, mask] = texts.map((text) => new Uint8Array(Buffer.from(text, 'base64')).buffer);
+  return { before: new Float32Array(before!), after: new Float32Array(after!), mask: new Uint32Array(mask!) };
+}
+
+/** Compresses the tensor by these knobs, and waits for its exact figures. */
+async function turn(page: Page, tensor: string, knobs: Knobs): Promise<{ error: number; zeros: readonly number[] }> {
+  await page.evaluate((name, to) => window.compressa!.store.set({ tensor: name, knobs: to }), tensor, knobs);
+  const handle = await page.waitForFunction(
+    (name, to) => {
+      const { tensor, figures } = { tensor: window.compressa!.tensor, figures: window.compressa!.tensor?.figures };
+      if (tensor?.entry.name !== name || !figures?.exact) return false;
+      return JSON.stringify(figures.knobs) === JSON.stringify(to) && { error: figures.error, zeros: figures.zeros };
+    },
+    { timeout: 60_000 },
+    tensor,
+    knobs,
+  );
+  return (await handle.jsonValue()) as { error: number; zeros: readonly number[] };
+}
+
+/** How many colours an element shows, and a picture of it. */
+async function pictureOf(page: Page, id: string): Promise<{ colours: number; bytes: string }> {
+  const element = await page.$(`#${id}`);
+  const bytes = (await element!.screenshot({ encoding: 'base64' })) as string;
+  const colours = await page.evaluate(async (png) => {
+    const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${png}`)).blob());
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    const context = canvas.getContext('2d')!;
+    context.drawImage(image, 0, 0);
+    return new Set(new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer)).size;
+  }, bytes);
+  return { colours, bytes };
+}
+
+const values = async (name: string): Promise<Float32Array> => {
+  const checkpoint = await openCheckpoint(await nodeFolder(SAMPLE));
+  try {
+    return await readValues(checkpoint, findWeight(checkpoint, name));
+  } finally {
+    await checkpoint.close();
+  }
+};
+
+test('opens the sample model from a sub-path, and shows its tensors', async () => {
+  await untilShown(demo.page);
+  expect(await demo.page.$$eval('#map [role=option]', (all) => all.length)).toBe(74);
+  expect(await demo.page.$eval('#model-size', (element) => element.textContent)).toMatch(
+    /7,\d{3},\d{3} weights, 14\.7 MB/,
+  );
+  expect(await demo.page.$eval('#map [aria-selected=true]', (element) => element.getAttribute('aria-label'))).toMatch(
+    /down_proj.*256 × 768, f16, 393 kB; magnitude: 0\.0/,
+  );
+});
+
+test('prunes 2:4 and quantizes the selected tensor: mask and weights are those of the references, bit for bit', async () => {
+  const { page } = demo;
+  await page.click(`#map [data-name="${TENSOR}"]`);
+  await turn(page, TENSOR, { format: 'keep', pattern: '', rank: 0 });
+  const plain = await pictureOf(page, 'microscope-canvas');
+  expect(plain.colours).toBeGreaterThan(100);
+
+  // By the control itself, as a visitor does it.
+  await page.select('#knobs select[aria-label=pattern]', await optionOf(page, 'pattern', 'N of M in a row'));
+  const { zeros } = await turn(page, TENSOR, { format: 'keep', pattern: '2:4', rank: 0 });
+  expect(zeros[1]).toBe(0.5);
+  const weights = await values(TENSOR);
+  const pruned = await buffersOf(page);
+  expect(pruned.before).toEqual(weights);
+  const [reference] = selectMasks([{ weights, rows: ROWS, k: K }], parsePattern('2:4'));
+  expect(pruned.mask.slice(0, (ROWS * K) / 32)).toEqual(reference);
+  const masked = await pictureOf(page, 'microscope-canvas');
+  expect(masked.bytes).not.toBe(plain.bytes);
+
+  await turn(page, TENSOR, { format: 'q4_0', method: 'rtn', pattern: '2:4', rank: 0 });
+  const kept = weights.map((weight, i) => ((reference![Math.floor(i / 32)]! >>> (i % 32)) & 1 ? weight : 0));
+  const { quantize, dequantize } = formatByName('q4_0').reference;
+  expect((await buffersOf(page)).after).toEqual(dequantize(quantize(kept, ROWS, K), ROWS, K));
+});
+
+/** The value of the option of a knob that says `text`. */
+const optionOf = (page: Page, knob: string, text: string): Promise<string> =>
+  page.$$eval(
+    `#knobs select[aria-label="${knob}"] option`,
+    (all, wanted) => (all as HTMLOptionElement[]).find((option) => option.textContent === wanted)!.value,
+    text,
+  );
+
+test('compresses the whole model by the library, to the same bytes and errors; both write; a report follows', async () => {
+  const { page } = demo;
+  const { error } = await turn(page, TENSOR, { format: 'keep', pattern: '2:4', rank: 0 });
+  const recipe: Recipe = {
+    version: 1,
+    rules: [
+      { match: TENSOR, format: 'keep', prune: { pattern: '2:4' } },
+      ...recipeOfKnobs({ format: 'q4_0', pattern: '', rank: 0 }).rules,
+    ],
+  };
+  await page.evaluate((to) => window.compressa!.store.set({ page: 'model', recipe: to as never }), recipe);
+  await page.click('#compress');
+  await page.waitForSelector('#downloads a[download="model.safetensors"]', { timeout: 120_000 });
+  const report = await page.evaluate(() => window.compressa!.model.compressed!.report);
+  expect(report.tensors.find(({ name }) => name === TENSOR)!.prune).toMatchObject({ sparsity: 0.5, error });
+
+  const downloaded = await page.$eval('#downloads a[download="model.safetensors"]', async (link) => {
+    const bytes = new Uint8Array(await (await fetch((link as HTMLAnchorElement).href)).arrayBuffer());
+    return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+  });
+  const gpu = await openTestGpu();
+  const output = memoryOutput();
+  try {
+    await compress(await nodeFolder(SAMPLE), output, { gpu, recipe });
+  } finally {
+    gpu.close();
+  }
+  expect(Buffer.from(downloaded, 'base64').equals(output.files.get('model.safetensors')!)).toBe(true);
+  const config = await readFile(`${SAMPLE}/config.json`);
+  const again = await openCheckpoint(
+    memoryFolder('downloaded', { 'model.safetensors': Buffer.from(downloaded, 'base64'), 'config.json': config }),
+  );
+  expect(again.tree?.weights.size).toBe(55);
+  await again.close();
+
+  await page.waitForSelector('#write:not(:disabled)');
+  await page.click('#write');
+  await page.waitForFunction(() => window.compressa!.model.rates !== undefined, { timeout: 120_000 });
+  const texts = await page.$$eval('#written p', (all) => all.map((one) => one.textContent ?? ''));
+  expect(texts).toHaveLength(2);
+  for (const text of texts) expect(text).toMatch(/^My fellow citizens\W.*\w+ \w+ \w+/s);
+
+  await page.$eval('#model-page input[type=number]', (input) => {
+    (input as HTMLInputElement).value = '1';
+  });
+  await page.$eval('#model-page input[type=checkbox]', (input) => (input as HTMLInputElement).click());
+  await page.waitForSelector('#verify:not(:disabled)');
+  await page.click('#verify');
+  await page.waitForSelector('#downloads a[download="report.html"]', { timeout: 240_000 });
+  const verified = await page.evaluate(() => window.compressa!.model.report!);
+  expect(verified.checks.filter(({ passed }) => !passed)).toEqual([]);
+  expect(verified.accuracy!.perplexity.compressed! / verified.accuracy!.perplexity.original).toBeLessThan(1.2);
+  expect(await page.$eval('#report iframe', (frame) => (frame as HTMLIFrameElement).srcdoc)).toContain('<svg');
+});
+
+test('the landscape is drawn by three.js on the device of the engine, and nothing is read back for it', async () => {
+  const { page } = demo;
+  await page.evaluate(() => window.compressa!.store.set({ page: 'tensor', panel: 'landscape' }));
+  await page.waitForFunction(() => (window.compressa!.landscape?.frames ?? 0) > 0, { timeout: 60_000 });
+  const before = await page.evaluate(() => window.compressa!.gpu!.counters.readBackBytes);
+  const still = await pictureOf(page, 'landscape-canvas');
+  expect(still.colours).toBeGreaterThan(50);
+  await page.focus('#landscape-canvas');
+  await page.keyboard.press('ArrowLeft');
+  await page.waitForFunction(
+    () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true)))),
+  );
+  expect((await pictureOf(page, 'landscape-canvas')).bytes).not.toBe(still.bytes);
+  expect(await page.evaluate(() => window.compressa!.gpu!.counters.readBackBytes)).toBe(before);
+});
+
+test('histogram and spectrum are drawn with their axes', async () => {
+  const { page } = demo;
+  await turn(page, 'model.layers.0.self_attn.k_proj.weight', { format: 'q4_0', pattern: '', rank: 0 });
+  for (const panel of ['histogram', 'spectrum'] as const) {
+    await page.evaluate((to) => window.compressa!.store.set({ panel: to }), panel);
+    await page.waitForSelector(`#${panel} svg[role=img]`, { timeout: 60_000 });
+    expect(await page.$eval(`#${panel} svg`, (svg) => svg.textContent)).toMatch(
+      panel === 'histogram' ? /weight/ : /singular value/,
+    );
+  }
+});
+
+test('has no serious finding of axe-core, on any view', async () => {
+  const { page } = demo;
+  await page.evaluate(axe.source);
+  for (const view of [
+    { page: 'tensor', panel: 'microscope' },
+    { page: 'tensor', panel: 'spectrum' },
+    { page: 'model' },
+  ] as const) {
+    await page.evaluate((to) => window.compressa!.store.set(to), view);
+    const found = await page.evaluate(async () => {
+      const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run(document, {
+        iframes: false,
+      });
+      return violations.map(
+        ({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`,
+      );
+    });
+    expect(found.filter((text) => /^(serious|critical)/.test(text))).toEqual([]);
+  }
+});
+
+test('says in words what is wrong with a file that is broken, and goes on with the model that is there', async () => {
+  const { page } = demo;
+  await page.evaluate(() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(64).fill(123)], 'broken.safetensors'));
+    window.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer }));
+  });
+  await page.waitForSelector('.notice.error[data-key=model]');
+  expect(await page.$eval('.notice.error p', (notice) => notice.textContent)).toMatch(/^broken\.safetensors: .*\./);
+  await turn(page, TENSOR, { format: 'q8_0', pattern: '', rank: 0 });
+  await page.click('.notice.error button');
+  expect(await page.$('.notice.error')).toBeNull();
+});
+
+test('opens a lost device again, with the same tensor and knobs', async () => {
+  const { page } = demo;
+  const knobs = { format: 'int4-g64-asym', pattern: '50%', rank: 0 };
+  await turn(page, TENSOR, knobs);
+  await page.evaluate(() => {
+    const app = window.compressa!;
+    Object.assign(window, { lost: app.gpu });
+    app.gpu!.device.destroy();
+  });
+  await page.waitForFunction(
+    () => window.compressa!.gpu && window.compressa!.gpu !== (window as { lost?: object }).lost,
+  );
+  await turn(page, TENSOR, knobs);
+  expect(await page.$eval('.notice[data-key=device]', (notice) => notice.textContent)).toMatch(
+    /lost and is open again/,
+  );
+});
+
+test('without a network, the link of a view brings it back', async () => {
+  const { page } = demo;
+  const knobs = { format: 'int4-g64-asym', pattern: '50%', rank: 0 };
+  await page.waitForFunction(() => window.compressa!.keptOffline, { timeout: 60_000 });
+  const link = new URL(await page.evaluate(() => window.compressa!.store.link()), served.url).href;
+  const other = await demo.browser.newPage();
+  const said = listenTo(other);
+  await served.stop();
+  await other.goto(link, { timeout: 60_000 });
+  await untilShown(other);
+  await turn(other, TENSOR, knobs);
+  expect(said).toEqual([]);
+  await other.close();
+});
+
+test('says what to do in a browser without WebGPU', async () => {
+  const other = await demo.browser.newPage();
+  await other.evaluateOnNewDocument(() => Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined }));
+  // From the service worker: the server is gone.
+  await other.goto(served.url);
+  await other.waitForSelector('#unsupported:not([hidden])');
+  expect(await other.$eval('#unsupported', (element) => element.textContent)).toMatch(/no WebGPU.*Chrome/s);
+  await other.close();
+});
+
+test('said nothing on the console that is a warning or an error', () => {
+  expect(demo.said).toEqual([]);
+});
