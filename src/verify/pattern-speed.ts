@@ -18,8 +18,9 @@ type Pattern = NonNullable<NonNullable<Report['speed']>['patterns']>[number];
 /** Tokens of a prompt, fewer where the device computes on a CPU. */
 const TOKENS = { device: 64, cpu: 16 } as const;
 const ROUNDS = 9;
-/** Multiply-adds of a run, so that it takes longer than a submit does. */
+/** Multiply-adds of a run, so that it takes longer than a submit does, and products at most. */
 const WORK = 2 ** 27;
+const MOST_PRODUCTS = 64;
 
 /**
  * What packed weights buy on this device: of each packed format that a model has, the product with its largest matrix, beside the product with a dense weight in
@@ -28,7 +29,7 @@ const WORK = 2 ** 27;
  */
 export async function measurePatterns(
   gpu: Gpu,
-  pairs: readonly WeightPair[],
+  pairs: readonly Pick<WeightPair, 'compressed'>[],
   signal?: AbortSignal,
 ): Promise<Pattern[]> {
   const largest = new Map<Format, { rows: number; k: number }>();
@@ -71,7 +72,7 @@ async function comparePattern(
         sparseLinearSteps({ x, weight, y, tokens, variant: usualSparseVariant(gpu, shape, layout(rows, k)) }),
       dense: (weight: Weight) => linearSteps({ x, weight, y, tokens, variant: usualVariant(gpu, shape, values) }),
     };
-    const count = Math.max(1, Math.ceil(WORK / (rows * k * tokens)));
+    const count = Math.min(MOST_PRODUCTS, Math.ceil(WORK / (rows * k * tokens)));
     const chain = (steps: readonly Step[]) =>
       gpu.scheduler.record(Array.from({ length: count }, () => steps).flat(), 'a pattern');
     const chains = [await chain(products.packed(await packed!)), await chain(products.dense(await dense!))] as const;

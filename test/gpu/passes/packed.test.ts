@@ -14,6 +14,10 @@ import { modelGraph } from '../../../src/passes/model-graph.ts';
 import { type PruneRule, parsePattern } from '../../../src/passes/pruning/pruning.ts';
 import type { Recipe, Rule } from '../../../src/passes/recipe.ts';
 import { checkWeight, findWeight } from '../../../src/passes/stored-weight.ts';
+import { linearNames } from '../../../src/tuner/linear-work.ts';
+import { memoryTuningStore } from '../../../src/tuner/store.ts';
+import { Tuner } from '../../../src/tuner/tuner.ts';
+import { measurePatterns } from '../../../src/verify/pattern-speed.ts';
 import { verify } from '../../../src/verify/verify.ts';
 import { openBench } from '../layers/bench.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
@@ -166,6 +170,27 @@ test('what can not be packed is refused before anything is written', async () =>
   await expect(plan({ pattern: '3:5' }, 'q4_1')).rejects.toThrow(FormatError);
   await expect(plan({ pattern: '3:5' }, 'q4_0')).resolves.toBeDefined();
   await expect(plan({ pattern: '2:4' }, 'q8_0', { output: 'gguf' })).rejects.toThrow('GGUF has no tensors for');
+});
+
+test('what packed weights buy is measured for each format, and tuned as other products are', async () => {
+  const { checkpoint, model } = await written(everything({ pattern: '2:4', packed: true }, 'q8_0'));
+  const linear = model.graph.weights.filter(({ role }) => role === 'linear');
+  const patterns = await measurePatterns(
+    bench.gpu,
+    linear.map(({ name }) => ({ compressed: findWeight(checkpoint, name) })),
+  );
+  expect(patterns).toHaveLength(2);
+  for (const { format, dense, rows, columns, ratio, interval, pays } of patterns) {
+    expect({ format, dense, rows, columns }).toEqual({ format: 'q8_0@2:4', dense: 'q8_0', rows: 96, columns: 64 });
+    expect(ratio).toBeGreaterThan(0);
+    expect(pays).toBe(interval[0] > 1);
+  }
+  const format = packedFormat(formatByName('q8_0'), { kind: 'n:m', keep: 2, of: 4 });
+  const need = { kind: 'linear', format, rows: 64, k: 256, tokens: 1 } as const;
+  const tuner = new Tuner(bench.gpu, { mode: 'quick', store: memoryTuningStore() });
+  await tuner.prepare([need]);
+  expect(linearNames(bench.gpu, need)).toContain(tuner.linear(need));
+  await checkpoint.close();
 });
 
 test('a file whose columns lie outside their groups is refused where it is read', async () => {
