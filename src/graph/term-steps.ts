@@ -38,9 +38,6 @@ interface TermTarget {
   readonly adds?: boolean;
 }
 
-/** Threads of a device that computes on a CPU own rows, else they share them. */
-const lanesOf = ({ buffers }: StepContext): number => (buffers.software ? 1 : 32);
-
 /** What matrices of one input make of it, one behind the other: as many in one launch as lie together. */
 export function termSteps(
   context: StepContext,
@@ -49,15 +46,15 @@ export function termSteps(
   limits: StackLimits,
 ): Step[] {
   const [{ x }] = terms as [Term];
-  const factored = terms.some(({ factors }) => factors);
-  const sum = factored && sumSteps(context, terms, target, limits);
-  if (sum) return sum;
+  const sum = sumOf(context, terms, limits);
+  if (sum) return sumSteps(context, terms, sum, target);
   const rows = terms.map((term) => weightOf(context, (term.factors?.left ?? term.base!).weight).rows);
   const startOf = (place: number) => rows.slice(0, place).reduce((sum, count) => sum + count, target.into?.start ?? 0);
   const width = target.into?.width ?? startOf(terms.length);
   const at = (place: number) => ({ y: target.y, into: { start: startOf(place), width } });
-  if (factored && context.tokens === 1 && terms.length > 1) {
-    return terms.flatMap((term, place) => termSteps(context, [term], { ...target, ...at(place) }, limits));
+  const sums = terms.flatMap((term) => sumOf(context, [term], limits) ?? []);
+  if (terms.length > 1 && sums.length === terms.length) {
+    return terms.flatMap((term, i) => sumSteps(context, [term], sums[i]!, { ...target, ...at(i) }));
   }
   const steps: Step[] = [];
   for (let from = 0; from < terms.length; ) {
@@ -119,8 +116,8 @@ export function gatedTermSteps(
     const label = bases.map(({ weight }) => weight).join(' + ');
     return productSteps(context, { ...stacked, x, y, label, gate: activation });
   }
-  const sum = sumSteps(context, terms, { y, gate: activation }, limits);
-  if (sum) return sum;
+  const sum = sumOf(context, terms, limits);
+  if (sum) return sumSteps(context, terms, sum, { y, gate: activation });
   const count = y.size! / 4;
   const rooms = terms.map(() => context.room(count, 'gated'));
   return [
@@ -129,33 +126,51 @@ export function gatedTermSteps(
   ];
 }
 
-/** Sums of matrices and factors for one token in two launches: all inner values, then all sums. Undefined where they do not lie together, or in a form that this takes. */
-function sumSteps(
-  context: StepContext,
-  terms: readonly Term[],
-  target: TermTarget & { readonly gate?: 'silu' | 'gelu' },
-  limits: StackLimits,
-): Step[] | undefined {
-  const { buffers, tokens, value } = context;
-  const { x } = terms[0]!;
+/** Matrices and their factors, each kind one behind the other. */
+interface StackedSum {
+  readonly base: Weight;
+  readonly right: Weight;
+  readonly left: Weight;
+  /** Threads that share rows. */
+  readonly lanes: number;
+}
+
+/**
+ * What one launch can add up for one token. Undefined where weights do not lie together, or in a form that this takes; and where a product of the matrices alone is faster in another way
+ * than by threads that share rows: that, and the factors behind it, take less time.
+ */
+function sumOf({ buffers, tokens }: StepContext, terms: readonly Term[], limits: StackLimits): StackedSum | undefined {
   const bases = terms.flatMap(({ base }) => base ?? []);
   const factors = terms.flatMap((term) => term.factors ?? []);
   const whole = bases.length === terms.length && factors.length === terms.length;
   if (tokens !== 1 || !whole || bases.some(({ bias }) => bias !== undefined)) return undefined;
   const stack = (products: readonly Linear[]) => stackedProducts(buffers.weights, products, limits)?.weight;
-  const [base, right, left] = [
-    stack(bases),
-    stack(factors.map((one) => one.right)),
-    stack(factors.map((one) => one.left)),
-  ];
+  const base = stack(bases);
+  const right = stack(factors.map((one) => one.right));
+  const left = stack(factors.map((one) => one.left));
   if (!base || !right || !left || !sumsInOne(base, left, terms.length)) return undefined;
+  const variant = buffers.linearVariant({ rows: base.rows, k: base.k, tokens }, base.format);
+  const found = /^(vector|subgroup)-(\d+)$/.exec(variant);
+  return found ? { base, right, left, lanes: found[1] === 'vector' ? Number(found[2]) : MANY_LANES } : undefined;
+}
+
+const MANY_LANES = 32;
+
+/** All inner values in one launch, then all sums in another. */
+function sumSteps(
+  context: StepContext,
+  terms: readonly Term[],
+  { base, right, left, lanes }: StackedSum,
+  target: TermTarget & { readonly gate?: 'silu' | 'gelu' },
+): Step[] {
+  const { x } = terms[0]!;
   const inner = context.room(right.rows, 'inner values');
-  const names = (products: readonly Linear[]) => products.map(({ weight }) => weight).join(' + ');
+  const names = (of: (term: Term) => Linear) => terms.map((term) => of(term).weight).join(' + ');
   return [
-    ...productSteps(context, { x, weight: right, y: inner, label: names(factors.map((one) => one.right)) }),
+    ...productSteps(context, { x, weight: right, y: inner, label: names(({ factors }) => factors!.right) }),
     sumLinearStep({
-      ...{ ...target, x: value(x), base, left, inner, lanes: lanesOf(context), label: names(bases) },
-      rows: bases.map(({ weight }) => weightOf(context, weight).rows),
+      ...{ ...target, x: context.value(x), base, left, inner, lanes, label: names((term) => term.base!) },
+      rows: terms.map((term) => weightOf(context, term.base!.weight).rows),
     }),
   ];
 }

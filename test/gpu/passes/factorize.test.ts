@@ -163,6 +163,26 @@ test('with known inputs the outputs move less than with the nearest product, and
   await checkpoint.close();
 });
 
+test('a share of the model is shared out by singular values, and inputs may weigh by their sizes alone', async () => {
+  const calibration = { windows: windowsOf(101) };
+  const shared = await factored({ keep: 0.6, across: 'model', calibration });
+  const { before, after } = shared.report.parameters;
+  expect(after).toBeLessThanOrEqual(0.6 * before);
+  // What the last rank that fits leaves.
+  expect(after).toBeGreaterThan(0.6 * before - 2 * (96 + 64));
+  const each = await factored({ keep: 0.6, calibration });
+  const ranks = ({ report }: typeof each) => report.matrices.map(({ rank }) => rank);
+  expect(ranks(shared)).not.toEqual(ranks(each));
+  const whole = await factored({ rank: 12, calibration });
+  const columns = await factored({ rank: 12, calibration, whiten: 'columns' });
+  // Of the first matrix, whose inputs are the same in both, all of H leaves the least.
+  const first = 'model.layers.0.self_attn.q_proj.weight';
+  const [least, more] = [whole, columns].map(({ report }) => report.matrices.find(({ name }) => name === first)!.error);
+  expect(more).toBeGreaterThan(least!);
+  expect(more).toBeLessThan(1);
+  for (const { checkpoint } of [shared, each, whole, columns]) await checkpoint.close();
+});
+
 test('what makes no sense is refused, and nothing is left', async () => {
   const { open } = await modelFolder(smallConfig());
   const inUse = bench.gpu.memory.bytesInUse;

@@ -4,6 +4,7 @@ import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { type ModelFiles, memoryFolder } from '../../../src/files/model-files.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { Decoder } from '../../../src/graph/decoder.ts';
+import type { VariantChoice } from '../../../src/graph/variant-choice.ts';
 import { gemm } from '../../../src/kernels/reference/gemm.ts';
 import { openModel } from '../../../src/model.ts';
 import { compress } from '../../../src/passes/compress.ts';
@@ -120,19 +121,27 @@ test('a token takes one launch more for each group of matrices with factors', as
     settings,
   );
   const plain = await openCheckpoint(model.open());
-  const launches = async (of: typeof plain) => {
+  // Where threads share rows, as on GPUs; on CPUs other ways are faster, and the factors follow by themselves.
+  const sharing: VariantChoice = { prepare: async () => {}, linear: () => 'vector-8', attention: () => undefined };
+  const launched = async (of: typeof plain, tuner?: VariantChoice) => {
     const graph = modelGraph(of);
     const weights = await loadWeights(bench.gpu, of, graph);
-    const decoder = new Decoder(bench.gpu, graph, weights);
+    const decoder = new Decoder(bench.gpu, graph, weights, tuner && { tuner });
     try {
-      return (await decoder.forward([1])).steps.length;
+      const { steps, logits } = await decoder.forward([1]);
+      return {
+        steps: steps.length,
+        logits: new Float32Array((await bench.gpu.readBack(logits.buffer, 0, 404)).buffer),
+      };
     } finally {
       decoder.release();
       for (const weight of weights.values()) weight.release();
     }
   };
+  const [mine, usual] = [await launched(checkpoint, sharing), await launched(checkpoint)];
   // Queries, keys and values; the output; gate and up; down: of two layers.
-  expect((await launches(checkpoint)) - (await launches(plain))).toBe(2 * 4);
+  expect(mine.steps - (await launched(plain)).steps).toBe(2 * 4);
+  expect(norm(mine.logits.map((value, i) => value - usual.logits[i]!))).toBeLessThanOrEqual(2e-5 * norm(usual.logits));
   await Promise.all([checkpoint.close(), plain.close()]);
 });
 
@@ -143,8 +152,14 @@ test('verify knows factored weights by the names of the original', async () => {
   });
   const original = await openCheckpoint(model.open());
   const tokens = new Uint16Array(windowsOf(101).flatMap((window) => [...window]));
-  const how = { gpu: bench.gpu, tokens, windows: 4, window: 24, speed: false } as const;
-  const { size, accuracy, kernels } = await verify(original, checkpoint, how);
+  const how = { gpu: bench.gpu, tokens, windows: 2, window: 24, speed: false, spectra: {} } as const;
+  const { size, accuracy, kernels, spectra } = await verify(original, checkpoint, how);
+  expect(spectra).toHaveLength(14);
+  for (const { rank, plain, whitened, shape } of spectra!) {
+    expect([rank, whitened]).toEqual([16, null]);
+    expect(plain.at(-1)).toMatchObject({ rank: Math.min(...shape) });
+    expect(plain.at(-1)!.kept).toBeCloseTo(1, 4);
+  }
   expect(size.unpaired).toEqual({ original: [], compressed: [] });
   expect(accuracy!.perplexity.compressed).toBeGreaterThan(0);
   expect(kernels!.maxRelativeError).toBeLessThan(1e-4);
