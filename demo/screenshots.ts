@@ -40,11 +40,13 @@ await mkdir(join(import.meta.dirname, 'pictures'), { recursive: true });
 const served = await serveDemo();
 try {
   for (const [size, [width, height]] of Object.entries(SIZES)) {
+    const wanted = Object.entries(VIEWS).filter(([name]) =>
+      [`${name}-${size}-light`, `${name}-${size}-dark`].some((one) => one.includes(part)),
+    );
+    if (wanted.length === 0) continue;
     const { browser, page, said } = await openDemo(served.url, { width, height });
     await untilShown(page);
-    for (const [name, view] of Object.entries(VIEWS)) {
-      const names = ['light', 'dark'].map((scheme) => `${name}-${size}-${scheme}`);
-      if (!names.some((one) => one.includes(part))) continue;
+    for (const [name, view] of wanted) {
       await page.evaluate(
         (to) =>
           window.compressa!.store.set({

@@ -11,7 +11,7 @@ import { unpackSparseStep } from '../../../src/sparse.ts';
 import type { TensorEntry } from './network.ts';
 
 /** Most bytes of a tensor, as f32, that are on the GPU to be looked at: buffers of several times this are made. */
-export const MOST_BYTES = 128 * 1024 * 1024;
+const MOST_BYTES = 128 * 1024 * 1024;
 
 /** What a device allows of a buffer. */
 export type GpuSizes = Pick<Gpu, 'bindingLimit'> & { readonly limits: Pick<GPUSupportedLimits, 'maxBufferSize'> };

@@ -17,7 +17,7 @@ import {
 } from 'three/webgpu';
 import { mat4 } from 'wgpu-matrix';
 import { packParams, read, readWrite } from '../../../src/gpu/kernel.ts';
-import type { Gpu } from '../../../src/index.ts';
+import { DeviceLostError, type Gpu } from '../../../src/index.ts';
 import { each } from '../../../src/kernels/each.ts';
 import source from '../../shaders/landscape.wgsl';
 import { byId } from '../dom.ts';
@@ -26,6 +26,7 @@ import type { TensorSession } from '../engine/tensor-session.ts';
 import { paletteWords } from '../palette.ts';
 import type { Store } from '../store.ts';
 import { countText } from '../units.ts';
+import { explain, say } from './notices.ts';
 
 /** Columns along a side: a software device draws few. */
 const SIDES = { software: 64, hardware: 128 } as const;
@@ -169,7 +170,9 @@ export class Landscape {
       this.#fresh = false;
       this.#redraw();
     },
-    () => undefined, // A lost device says so by itself.
+    (error) => {
+      if (!(error instanceof DeviceLostError)) say('landscape', explain(error));
+    },
   );
 
   /** The square that is shown: around the microscope's place where that is close, else all of the matrix. */

@@ -7,7 +7,7 @@ import { bytesText } from '../units.ts';
 import { MEASURES, type Measure } from '../view-state.ts';
 
 /** A figure of each tensor by name; what is missing is not known yet. */
-export type MeasureValues = ReadonlyMap<string, number>;
+type MeasureValues = ReadonlyMap<string, number>;
 
 interface Described {
   readonly label: string;
@@ -19,7 +19,7 @@ interface Described {
   readonly missing: string;
 }
 
-export const DESCRIBED: Readonly<Record<Measure, Described>> = {
+const DESCRIBED: Readonly<Record<Measure, Described>> = {
   magnitude: {
     label: 'magnitude',
     meaning: 'root mean square of the weights',
