@@ -19,7 +19,27 @@ function pointsOf<T extends object>(spectra: readonly Spectrum[], of: (point: Po
 
 const kind = { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } } as const;
 const which = { field: 'which', type: 'nominal', title: null, sort: ['plain', 'whitened'] } as const;
-const line = { type: 'line', opacity: 0.5, strokeWidth: 1 } as const;
+
+interface Axis {
+  readonly field: string;
+  readonly title: string;
+  readonly scale?: { readonly type: 'log' };
+}
+
+/** A line for each matrix, dashed where it is whitened. */
+const linesOf = (values: object[], x: Axis, y: Axis): Plot['spec'] => ({
+  width: WIDTH,
+  height: HEIGHT,
+  data: { values },
+  mark: { type: 'line', opacity: 0.5, strokeWidth: 1 },
+  encoding: {
+    x: { ...x, type: 'quantitative' },
+    y: { ...y, type: 'quantitative' },
+    color: kind,
+    detail: { field: 'name' },
+    strokeDash: which,
+  },
+});
 
 /** The plots of singular values that a report has data for. */
 export function spectrumPlots({ spectra }: Report): Plot[] {
@@ -34,19 +54,11 @@ function singularValues(spectra: readonly Spectrum[]): Plot {
     title: 'Singular values',
     caption:
       'As a share of the largest, a line for each matrix; dashed: weighed by the inputs of the matrix. What falls fast is cheap to leave out.',
-    spec: {
-      width: WIDTH,
-      height: HEIGHT,
-      data: { values },
-      mark: line,
-      encoding: {
-        x: { field: 'rank', type: 'quantitative', scale: { type: 'log' }, title: 'place, logarithmic' },
-        y: { field: 'value', type: 'quantitative', scale: { type: 'log' }, title: 'singular value, logarithmic' },
-        color: kind,
-        detail: { field: 'name' },
-        strokeDash: which,
-      },
-    },
+    spec: linesOf(
+      values,
+      { field: 'rank', scale: { type: 'log' }, title: 'place, logarithmic' },
+      { field: 'value', scale: { type: 'log' }, title: 'singular value, logarithmic' },
+    ),
   };
 }
 
@@ -55,19 +67,7 @@ function keptEnergy(spectra: readonly Spectrum[]): Plot {
   return {
     title: 'Kept energy',
     caption: 'What a product of that rank keeps of the sum of squares of the singular values.',
-    spec: {
-      width: WIDTH,
-      height: HEIGHT,
-      data: { values },
-      mark: line,
-      encoding: {
-        x: { field: 'rank', type: 'quantitative', title: 'rank' },
-        y: { field: 'kept', type: 'quantitative', title: 'kept, %' },
-        color: kind,
-        detail: { field: 'name' },
-        strokeDash: which,
-      },
-    },
+    spec: linesOf(values, { field: 'rank', title: 'rank' }, { field: 'kept', title: 'kept, %' }),
   };
 }
 
@@ -80,19 +80,11 @@ function errors(spectra: readonly Spectrum[]): Plot {
     title: 'Error against rank',
     caption:
       'The least error of a product, relative to the matrix, or dashed to its outputs; the rank as a share of the one from which factors save nothing.',
-    spec: {
-      width: WIDTH,
-      height: HEIGHT,
-      data: { values },
-      mark: line,
-      encoding: {
-        x: { field: 'share', type: 'quantitative', title: 'parameters of the factors, as a share of the matrix' },
-        y: { field: 'error', type: 'quantitative', title: 'relative error, %' },
-        color: kind,
-        detail: { field: 'name' },
-        strokeDash: which,
-      },
-    },
+    spec: linesOf(
+      values,
+      { field: 'share', title: 'parameters of the factors, as a share of the matrix' },
+      { field: 'error', title: 'relative error, %' },
+    ),
   };
 }
 

@@ -62,24 +62,24 @@ async function openSelection(context: SuiteContext, { pattern, rows }: Selection
   const mask = buffers.room(4 * words, 'mask');
   const bad = buffers.room(4, 'bad');
   gpu.clear(bad.buffer);
-  const rooms = (bytes: object) =>
-    Object.fromEntries(
-      Object.entries(bytes)
-        .filter(([, size]) => size > 0)
-        .map(([name, size]) => [name, buffers.room(size, name)]),
-    );
+  const sizes = Object.entries(maskRoom(pattern, rows, K)).filter(([, bytes]) => bytes > 0);
+  const selection = {
+    selection: buffers.room(SELECTION_BYTES.selection, 'selection'),
+    totals: buffers.room(SELECTION_BYTES.totals, 'totals'),
+    counts: buffers.room(SELECTION_BYTES.counts, 'counts'),
+  };
   const steps = selectMaskSteps({
     matrices: [
       {
         ...{ source: formatByName('f32'), from: buffers.filled(values, 'weights'), rows, k: K, bad, mask },
-        room: rooms(maskRoom(pattern, rows, K)),
+        room: Object.fromEntries(sizes.map(([name, bytes]) => [name, buffers.room(bytes, name)])),
       },
     ],
     pattern,
-    ...(pattern.kind === 'ranked' && pattern.scope !== 'row' && { room: rooms(SELECTION_BYTES) as never }),
+    room: selection,
   });
   const count = chainLength({ bytes: 4 * (rows * K + words) }, context);
-  const checked = pattern.kind === 'ranked' && pattern.scope !== 'row' ? rows : CHECKED_ROWS;
+  const checked = wholly(pattern) ? rows : CHECKED_ROWS;
   const ours: Contestant = {
     name: 'ours',
     note: `${count} times in one submit, from f32 on the device to a bit a weight`,
@@ -107,6 +107,9 @@ async function openSelection(context: SuiteContext, { pattern, rows }: Selection
     release: () => buffers.release(),
   };
 }
+
+/** What is ranked as a whole can't be checked in part. */
+const wholly = (pattern: MaskPattern): boolean => pattern.kind === 'ranked' && pattern.scope !== 'row';
 
 const bitsOf = (words: Uint32Array): Float32Array =>
   Float32Array.from({ length: 32 * words.length }, (_, i) => (words[i >> 5]! >>> (i & 31)) & 1);
