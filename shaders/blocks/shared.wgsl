@@ -1,5 +1,6 @@
 // What products with block-sparse matrices share: y[t, row] = Σ_b Σ_c values[b, row within b, c] · x[t, column of b + c] (+ bias[row]), over the blocks b that are
 // stored of a row of blocks; row-major, f32. A block is a row of `values`: its rows one after another, each filled up to WIDTH.
+// #include "../sparse/store.wgsl"
 override BLOCK_ROWS: u32 = 32;
 override BLOCK_COLUMNS: u32 = 32;
 override WIDTH: u32 = 32; // BLOCK_COLUMNS, or the next multiple of 4
@@ -20,8 +21,6 @@ struct BlockParams {
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;     // [tokens, k]
 @group(0) @binding(1) var<storage, read> lists: array<u32>; // the order in which rows of blocks are taken, their first blocks and the number of all, the column of each block
-@group(0) @binding(2) var<storage, read> bias: array<f32>;  // anything readable where has_bias is 0
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> params: BlockParams;
 
 fn row_length() -> u32 { return params.slots; }
@@ -49,12 +48,4 @@ fn x4(token: u32, column: u32) -> vec4<f32> {
     x[first + min(column + 2u, last)],
     x[first + min(column + 3u, last)],
   );
-}
-
-fn store(token: u32, row: u32, sum: f32) {
-  if (token >= params.tokens || row >= params.rows) { return; }
-  var value = sum;
-  if (params.has_bias > 0u) { value += bias[params.row_start + row]; }
-  let at = token * params.width + params.y_start + params.row_start + row;
-  if (params.adds == 0u) { y[at] = value; } else { y[at] += value; }
 }

@@ -1,12 +1,9 @@
 // Blocks of any size, up to four right-hand sides at a time: LANES threads share a row, and each takes every LANES-th four columns of its blocks.
 // #include "../common/grid.wgsl"
+// #include "../sparse/row_tree.wgsl"
 // #include "shared.wgsl"
-override LANES: u32 = 32;
 override ONE_TOKEN: bool = false;
 override PIECES = WIDTH / 4u; // of a row of a block
-const THREADS = 64u;
-
-var<workgroup> parts: array<vec4<f32>, THREADS>;
 
 // For up to four tokens, what one of the threads that share a row has summed up.
 fn sums_of(lane: u32, block_row: u32, within: u32, token: u32) -> vec4<f32> {
@@ -48,16 +45,7 @@ fn main(
   let taken = group % groups_a_token * rows_a_group + thread / LANES;
   let block_row = block_row_of(min(taken / BLOCK_ROWS, params.block_rows - 1u));
   let within = taken % BLOCK_ROWS;
-  var sums = sums_of(lane, block_row, within, min(token, params.tokens - 1u));
-  if (LANES > 1u) {
-    parts[thread] = sums;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-      if (lane < width) { parts[thread] += parts[thread + width]; }
-      workgroupBarrier();
-    }
-    sums = parts[thread];
-  }
+  let sums = added_up(thread, lane, sums_of(lane, block_row, within, min(token, params.tokens - 1u)));
   if (lane == 0u && taken < rows) {
     for (var i = 0u; i < 4u; i++) { store(token + i, block_row * BLOCK_ROWS + within, sums[i]); }
   }

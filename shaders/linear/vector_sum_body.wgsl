@@ -3,19 +3,15 @@
 // #include "rows.wgsl"
 // #include "../common/grid.wgsl"
 // #include "../common/float16.wgsl"
-// #include "vector_body.wgsl"
-override LANES: u32 = 32;
+// #include "pair_tree.wgsl"
 override RANK: u32 = 32;
 override FIRST: u32 = 0; // rows before those of the second matrix
 override SECOND: u32 = 0; // and before those of the third
-const THREADS = 64u;
 
 @group(0) @binding(1) var<storage, read> inner: array<f32>; // RANK for each matrix
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read> left: array<u32>; // f16 [rows, RANK]
 @group(0) @binding(4) var<uniform> params: LinearParams;
-
-var<workgroup> parts: array<Pair, THREADS>;
 
 fn biased(_row: u32, sum: f32) -> f32 {
   return sum;
@@ -45,14 +41,6 @@ fn main(
   var sums = sums_of_pair(lane, row);
   sums.even[0] += of_factors(lane, row);
   sums.odd[0] += of_factors(lane, row + 1u);
-  if (LANES > 1u) {
-    parts[thread] = sums;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-      if (lane < width) { parts[thread] = plus(parts[thread], parts[thread + width]); }
-      workgroupBarrier();
-    }
-    sums = parts[thread];
-  }
+  sums = added_up(thread, lane, sums);
   if (lane == 0u) { store_pair(row, sums); }
 }

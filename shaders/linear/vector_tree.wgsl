@@ -1,10 +1,6 @@
 // Sums of threads that share rows, added by a tree. LANES = 1 gives rows to single threads, which wins on CPUs; 32 and more coalesce loads on GPUs.
 // #include "../common/grid.wgsl"
-// #include "vector_body.wgsl"
-override LANES: u32 = 32;
-const THREADS = 64u;
-
-var<workgroup> parts: array<Pair, THREADS>;
+// #include "pair_tree.wgsl"
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -15,15 +11,6 @@ fn main(
   let group = workgroup_index(workgroup_id, num_workgroups);
   let lane = thread % LANES;
   let row = (group * (THREADS / LANES) + thread / LANES) * 2u;
-  var sums = sums_of_pair(lane, row);
-  if (LANES > 1u) {
-    parts[thread] = sums;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-      if (lane < width) { parts[thread] = plus(parts[thread], parts[thread + width]); }
-      workgroupBarrier();
-    }
-    sums = parts[thread];
-  }
+  let sums = added_up(thread, lane, sums_of_pair(lane, row));
   if (lane == 0u) { store_pair(row, sums); }
 }

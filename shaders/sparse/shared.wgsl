@@ -1,5 +1,6 @@
 // What products with packed matrices share: y[t, row] = Σ_s values[row, s] · x[t, column of s] (+ bias[row]), row-major, f32.
 // #include "layout.wgsl"
+// #include "store.wgsl"
 struct SparseParams {
   rows: u32,      // of this part of the weight
   k: u32,
@@ -14,8 +15,6 @@ struct SparseParams {
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;    // [tokens, k]
-@group(0) @binding(2) var<storage, read> bias: array<f32>; // anything readable where has_bias is 0
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> params: SparseParams;
 
 fn row_length() -> u32 { return params.slots; }
@@ -23,12 +22,4 @@ fn row_length() -> u32 { return params.slots; }
 // The column of a slot that has a place in its group. Slots behind the last group hold 0: any column will do.
 fn column_of(slot: u32, place: u32) -> u32 {
   return min(slot / KEEP * OF + place, params.k - 1u);
-}
-
-fn store(token: u32, row: u32, sum: f32) {
-  if (token >= params.tokens || row >= params.rows) { return; }
-  var value = sum;
-  if (params.has_bias > 0u) { value += bias[params.row_start + row]; }
-  let at = token * params.width + params.y_start + params.row_start + row;
-  if (params.adds == 0u) { y[at] = value; } else { y[at] += value; }
 }

@@ -1,12 +1,9 @@
 // Any pattern, up to four right-hand sides at a time: LANES threads share a row, and each takes every LANES-th sixteen of its slots and gathers what they are
 // multiplied with.
 // #include "../common/grid.wgsl"
+// #include "row_tree.wgsl"
 // #include "shared.wgsl"
-override LANES: u32 = 32;
 override ONE_TOKEN: bool = false;
-const THREADS = 64u;
-
-var<workgroup> parts: array<vec4<f32>, THREADS>;
 
 fn gathered(token: u32, at: vec4<u32>) -> vec4<f32> {
   let first = token * params.k;
@@ -58,16 +55,7 @@ fn main(
   let token = group / groups_a_token * 4u;
   let lane = thread % LANES;
   let row = group % groups_a_token * rows_a_group + thread / LANES;
-  var sums = sums_of(lane, min(row, params.rows - 1u), min(token, params.tokens - 1u));
-  if (LANES > 1u) {
-    parts[thread] = sums;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-      if (lane < width) { parts[thread] += parts[thread + width]; }
-      workgroupBarrier();
-    }
-    sums = parts[thread];
-  }
+  let sums = added_up(thread, lane, sums_of(lane, min(row, params.rows - 1u), min(token, params.tokens - 1u)));
   if (lane == 0u) {
     for (var i = 0u; i < 4u; i++) { store(token + i, row, sums[i]); }
   }

@@ -5,21 +5,21 @@ import { ggufBytes } from '../files/gguf/write.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
-import { factoredNode, type WeightNode, type WeightTree } from '../files/weight-tree.ts';
+import { factoredNode, type WeightTree } from '../files/weight-tree.ts';
 import type { Format, FormatArray } from '../formats/format.ts';
-import { arrayShape, contentBytes, formatBytes, groupOf } from '../formats/layout.ts';
+import { arrayShape, contentBytes, formatBytes } from '../formats/layout.ts';
 import { packedFormat } from '../formats/packed.ts';
 import { checkPackedRow, type SparsePattern } from '../formats/packed-layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
-import { factorsOf } from '../graph/low-rank.ts';
 import { scaleRoomBytes } from '../kernels/quantize.ts';
 import { checkTensors } from '../models/check-tensors.ts';
-import { nodeOfFactors, noFactors, type PlannedFactors, withFactors } from './factorize/plan-factors.ts';
+import { noFactors, type PlannedFactors, withFactors } from './factorize/plan-factors.ts';
 import { checkGgufFormats, type GgufPlacement, type GgufTarget, placeInGguf } from './gguf-plan.ts';
 import { defaultMethod, type Method, needsCalibration } from './methods/method.ts';
 import { modelGraph } from './model-graph.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
+import { blockFormat, treeOf } from './plan-tree.ts';
 import { prunableAs } from './pruning/plan-pruning.ts';
 import type { Pruning, Repair, Score } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
@@ -391,12 +391,6 @@ function specOf(name: string, shape: readonly number[], target: Format, array: F
   };
 }
 
-/** The block format in which the output holds a tensor. */
-const blockFormat = ({ weight, target }: PlannedTensor): Format | undefined => {
-  const format = weight.kind === 'quantized' ? weight.format : target;
-  return format?.kind === 'block' ? format : undefined;
-};
-
 /**
  * Dense tensors first, by falling element size, then quantized ones with their arrays together, so that one pass over the
  * input writes the file. Everything starts at a multiple of its element size, except behind zero points of odd length.
@@ -407,53 +401,6 @@ function inFileOrder(planned: readonly PlannedTensor[]): PlannedTensor[] {
   const byName = new Map(dense.map((tensor) => [tensor.specs[0]!.name, tensor]));
   const ordered = alignedOrder(dense.map((tensor) => tensor.specs[0]!)).map((spec) => byName.get(spec.name)!);
   return [...ordered, ...planned.filter((tensor) => !isDense(tensor))];
-}
-
-/** @param tensors of its arrays, in their order */
-function nodeOf(format: Format, shape: readonly [number, number], tensors: readonly string[]): WeightNode {
-  const { packed } = format;
-  if (packed) {
-    const { pattern, values } = packed;
-    const of = {
-      ...{ n: pattern.keep, m: pattern.of, vector: pattern.rows ?? 1, shape },
-      values: nodeOf(values, [shape[0], packed.layout(...shape).slots], tensors),
-    };
-    return { kind: 'nm', ...of, indices: tensors.at(-1)! };
-  }
-  if (format.kind === 'dense') return { kind: 'dense', data: tensors[0]! };
-  const parts = Object.fromEntries(format.arrays.map((array, i) => [array.name, tensors[i]!]));
-  return { kind: 'quantized', format: format.name, group: groupOf(format, shape[1]), shape, parts };
-}
-
-function treeOf(tensors: readonly PlannedTensor[], before: WeightTree | undefined): WeightTree {
-  const weights = new Map<string, WeightNode>();
-  for (const tensor of tensors) {
-    const { factors } = tensor;
-    if (factors) {
-      const [rows, columns] = tensor.weight.shape as readonly [number, number];
-      weights.set(tensor.name, nodeOfFactors(tensor.name, factors, rows, columns));
-      continue;
-    }
-    const format = blockFormat(tensor);
-    if (!format || tensor.gguf) continue;
-    const names = tensor.specs.map(({ name }) => name);
-    weights.set(tensor.name, nodeOf(format, tensor.weight.shape as readonly [number, number], names));
-  }
-  // Factors are planned by themselves, and belong together again.
-  for (const [name, node] of before?.weights ?? []) {
-    const factored = factoredNode(node);
-    if (!factored) continue;
-    const names = factorsOf(name);
-    const take = (part: string): WeightNode => {
-      const stored = weights.get(part) ?? { kind: 'dense', data: part };
-      weights.delete(part);
-      return stored;
-    };
-    const { rank } = factored.factors;
-    const product: WeightNode = { kind: 'low-rank', rank, left: take(names.left), right: take(names.right) };
-    weights.set(name, factored.base ? { kind: 'sum', terms: [take(names.base), product] } : product);
-  }
-  return { version: 1, weights, ...(before?.graph && { graph: before.graph }) };
 }
 
 /** Sums over the tensors of an output. */

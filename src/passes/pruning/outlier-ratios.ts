@@ -81,10 +81,11 @@ async function countScores(
   let [sum, count] = [0, 0];
   for (const { tensor, meanSquare } of matrices) {
     if (tensor.weight.kind !== 'dense') throw new Error('Only dense matrices are pruned.');
+    const roots = meanSquare.map(Math.sqrt);
     for await (const { view, rows, k } of denseSlices(gpu, checkpoint, tensor.weight.info, f32, signal)) {
       const scratch = new Scratch(gpu);
       try {
-        const factors = scratch.upload(meanSquare.map(Math.sqrt), 'factors of scores');
+        const factors = scratch.upload(roots, 'factors of scores');
         const bad = scratch.upload(Uint32Array.of(0), 'bad');
         const [sums, counts] = ['sums', 'counts'].map((name): BufferView => scratch.room(4 * rows, name));
         const of = { source: f32, from: view, rows, k, factors, bad, threshold, sums: sums!, counts: counts! };
