@@ -8,6 +8,7 @@ import { usualVariant } from '../kernels/linear-variants.ts';
 import { loadPackedProducts, packedProducts } from '../kernels/packed-products.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { matrixShape } from '../passes/stored-weight.ts';
+import type { Recording } from '../scheduler/scheduler.ts';
 import type { Report } from './report-schema.ts';
 import type { WeightPair } from './sizes.ts';
 import { bootstrapInterval, median } from './statistics.ts';
@@ -60,9 +61,10 @@ async function comparePattern(
   const { values, layout } = format.packed!;
   const maker = new WeightMaker(gpu, signal);
   const scratch = new Scratch(gpu);
+  const chains: Recording[] = [];
   try {
     const graph = [{ name: 'w', shape: [rows, k], role: 'linear' }] as const;
-    const [packed, dense] = [format, values].map(async (one) => (await maker.make(graph, () => one)).get('w')!);
+    const weightOf = async (one: Format) => (await maker.make(graph, () => one)).get('w')!;
     const x = scratch.upload(new Float32Array(tokens * k).fill(0.5), 'x');
     const y = scratch.room(4 * tokens * rows, 'y');
     const { sparseLinearSteps, usualSparseVariant } = packedProducts();
@@ -75,7 +77,8 @@ async function comparePattern(
     const count = Math.min(MOST_PRODUCTS, Math.ceil(WORK / (rows * k * tokens)));
     const chain = (steps: readonly Step[]) =>
       gpu.scheduler.record(Array.from({ length: count }, () => steps).flat(), 'a pattern');
-    const chains = [await chain(products.packed(await packed!)), await chain(products.dense(await dense!))] as const;
+    chains.push(await chain(products.packed(await weightOf(format))));
+    chains.push(await chain(products.dense(await weightOf(values))));
     const times: [number[], number[]] = [[], []];
     // The first round compiles.
     for (let round = -1; round < ROUNDS; round++) {
@@ -88,7 +91,6 @@ async function comparePattern(
         if (round >= 0) times[i]!.push(Math.max(1e-3, performance.now() - start));
       }
     }
-    for (const one of chains) one.release();
     const ratios = times[0].map((time, i) => times[1][i]! / time);
     const [low, high] = bootstrapInterval(ratios);
     return {
@@ -96,6 +98,7 @@ async function comparePattern(
       ...{ ratio: median(ratios), interval: [low, high], pays: low > 1 },
     };
   } finally {
+    for (const one of chains) one.release();
     scratch.release();
     maker.release();
     gpu.memory.trim();
