@@ -1,8 +1,9 @@
 import type { BufferView, Step } from '../gpu/kernel.ts';
 import { gatedStep } from '../kernels/gated.ts';
 import type { Columns } from '../kernels/linear.ts';
+import { linearVariants } from '../kernels/linear-variants.ts';
 import { type StackLimits, stackedVector, stackedWeight } from '../kernels/stack-weights.ts';
-import { sumLinearStep, sumsInOne } from '../kernels/sum-linear.ts';
+import { MOST_LANES, sumLinearStep, sumsInOne } from '../kernels/sum-linear.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { OperationOf, Term } from './fuse.ts';
 import type { WeightName } from './graph.ts';
@@ -149,12 +150,10 @@ function sumOf({ buffers, tokens }: StepContext, terms: readonly Term[], limits:
   const right = stack(factors.map((one) => one.right));
   const left = stack(factors.map((one) => one.left));
   if (!base || !right || !left || !sumsInOne(base, left, terms.length)) return undefined;
-  const variant = buffers.linearVariant({ rows: base.rows, k: base.k, tokens }, base.format);
-  const found = /^(vector|subgroup)-(\d+)$/.exec(variant);
-  return found ? { base, right, left, lanes: found[1] === 'vector' ? Number(found[2]) : MANY_LANES } : undefined;
+  const chosen = buffers.linearVariant({ rows: base.rows, k: base.k, tokens }, base.format);
+  const lanes = linearVariants.find(({ name }) => name === chosen)?.lanes;
+  return lanes === undefined ? undefined : { base, right, left, lanes: Math.min(lanes, MOST_LANES) };
 }
-
-const MANY_LANES = 32;
 
 /** All inner values in one launch, then all sums in another. */
 function sumSteps(

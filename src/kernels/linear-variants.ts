@@ -38,6 +38,8 @@ export interface LinearVariant {
   readonly multiple: 1 | 4;
   /** The subgroups that it needs: of that many lanes or more. 0: none. */
   readonly subgroup: 0 | 8;
+  /** Threads that share rows, where they do. */
+  readonly lanes?: number;
   /** Its threads wait for each other inside the loop: not worth a try where they run one after another, on CPUs. */
   readonly waits?: true;
   kernel(shape: LinearShape): {
@@ -53,6 +55,7 @@ export interface LinearVariant {
 function vectorOf(lanes: number): LinearVariant {
   return {
     name: `vector-${lanes}`,
+    lanes,
     mostTokens: 4,
     multiple: 1,
     subgroup: 0,
@@ -68,6 +71,7 @@ function vectorOf(lanes: number): LinearVariant {
 function subgroupOf(threads: number): LinearVariant {
   return {
     name: `subgroup-${threads}`,
+    lanes: threads,
     mostTokens: 4,
     multiple: 1,
     subgroup: 8,

@@ -10,6 +10,8 @@ import { type Weight, weightBindings } from './weight.ts';
 /** Matrices of one input whose products are added up in one launch. */
 const MOST_MATRICES = 3;
 const THREADS = 64;
+/** Threads that can share rows. */
+export const MOST_LANES = THREADS;
 const NO_ROW = 2 ** 32 - 1;
 
 /** What a product with a matrix and a product of two reads and writes, for one token. */
