@@ -4,7 +4,7 @@ import { openPath } from '../files/node-files.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
 import { type FactorizeReport, factorize, recipeOf } from '../passes/factorize/factorize.ts';
-import { ACROSS } from '../passes/factorize/rank.ts';
+import { ACROSS, BUDGETS } from '../passes/factorize/rank.ts';
 import { WHITEN_BY } from '../passes/lowrank/whiten-by.ts';
 import { METHODS, methodByName } from '../passes/methods/method.ts';
 import { compileRecipe } from '../passes/recipe.ts';
@@ -26,6 +26,7 @@ export interface FactorizeCommandOptions extends GpuOptions, Omit<CalibrationOpt
   readonly energy?: string;
   readonly whiten?: boolean | string;
   readonly across?: string;
+  readonly budget?: string;
   readonly residual?: boolean;
   readonly format?: string;
   readonly method?: string;
@@ -72,6 +73,10 @@ export function registerFactorize(program: Command): void {
       'with --keep: a share of each matrix (default), or of the model, with ranks that lose least',
     )
     .option(
+      '--budget <what>',
+      'with --across model: a share of its parameters (default), or of the time that the products of a token take on this device (time)',
+    )
+    .option(
       '--whiten [by]',
       'choose factors by what they do to the outputs, as happens where there is a calibration: by all of H (hessian), or by the sizes of the inputs (columns)',
     )
@@ -110,6 +115,7 @@ export async function runFactorize(
     ...(options.rank !== undefined && { rank: wholeNumber('--rank', options.rank, 1) }),
     ...(options.energy !== undefined && { energy: share(options.energy) }),
     ...(options.across !== undefined && { across: oneOf('--across', options.across, ACROSS) }),
+    ...(options.budget !== undefined && { budget: oneOf('--budget', options.budget, BUDGETS) }),
   };
   const how = {
     ...target,

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { FactorRule } from './factorize/factoring.ts';
-import { ACROSS } from './factorize/rank.ts';
+import { ACROSS, BUDGETS } from './factorize/rank.ts';
 import { WHITEN_BY } from './lowrank/whiten-by.ts';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
 import { LAYER_SHARES, type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
@@ -65,6 +65,7 @@ export const FactorSchema = v.strictObject({
   rank: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   keep: v.optional(share),
   across: v.optional(v.picklist(ACROSS)),
+  budget: v.optional(v.picklist(BUDGETS)),
   energy: v.optional(share),
   residual: v.optional(v.boolean()),
   factors: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),

@@ -25,10 +25,8 @@ const FEW = [
   ...['int8-g32', 'int4-g64-asym', 'int4-g64-fzp', 'int3-g64-asym', 'int2-g64', 'int3-row-asym-bf16'],
 ];
 
-const few = formats.filter(({ name }) => FEW.includes(name));
+/** With COMPRESSA_TEST_FORMATS=all whatever takes minutes on a software device, which compiles each kernel anew, is tested, too. */
+export const EVERYTHING = process.env.COMPRESSA_TEST_FORMATS === 'all';
 
-/** What tests of every format walk: all there are, or with COMPRESSA_TEST_FORMATS=few some of each kind, where a device is slow. */
-export const formatsUnderTest = process.env.COMPRESSA_TEST_FORMATS === 'few' ? few : formats;
-
-/** The same where the reference is slow, too, as searches are: some, or with COMPRESSA_TEST_FORMATS=all all of them. */
-export const slowFormatsUnderTest = process.env.COMPRESSA_TEST_FORMATS === 'all' ? formats : few;
+/** What tests of every format walk: some of each kind, or all there are. */
+export const formatsUnderTest = EVERYTHING ? formats : formats.filter(({ name }) => FEW.includes(name));

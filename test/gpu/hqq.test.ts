@@ -7,6 +7,7 @@ import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView } from '../../src/gpu/kernel.ts';
 import { quantizeStep, throwIfNonFinite } from '../../src/kernels/quantize.ts';
 import { hqqFormats, LOST_TO_ROUNDING, lostSteps } from '../unit/formats/hqq-cases.ts';
+import { EVERYTHING } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { cases, gaussian, generator } from './weight-cases.ts';
 
@@ -56,7 +57,7 @@ const named = [
   'int2-g16-fzp',
   'int2-g64-fzp-bf16',
 ];
-const tested = process.env.COMPRESSA_TEST_FORMATS === 'all' ? hqqFormats : named.map(formatByName);
+const tested = EVERYTHING ? hqqFormats : named.map(formatByName);
 
 describe.each(tested.map((format, i) => [format.name, format, i] as const))('%s', (_name, format, i) => {
   test(`loses no more than the reference, and no group more than by rounding, ${SHAPES} shapes`, async () => {

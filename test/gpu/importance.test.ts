@@ -6,7 +6,7 @@ import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView } from '../../src/gpu/kernel.ts';
 import { quantizeStep } from '../../src/kernels/quantize.ts';
-import { slowFormatsUnderTest } from './formats-under-test.ts';
+import { formatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { cases, gaussian, generator } from './weight-cases.ts';
 
@@ -73,7 +73,7 @@ function importanceOf(k: number, next: () => number): Float32Array | undefined {
 /** The largest of some numbers, or 1 where there is only zero. */
 const largest = (numbers: Float32Array) => numbers.reduce((m, x) => Math.max(m, Math.abs(x)), 0) || 1;
 
-const named = slowFormatsUnderTest.filter(weighs).map((format, i) => [format.name, format, i] as const);
+const named = formatsUnderTest.filter(weighs).map((format, i) => [format.name, format, i] as const);
 
 describe.each(named)('%s', (_name, format, i) => {
   // Each length of rows that share a scale is a kernel of its own, to be compiled.

@@ -9,7 +9,7 @@ import { linear } from '../../src/graph/reference/linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
 import { linearVariantsFor } from '../../src/kernels/linear-variants.ts';
 import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
-import { formatsUnderTest, slowFormatsUnderTest } from './formats-under-test.ts';
+import { EVERYTHING, formatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
 import { randomStored } from './random-stored.ts';
@@ -31,23 +31,25 @@ interface Case {
 /** Variants that read weights as the others do and take long to compile on a CPU: over some formats. */
 const SLOW_TO_COMPILE: Readonly<Record<string, readonly string[]>> = {
   f32: ['sliced-8', 'staged-64'],
-  q4_0: ['staged-128', 'broadcast-32'],
-  q6_k: ['sliced-8'],
-  'int4-g64-asym': ['broadcast-32'],
+  ...(EVERYTHING && {
+    q4_0: ['staged-64', 'staged-128', 'broadcast-32'],
+    q6_k: ['sliced-8'],
+    'int4-g64-asym': ['broadcast-32'],
+  }),
 };
+
+/** Over these, variants by more lanes and subgroups; over the others the simplest of each kind. */
+const MORE = ['f32', 'q4_0', 'q8_0', 'q4_k'];
 
 /** Shapes for one format: tiny, odd, not multiples of any tile, and some larger ones. */
 function cases(format: Format, count: number, random: () => number): Case[] {
   // Others for each format, because each is a pipeline to compile; more where the format is the only one of its kind.
   const index = formats.indexOf(format);
-  const mine = [
-    'vector-1',
-    `tile-${4 << (index % 2)}`,
-    `broadcast-${1 << ((index >> 1) % 5)}`,
-    ...(slowFormatsUnderTest.includes(format)
-      ? [`vector-${2 << (index % 6)}`, `subgroup-${[32, 64, 256][index % 3]}`, ...(SLOW_TO_COMPILE[format.name] ?? [])]
-      : []),
-  ];
+  const mine = ['vector-1', `tile-${4 << (index % 2)}`, ...(SLOW_TO_COMPILE[format.name] ?? [])];
+  if (EVERYTHING || MORE.includes(format.name)) {
+    mine.push(`broadcast-${1 << ((index >> 1) % (EVERYTHING ? 5 : 4))}`);
+    mine.push(`vector-${2 << (index % 6)}`, `subgroup-${[32, 64, 256][index % 3]}`);
+  }
   const upTo = (n: number) => 1 + Math.floor(random() * n);
   return Array.from({ length: count }, (_, i) => {
     const rows = i % 10 === 0 ? upTo(600) : upTo(40);

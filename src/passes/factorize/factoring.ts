@@ -3,7 +3,7 @@ import { reason } from '../../files/text.ts';
 import type { Format } from '../../formats/format.ts';
 import { formatByName } from '../../formats/registry.ts';
 import type { WhitenBy } from '../lowrank/whiten-by.ts';
-import { type Across, checkRankTarget, type RankTarget } from './rank.ts';
+import { type Across, type Budget, checkRankTarget, type RankTarget } from './rank.ts';
 
 /** How a matrix becomes factors, as a recipe says it. */
 export interface FactorRule {
@@ -13,6 +13,8 @@ export interface FactorRule {
   keep?: number | undefined;
   /** With `keep`: `model` for a share of all matrices of the rule together. */
   across?: Across | undefined;
+  /** Of what: `time` for the measured time of a token's products. */
+  budget?: Budget | undefined;
   /** In its place: share of the sum of squares of singular values that stays of each matrix at least. */
   energy?: number | undefined;
   /** The rule's format, or what pruning leaves, keeps the whole matrix, and the factors what that has lost. */
@@ -50,6 +52,7 @@ export function factoringOf(rule: FactorRule, format: Format | undefined, pruned
     ...(rule.keep !== undefined && { keep: rule.keep }),
     ...(rule.energy !== undefined && { energy: rule.energy }),
     ...(rule.across !== undefined && { across: rule.across }),
+    ...(rule.budget !== undefined && { budget: rule.budget }),
   };
   const target = residual && Object.keys(given).length === 0 ? { rank: RESIDUAL_RANK } : given;
   try {

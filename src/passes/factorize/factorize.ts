@@ -136,6 +136,7 @@ export function recipeOf(options: Omit<FactorizeOptions, 'gpu'>): Recipe {
     keep,
     energy,
     across,
+    budget,
     whiten,
     residual = false,
     format = 'keep',
@@ -149,6 +150,7 @@ export function recipeOf(options: Omit<FactorizeOptions, 'gpu'>): Recipe {
     ...(keep !== undefined && { keep }),
     ...(energy !== undefined && { energy }),
     ...(across !== undefined && { across }),
+    ...(budget !== undefined && { budget }),
   };
   if (!residual || Object.keys(target).length > 0) checkRankTarget(target);
   if (residual && format === 'keep') {

@@ -6,8 +6,9 @@ import { eachWhitened, type WhitenedWork } from './each-whitened.ts';
 import { addProduct } from './factor-arithmetic.ts';
 import { factorMatrix, whitenedMatrix } from './factor-matrix.ts';
 import type { Factoring } from './factoring.ts';
-import { pays } from './rank.ts';
+import { pays, type RankTarget } from './rank.ts';
 import { allocateRanks, type Spectra } from './rank-budget.ts';
+import { measureRankTimes, type TimedShape } from './rank-times.ts';
 
 /**
  * The ranks of matrices whose singular values decide them, weighed by their inputs where these are known: a first pass of the same work.
@@ -22,28 +23,41 @@ export async function findRanks(work: WhitenedWork<PlannedTensor>): Promise<Map<
   const ranks = new Map<string, number>();
   for (const [{ target, whiten }, tensors] of rules) {
     const some = { ...work, tensors, by: whiten };
-    const found = target.energy === undefined ? await ranksWithin(some, target.keep!) : await ranksOfEnergy(some);
+    const found = target.energy === undefined ? await ranksWithin(some, target) : await ranksOfEnergy(some);
     for (const [name, rank] of found) ranks.set(name, rank);
   }
   return ranks;
 }
 
-/** Those with which all matrices together keep a share of their parameters: by the spectra that they have in the model as it is. */
-async function ranksWithin(work: WhitenedWork<PlannedTensor>, keep: number): Promise<Map<string, number>> {
+/** What the products of a matrix run on: whole, which is as it is stored, and as factors. */
+function timedShape({ weight, factors }: PlannedTensor): TimedShape {
+  const [rows, columns] = weight.shape as readonly [number, number];
+  const { whole, format } = factors!;
+  return { rows, columns, whole, factors: format };
+}
+
+/** Those with which all matrices together keep a share of what they cost: by the spectra that they have in the model as it is. */
+async function ranksWithin(
+  work: WhitenedWork<PlannedTensor>,
+  { keep, budget }: RankTarget,
+): Promise<Map<string, number>> {
   const { gpu, signal } = work;
   const spectra: Spectra[] = [];
-  await eachWhitened(work, async ({ name }, weight, whitening) => {
+  const times = budget === 'time' ? await measureRankTimes(gpu, work.tensors.map(timedShape), signal) : undefined;
+  await eachWhitened(work, async (tensor, weight, whitening) => {
+    const { name } = tensor;
     const label = `tensor ${quote(name)}`;
     const matrix = whitening ? await whitenedMatrix(gpu, weight, whitening, label, signal) : weight;
     try {
       const found = await spectrumOf(gpu, matrix, label, signal);
-      spectra.push({ name, rows: weight.rows, columns: weight.k, ...found });
+      const costs = times?.(timedShape(tensor));
+      spectra.push({ name, rows: weight.rows, columns: weight.k, ...found, ...(costs && { costs }) });
     } finally {
       if (matrix !== weight) matrix.release();
     }
     return undefined;
   });
-  return allocateRanks(spectra, keep);
+  return allocateRanks(spectra, keep!);
 }
 
 /**

@@ -16,6 +16,8 @@ export interface PlannedFactors {
   /** Undefined until its singular values are known. */
   readonly rank: number | undefined;
   readonly factoring: Factoring;
+  /** That the matrix has if it stays whole. */
+  readonly whole: Format;
   /** Of the matrix that the product is added to. */
   readonly base: Format | undefined;
   /** Of both factors. */
@@ -46,12 +48,13 @@ function planFactors(
   if (rank !== undefined && rank > Math.min(rows, columns)) {
     return { refused: `a rank of ${rank} is above its smaller side` };
   }
-  const factors = { rank, factoring, base, format };
+  const factors = { rank, factoring, whole: own, base, format };
   // What pruning leaves takes as much room as before, zeros included.
   if (rank !== undefined && base?.kind === 'block' && bytesOf(name, factors, rows, columns) >= weight.info.byteLength) {
     return { refused: `with factors of rank ${rank} it would take as much room as before` };
   }
   if (rank !== undefined && !base && !pays(rank, rows, columns)) {
+    if (factoring.target.budget === 'time') return { refused: 'whole it is as fast, or loses less in the time' };
     return { refused: `factors of rank ${rank} would have as many parameters` };
   }
   return { factors };

@@ -10,18 +10,26 @@ export interface RankTarget {
   readonly energy?: number;
   /** With `keep`: of what the parameters are a share. `model`: of all matrices of a rule together, with ranks that lose least by their singular values. Default: of each matrix. */
   readonly across?: Across;
+  /** With a share of the model: of its parameters (default), or of the time that its products of a token take on the device, which is measured. */
+  readonly budget?: Budget;
 }
 
 export const ACROSS = ['matrix', 'model'] as const;
 export type Across = (typeof ACROSS)[number];
 
+export const BUDGETS = ['parameters', 'time'] as const;
+export type Budget = (typeof BUDGETS)[number];
+
 /** @throws ArgumentError unless there is one target, which makes sense */
-export function checkRankTarget({ keep, rank, energy, across }: RankTarget): void {
+export function checkRankTarget({ keep, rank, energy, across, budget }: RankTarget): void {
   if ([keep, rank, energy].filter((value) => value !== undefined).length !== 1) {
     throw new ArgumentError('Give one of keep, rank and energy.');
   }
   if (across === 'model' && keep === undefined) {
     throw new ArgumentError('A rank, or an energy, is one of each matrix: give a share to keep across the model.');
+  }
+  if (budget !== undefined && across !== 'model') {
+    throw new ArgumentError('A budget is one of the model: give a share to keep across the model.');
   }
   if (keep !== undefined && !(keep > 0 && keep < 1)) {
     throw new ArgumentError(`The share to keep is ${keep}: give a number above 0 and below 1.`);

@@ -183,6 +183,27 @@ test('a share of the model is shared out by singular values, and inputs may weig
   for (const { checkpoint } of [shared, each, whole, columns]) await checkpoint.close();
 });
 
+test('a budget of time is measured: factors that are no faster are not made, and the model computes', async () => {
+  const model = await modelFolder(smallConfig());
+  const output = memoryOutput();
+  // How fast small matrices are is the device's: where none pays, that is said.
+  const written = await factorize(model.open(), output, {
+    ...{ gpu: bench.gpu, keep: 0.5, across: 'model', budget: 'time' },
+  }).catch((error: unknown) => error as Error);
+  if (written instanceof Error) {
+    expect(written).toBeInstanceOf(ModelError);
+    expect(output.files.size).toBe(0);
+    return;
+  }
+  for (const { name, rank, shape } of written.matrices) {
+    if (rank === null) expect(written.notices.some((notice) => notice.includes(name))).toBe(true);
+    else expect(rank * (shape[0] + shape[1])).toBeLessThan(shape[0] * shape[1]);
+  }
+  const open = memoryFolder('factorized', Object.fromEntries(output.files));
+  const logits = await logitsOf(open, windowsOf(101)[0]!.subarray(0, 9));
+  expect(logits.every(Number.isFinite)).toBe(true);
+});
+
 test('what makes no sense is refused, and nothing is left', async () => {
   const { open } = await modelFolder(smallConfig());
   const inUse = bench.gpu.memory.bytesInUse;
@@ -195,6 +216,7 @@ test('what makes no sense is refused, and nothing is left', async () => {
   };
   expect(await refuse({})).toBeInstanceOf(ArgumentError);
   expect(await refuse({ keep: 0.5, rank: 3 })).toBeInstanceOf(ArgumentError);
+  expect((await refuse({ keep: 0.5, budget: 'time' })).message).toContain('across the model');
   expect((await refuse({ keep: 1 })).message).toContain('The share to keep is 1');
   expect((await refuse({ rank: 0 })).message).toContain('The rank is 0');
   expect((await refuse({ energy: 1.5 })).message).toContain('The energy is 1.5');

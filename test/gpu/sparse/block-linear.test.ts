@@ -3,13 +3,20 @@ import { formatByName } from '../../../src/formats/registry.ts';
 import type { Step } from '../../../src/gpu/kernel.ts';
 import { openGpu } from '../../../src/gpu/open-gpu.ts';
 import { linear } from '../../../src/graph/reference/linear.ts';
-import { type BlockLists, type BlockSize, blockLayout, listBlocks } from '../../../src/kernels/block-layout.ts';
+import {
+  type BlockLayout,
+  type BlockLists,
+  type BlockSize,
+  blockLayout,
+  listBlocks,
+} from '../../../src/kernels/block-layout.ts';
 import { blockLinearSteps } from '../../../src/kernels/block-linear.ts';
 import { blockVariantsFor, usualBlockVariant } from '../../../src/kernels/block-linear-variants.ts';
 import { allocateBlocks, uploadBlocks } from '../../../src/kernels/block-weight.ts';
 import { gatherBlocksStep } from '../../../src/kernels/gather-blocks.ts';
 import { maskWords } from '../../../src/kernels/mask-pattern.ts';
 import { packBlocks, unpackBlocks } from '../../../src/kernels/reference/blocks.ts';
+import { EVERYTHING } from '../formats-under-test.ts';
 import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
 
 const bench = openBench();
@@ -45,6 +52,10 @@ function anyLists(next: () => number, down: number, across: number): BlockLists 
   }
   return { rowStarts, columns: Uint32Array.from(columns) };
 }
+
+/** The widest takes a minute to compile on a CPU. */
+const variantsFor = (layout: BlockLayout) =>
+  blockVariantsFor(bench.gpu, layout).filter(({ name }) => EVERYTHING || name !== 'broadcast-32');
 
 interface Product {
   readonly block: BlockSize;
@@ -85,8 +96,7 @@ describe.each(FORMATS)('products with blocks of %s', (format) => {
       const block = mine[shape % mine.length]!;
       const tokens = shape % 4 < 2 ? 1 + Math.floor(4 * next()) : 1 + Math.floor(next() ** 2 * 90);
       const of = product(next, { block, format, most: shape % 10 === 0 ? 300 : 90, tokens });
-      // The widest takes long to compile: the next test has it.
-      const variants = blockVariantsFor(bench.gpu, of.layout).filter(({ name }) => name !== 'broadcast-32');
+      const variants = variantsFor(of.layout);
       const turn = 5 * BLOCKS.indexOf(block) + (Math.floor(shape / mine.length) % 2);
       const variant = variants[turn % variants.length]!.name;
       const y = bench.room(tokens * of.rows);
@@ -119,7 +129,7 @@ test('every variant, added to the columns of a wider y', async () => {
   for (const [i, value] of of.wanted.entries()) wanted[Math.floor(i / of.rows) * width + 3 + (i % of.rows)]! += value;
   const worst = Math.max(...Array.from(of.wanted, (_, i) => of.allowed(i)));
   const bias = of.bias && bench.upload(of.bias);
-  const runs = blockVariantsFor(bench.gpu, of.layout).map(({ name: variant }) => {
+  const runs = variantsFor(of.layout).map(({ name: variant }) => {
     const y = bench.upload(before);
     const rest = { into: { start: 3, width }, adds: true, ...(bias && { bias }) };
     const x = bench.upload(of.x);

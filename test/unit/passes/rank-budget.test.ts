@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { allocateRanks, type Spectra } from '../../../src/passes/factorize/rank-budget.ts';
+import { allocateRanks, type RankCosts, type Spectra } from '../../../src/passes/factorize/rank-budget.ts';
+import { rankCosts } from '../../../src/passes/factorize/rank-times.ts';
 
 const matrix = (name: string, rows: number, columns: number, value: (i: number) => number, known?: number): Spectra => {
   const side = Math.min(rows, columns);
@@ -70,4 +71,36 @@ test('a matrix that is worth it stays whole, and singular values that nobody loo
   const found = allocateRanks(partly, 0.5);
   expect(found.get('partly')! + found.get('known')!).toBe(20);
   expect(allocateRanks([matrix('zero', 8, 8, () => 0)], 0.9).get('zero')).toBeGreaterThanOrEqual(1);
+});
+
+test('times go straight between measured ranks, and never down', () => {
+  const { whole, of } = rankCosts(9, [4, 8, 16], [1, 3, 2]);
+  expect(whole).toBe(9);
+  expect([1, 4, 6, 8, 12, 16, 40].map(of)).toEqual([1, 1, 2, 3, 3, 3, 3]);
+});
+
+test('a budget of time is kept by the costs that matrices have, whatever their sizes', () => {
+  // As many parameters each: one is twice as slow whole, and one no faster as factors.
+  const costs: Record<string, RankCosts> = {
+    slow: { whole: 20, of: (rank) => 2 + rank / 2 },
+    fast: { whole: 10, of: (rank) => 1 + rank / 4 },
+    never: { whole: 5, of: () => 6 },
+  };
+  const matrices = Object.entries(costs).map(([name, cost]) => ({
+    ...matrix(name, 60, 60, (i) => 1 / (1 + i)),
+    costs: cost,
+  }));
+  const time = (ranks: ReadonlyMap<string, number>) =>
+    matrices.reduce((sum, { name, costs: { whole, of } }) => {
+      const rank = ranks.get(name)!;
+      return sum + (rank === 60 ? whole : of(rank));
+    }, 0);
+  for (const keep of [0.4, 0.6, 0.8]) {
+    const ranks = allocateRanks(matrices, keep);
+    expect(ranks.get('never')).toBe(60);
+    expect(time(ranks)).toBeLessThanOrEqual(keep * 35);
+    expect(time(ranks)).toBeGreaterThan(keep * 35 - 1);
+    // The same spectrum: the one whose ranks cost less has more of them.
+    expect(ranks.get('fast')!).toBeGreaterThan(ranks.get('slow')!);
+  }
 });
