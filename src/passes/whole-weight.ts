@@ -2,6 +2,7 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import { factoredNode } from '../files/weight-tree.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
+import type { BufferView } from '../gpu/kernel.ts';
 import { Scratch } from '../gpu/scratch.ts';
 import type { Graph, GraphWeight } from '../graph/graph.ts';
 import { factorsOf } from '../graph/low-rank.ts';
@@ -53,34 +54,60 @@ export function wholeRoles({ weights }: Graph): Map<string, GraphWeight> {
   return roles;
 }
 
-/** Some rows of a weight as f32. The product of factors is computed on the GPU. */
-export async function readWhole(
-  gpu: Gpu,
-  checkpoint: Checkpoint,
-  weight: WholeWeight,
-  rowStart: number,
-  rows: number,
-  signal?: AbortSignal,
-): Promise<Float32Array> {
-  if (weight.kind !== 'factored') return readValues(checkpoint, weight, rowStart, rows, signal);
-  const { base, left, right } = weight;
-  const [rank, columns] = right.shape as readonly [number, number];
-  const scratch = new Scratch(gpu);
-  try {
-    const a = scratch.upload(await readValues(checkpoint, left, rowStart, rows, signal), 'left factor');
-    const b = scratch.upload(await readValues(checkpoint, right, 0, rank, signal), 'right factor');
-    const c = base
-      ? scratch.upload(await readValues(checkpoint, base, rowStart, rows, signal), 'base')
-      : scratch.room(4 * rows * columns, 'product');
-    const steps = gemmSteps({
-      ...{ a: { ...a, width: rank }, b: { ...b, width: columns }, c: { ...c, width: columns } },
-      ...{ rows, columns, inner: rank, keep: Number(base !== undefined) },
-      scratch: scratch.room(Math.max(4, gemmScratch(rows, columns, rank)), 'parts'),
-    });
-    await gpu.scheduler.run(steps, signal && { signal });
-    return await readFloats(gpu, c, rows * columns);
-  } finally {
-    scratch.release();
+/** Reads rows of a weight as f32, the product of factors computed on the GPU, where the right one stays until `release`. */
+export class WholeReader {
+  readonly #gpu: Gpu;
+  readonly #checkpoint: Checkpoint;
+  readonly #weight: WholeWeight;
+  readonly #signal: AbortSignal | undefined;
+  readonly #kept: Scratch;
+  #right: BufferView | undefined;
+
+  constructor(gpu: Gpu, checkpoint: Checkpoint, weight: WholeWeight, signal?: AbortSignal) {
+    this.#gpu = gpu;
+    this.#checkpoint = checkpoint;
+    this.#weight = weight;
+    this.#signal = signal;
+    this.#kept = new Scratch(gpu);
+  }
+
+  /** @throws FileError, OutOfMemoryError, CancelledError, DeviceLostError */
+  async read(rowStart: number, rows: number): Promise<Float32Array> {
+    const weight = this.#weight;
+    return weight.kind === 'factored'
+      ? this.#product(weight, rowStart, rows)
+      : readValues(this.#checkpoint, weight, rowStart, rows, this.#signal);
+  }
+
+  async #product({ base, left, right }: FactoredWeight, rowStart: number, rows: number): Promise<Float32Array> {
+    const gpu = this.#gpu;
+    const signal = this.#signal;
+    const read = (part: StoredWeight, start: number, count: number) =>
+      readValues(this.#checkpoint, part, start, count, signal);
+    const [rank, columns] = right.shape as readonly [number, number];
+    this.#right ??= this.#kept.upload(await read(right, 0, rank), 'right factor');
+    const b = this.#right;
+    const scratch = new Scratch(gpu);
+    try {
+      const a = scratch.upload(await read(left, rowStart, rows), 'left factor');
+      const c = base
+        ? scratch.upload(await read(base, rowStart, rows), 'base')
+        : scratch.room(4 * rows * columns, 'product');
+      const steps = gemmSteps({
+        ...{ a: { ...a, width: rank }, b: { ...b, width: columns }, c: { ...c, width: columns } },
+        ...{ rows, columns, inner: rank, keep: Number(base !== undefined) },
+        scratch: scratch.room(Math.max(4, gemmScratch(rows, columns, rank)), 'parts'),
+      });
+      await gpu.scheduler.run(steps, signal && { signal });
+      return await readFloats(gpu, c, rows * columns);
+    } finally {
+      scratch.release();
+    }
+  }
+
+  release(): void {
+    this.#right = undefined;
+    this.#kept.release();
   }
 }
 
@@ -94,15 +121,18 @@ export async function loadWhole(
 ): Promise<Weight> {
   const { rows, k } = matrixShape(weight.shape);
   const loaded = allocateWeight(gpu, formatByName('f32'), rows, k, label);
+  const reader = new WholeReader(gpu, checkpoint, weight, signal);
   try {
     const most = chunkRows(4 * k);
     for (let row = 0; row < rows; row += most) {
       const count = Math.min(most, rows - row);
-      uploadRows(gpu, loaded, await readWhole(gpu, checkpoint, weight, row, count, signal), row);
+      uploadRows(gpu, loaded, await reader.read(row, count), row);
     }
     return loaded;
   } catch (error) {
     loaded.release();
     throw error;
+  } finally {
+    reader.release();
   }
 }

@@ -10,7 +10,7 @@ import { guessRole } from '../passes/plan.ts';
 import { type Density, DensityCount } from '../passes/pruning/density.ts';
 import type { Role } from '../passes/recipe.ts';
 import { chunkRows, denseFormatOf, matrixShape, type StoredWeight } from '../passes/stored-weight.ts';
-import { readWhole, storedParts, type WholeWeight, wholeRoles, wholeWeights } from '../passes/whole-weight.ts';
+import { storedParts, WholeReader, type WholeWeight, wholeRoles, wholeWeights } from '../passes/whole-weight.ts';
 import { type Graphs, sameBasis } from './compare-models.ts';
 import type { Report } from './report-schema.ts';
 
@@ -195,22 +195,27 @@ async function compareWeight(
   let squared = 0;
   let total = 0;
   const counted = b.shape.length === 2 && !b.shape.includes(0) ? new DensityCount(b.shape[0]!, b.shape[1]!) : undefined;
-  for (const [row, count] of chunksOf(a)) {
-    const x = await readWhole(gpu, original, a, row, count, signal);
-    const y = await readWhole(gpu, compressed, b, row, count, signal);
-    counted?.add(row, y);
-    let lost = 0;
-    for (let i = 0; i < x.length; i++) {
-      const exact = x[i]!;
-      const difference = exact - y[i]!;
-      lost += difference * difference;
-      total += exact * exact;
+  const readers = [new WholeReader(gpu, original, a, signal), new WholeReader(gpu, compressed, b, signal)] as const;
+  try {
+    for (const [row, count] of chunksOf(a)) {
+      const x = await readers[0].read(row, count);
+      const y = await readers[1].read(row, count);
+      counted?.add(row, y);
+      let lost = 0;
+      for (let i = 0; i < x.length; i++) {
+        const exact = x[i]!;
+        const difference = exact - y[i]!;
+        lost += difference * difference;
+        total += exact * exact;
+      }
+      squared += lost;
+      // Squares of f32 values do not overflow f64.
+      if (Number.isFinite(lost)) continue;
+      nonFinite.original += nonFiniteIn(x);
+      nonFinite.compressed += nonFiniteIn(y);
     }
-    squared += lost;
-    // Squares of f32 values do not overflow f64.
-    if (Number.isFinite(lost)) continue;
-    nonFinite.original += nonFiniteIn(x);
-    nonFinite.compressed += nonFiniteIn(y);
+  } finally {
+    for (const reader of readers) reader.release();
   }
   if (!Number.isFinite(squared)) return { nonFinite };
   return {
@@ -227,11 +232,14 @@ async function countNonFinite(
   signal?: AbortSignal,
 ): Promise<number> {
   if (!isReal(weight)) return 0;
+  const reader = new WholeReader(gpu, checkpoint, weight, signal);
   let found = 0;
-  for (const [row, count] of chunksOf(weight)) {
-    found += nonFiniteIn(await readWhole(gpu, checkpoint, weight, row, count, signal));
+  try {
+    for (const [row, count] of chunksOf(weight)) found += nonFiniteIn(await reader.read(row, count));
+    return found;
+  } finally {
+    reader.release();
   }
-  return found;
 }
 
 /** First row and rows of each piece that is read at a time. A vector's rows are its elements, and a scalar is one. */
