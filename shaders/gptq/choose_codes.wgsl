@@ -1,7 +1,9 @@
 // Codes of a block of columns, one after another from the last, a thread for each row. A column takes the level nearest to
 //   w + (Σ error · m[r, column] over the other columns r) / m[column, column]
 // where `error` is what was lost in a column so far. With m the Cholesky factor, mirrored, and errors that begin at zero, this is GPTQ; with m = H it is
-// a round of coordinate descent on the same objective (src/kernels/choose-codes.ts). ALONE, each takes the level nearest to w.
+// a round of coordinate descent on the same objective (src/kernels/choose-codes.ts). ALONE, each takes the level nearest to w. MARKED, those that a mask leaves
+// out take the level nearest to 0, or are 0 where none is stored for them.
+// #include "marks.wgsl"
 struct Params {
   n: u32,
   rows: u32,
@@ -27,6 +29,7 @@ struct Params {
 override WORKGROUP: u32 = 64;
 override UNIFORM: bool = true;
 override ALONE: bool = false;
+override MARKED: bool = false; // chosen holds marks, which stay
 const BLOCK = 32u;
 
 var<workgroup> block: array<f32, 1024>;
@@ -63,14 +66,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let at = (start + i) * params.rows + row;
     let pivot = block[BLOCK * i + i];
     let before = errors[at];
-    let wanted = select(w[at] + (sums[i] - before * pivot) / pivot, w[at], ALONE);
-    let pair = grid[(params.first_row + row) * params.grid_width + order[start + i] / params.group];
+    var wanted = select(w[at] + (sums[i] - before * pivot) / pivot, w[at], ALONE);
+    var group = order[start + i] / params.group;
+    var mark = 0u;
+    if (MARKED) {
+      mark = chosen[at] & 0xffffff00u;
+      group = group_of(mark);
+      if ((mark & GONE) != 0u) { wanted = 0.0; }
+    }
+    let pair = grid[(params.first_row + row) * params.grid_width + group];
     // A scale of zero has one value, whatever the code.
     let index = nearest(select((wanted - pair.y) / pair.x, 0.0, pair.x == 0.0));
     let level = table[index];
-    let after = w[at] - (pair.x * level.x + pair.y);
+    let after = w[at] - select(pair.x * level.x + pair.y, 0.0, (mark & ABSENT) != 0u);
     errors[at] = after;
-    chosen[at] = u32(level.y);
+    chosen[at] = u32(level.y) | mark;
     let change = after - before;
     for (var j = 0u; j < i; j++) { sums[j] += change * block[BLOCK * i + j]; }
   }

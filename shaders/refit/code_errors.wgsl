@@ -1,5 +1,7 @@
 // errors = w − (scale · level + offset) of the codes that there are, [k, rows] in the order of `order`.
+// MARKED, a code's group stands beside it, and weights that are not stored are 0.
 // #include "../common/each.wgsl"
+// #include "../gptq/marks.wgsl"
 struct Params { k: u32, rows: u32, group: u32, first_row: u32, grid_width: u32 }
 
 @group(0) @binding(0) var<storage, read> w: array<f32>;            // [k, rows]
@@ -10,9 +12,15 @@ struct Params { k: u32, rows: u32, group: u32, first_row: u32, grid_width: u32 }
 @group(0) @binding(5) var<storage, read_write> errors: array<f32>; // [k, rows]
 @group(0) @binding(6) var<uniform> params: Params;
 
+override MARKED: bool = false;
+
 fn each(at: u32) {
   if (at >= params.k * params.rows) { return; }
   let row = params.first_row + at % params.rows;
-  let pair = grid[row * params.grid_width + order[at / params.rows] / params.group];
-  errors[at] = w[at] - (pair.x * levels[chosen[at]] + pair.y);
+  let mark = chosen[at];
+  var group = order[at / params.rows] / params.group;
+  if (MARKED) { group = group_of(mark); }
+  let pair = grid[row * params.grid_width + group];
+  let value = pair.x * levels[mark & 0xffu] + pair.y;
+  errors[at] = w[at] - select(value, 0.0, MARKED && (mark & ABSENT) != 0u);
 }

@@ -21,6 +21,8 @@ export interface PruneCommandOptions extends WriteModelOptions, Omit<Calibration
   readonly layers?: string;
   readonly packed?: boolean;
   readonly format: string;
+  readonly method?: string;
+  readonly refine?: string;
   readonly statistics?: string;
 }
 
@@ -46,12 +48,15 @@ Structures are scored by the columns of the matrix that reads them: by their squ
 the others make up for it; --score random is a control. The repair refit fits that matrix to what stays, W H(:,S) H(S,S)⁻¹.
 Both are the default (obs, refit) where there is a calibration and no score.
 
+With --format and --method gptq one sweep prunes and quantizes: what stays makes up for both (SparseGPT's joint form).
+
 Single weights that are gone are zeros: files take as much room as before, unless --format quantizes what is left, or --packed leaves
 out what an N:M pattern removed: a folder or .safetensors file then has its weights packed, which Compressa runs as they are.
 
 Examples:
   $ compressa prune models/union-7m -o out/union-2of4 --pattern 2:4 --calibration models/union-7m/calibration.txt
   $ compressa prune models/union-7m -o out/union-half.gguf --pattern 50% --score magnitude
+  $ compressa prune models/union-7m -o out/union-joint --pattern 2:4 --packed --format q4_0 --method gptq --calibration models/union-7m/calibration.txt
   $ compressa prune models/union-7m -o out/union-slim.gguf --pattern ffn:25% --calibration models/union-7m/calibration.txt
   $ compressa prune my-model -o out/blocks --pattern block:32x32:75% --dry-run
 `;
@@ -80,6 +85,8 @@ export function registerPrune(program: Command): void {
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .option('--format <name>', 'quantize what is left to this format', 'keep')
+    .option('--method <name>', 'how its codes are chosen; gptq prunes and quantizes in one sweep')
+    .option('--refine <rounds>', 'rounds of refinement behind gptq (default: 8)')
     .option('--overwrite', 'replace what is at <path>')
     .option('--dry-run', 'only say what would be done, and the memory that it takes')
     .option('--json', 'print one JSON document, as compress does')
@@ -112,7 +119,7 @@ export async function runPrune(
 
 /** @throws RecipeError, FormatError that name the value */
 function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
-  const { pattern, score, repair, seed, layers, packed, format } = options;
+  const { pattern, score, repair, seed, layers, packed, format, method, refine } = options;
   const shrinks = isShrinkPattern(pattern);
   if (layers !== undefined && shrinks)
     throw new ArgumentError('--layers is for single weights and blocks: leave it out.');
@@ -130,9 +137,16 @@ function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
     ...(layers !== undefined && { layers }),
     ...(packed && { packed }),
   };
+  if (format === 'keep' && (method ?? refine) !== undefined)
+    throw new ArgumentError('--method and --refine are about --format: say which.');
+  const quantize = {
+    format,
+    ...(method !== undefined && { method }),
+    ...(refine !== undefined && { refine: wholeNumber('--refine', refine, 0) }),
+  };
   if (shrinks) {
-    const rule = { match: '*', ...(format !== 'keep' && { role: 'linear' }), format };
+    const rule = { match: '*', ...(format !== 'keep' && { role: 'linear' }), ...quantize };
     return parseRecipe({ version: 1, rules: [rule], shrink: how }, 'The pruning');
   }
-  return parseRecipe({ version: 1, rules: [{ match: '*', role: 'linear', format, prune: how }] }, 'The pruning');
+  return parseRecipe({ version: 1, rules: [{ match: '*', role: 'linear', ...quantize, prune: how }] }, 'The pruning');
 }

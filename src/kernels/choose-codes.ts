@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.ts';
 import type { Grid } from '../formats/format.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
+import { type Marked, slotsOf } from './mark-columns.ts';
 import { transposedProductStep } from './transposed-product.ts';
 
 /** Columns of a block: their part of the matrix lies in workgroup memory. */
@@ -21,7 +22,7 @@ export interface ChooseCodesArguments {
   readonly pass: 'factor' | 'descent' | 'nearest';
   /** f32 [k, rows]: the weights, columns in the order of `order`. */
   readonly weights: BufferView;
-  /** f32x2 [gridRows, k / grid.group]: scale and offset, as `gridStep` gives them. */
+  /** f32x2 [gridRows, slots / grid.group]: scale and offset, as `gridStep` gives them; slots are columns unless weights are packed. */
   readonly scales: BufferView;
   readonly gridRows: number;
   /** The row of `scales` that is the first of `weights`; default 0. */
@@ -33,8 +34,9 @@ export interface ChooseCodesArguments {
   readonly table: BufferView;
   /** f32 [k, rows]: what is lost, w − ŵ. */
   readonly errors: BufferView;
-  /** u32 [k, rows] */
+  /** u32 [k, rows]; with the marks of `markColumnsStep` where a mask leaves weights out, which become what is nearest to 0. */
   readonly chosen: BufferView;
+  readonly marked?: Marked | undefined;
   /** f32 [CODES_BLOCK, rows] */
   readonly scratch: BufferView;
   readonly rows: number;
@@ -63,16 +65,21 @@ function isUniform({ levels }: Grid): boolean {
  */
 export function chooseCodesSteps(args: ChooseCodesArguments): Step[] {
   const { matrix, pass, weights, scales, gridRows, firstRow = 0, grid, order, table, errors, chosen, scratch } = args;
-  const { rows, k, label = 'choose codes' } = args;
+  const { marked, rows, k, label = 'choose codes' } = args;
   checkSizes(label, { rows, k });
   checkSizes(label, { k, columns: k });
-  if (k % grid.group !== 0) throw new ArgumentError(`${label}: groups of ${grid.group} do not divide ${k} columns.`);
+  const slots = slotsOf(marked, k);
+  if (slots % grid.group !== 0)
+    throw new ArgumentError(`${label}: groups of ${grid.group} do not divide ${slots} columns.`);
   if (firstRow + rows > gridRows) throw new ArgumentError(`${label}: there are no scales for all rows.`);
-  const groups = k / grid.group;
+  const groups = slots / grid.group;
   const levels = grid.levels.length;
   const lowest = Math.min(...grid.levels);
   const alone = pass === 'nearest';
-  const constants = { WORKGROUP: THREADS, UNIFORM: Number(isUniform(grid)), ALONE: Number(alone) };
+  const constants = {
+    ...{ WORKGROUP: THREADS, UNIFORM: Number(isUniform(grid)) },
+    ...{ ALONE: Number(alone), MARKED: Number(marked !== undefined) },
+  };
   const steps: Step[] = [];
   for (let start = Math.floor((k - 1) / CODES_BLOCK) * CODES_BLOCK; start >= 0; start -= CODES_BLOCK) {
     const count = Math.min(CODES_BLOCK, k - start);

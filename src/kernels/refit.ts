@@ -7,6 +7,7 @@ import type { ElementType, Grid } from '../formats/format.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
+import { type Marked, slotsOf } from './mark-columns.ts';
 import { transposedProductStep } from './transposed-product.ts';
 
 /** Weights and what is lost in them, column by column in the order of `order`: f32 [k, rows] each. */
@@ -18,7 +19,10 @@ export interface ColumnsInOrder {
   readonly order: BufferView;
   /** u32 [k]: the place of each column. */
   readonly place: BufferView;
-  /** f32x2 [gridRows, k / grid.group]: scale and offset, as `gridStep` gives them. */
+  /** u32 [k, rows]: codes, with the marks of `markColumnsStep` above them where a mask leaves weights out. */
+  readonly chosen: BufferView;
+  readonly marked?: Marked | undefined;
+  /** f32x2 [gridRows, slots / grid.group]: scale and offset, as `gridStep` gives them; slots are columns unless weights are packed. */
   readonly scales: BufferView;
   readonly gridRows: number;
   /** The row of `scales` that is the first of `weights`; default 0. */
@@ -30,20 +34,18 @@ export interface ColumnsInOrder {
 /** Computes errors anew from the codes that there are: after their scales have changed, or where codes come from elsewhere. @throws ArgumentError */
 export function codeErrorsStep(
   args: ColumnsInOrder & {
-    /** u32 [k, rows] */
-    readonly chosen: BufferView;
     readonly grid: Grid;
     /** f32: `grid.levels`. */
     readonly levels: BufferView;
   },
 ): Step {
-  const { weights, errors, order, chosen, scales, gridRows, firstRow = 0, grid, levels, rows, k } = args;
+  const { weights, errors, order, chosen, marked, scales, gridRows, firstRow = 0, grid, levels, rows, k } = args;
   const label = 'errors of codes';
   checkSizes(label, { rows, k });
-  const groups = k / grid.group;
+  const groups = slotsOf(marked, k) / grid.group;
   return {
     label,
-    ...each(k * rows, { source: codeErrors }),
+    ...each(k * rows, { source: codeErrors, constants: { MARKED: Number(marked !== undefined) } }),
     bindings: [
       reads(label, 'weights', weights, k * rows),
       reads(label, 'chosen', chosen, k * rows),
@@ -69,7 +71,7 @@ export interface RefitArguments extends ColumnsInOrder {
   readonly iterations: number;
   /** f32 [k, rows] each. */
   readonly scratch: readonly [BufferView, BufferView];
-  /** f32 [parts, k / unit, rows]; the first of the five receives what `scaleStoredStep` takes. */
+  /** f32 [parts, slots / unit, rows]; the first of the five receives what `scaleStoredStep` takes. */
   readonly systems: readonly [BufferView, BufferView, BufferView, BufferView, BufferView];
 }
 
@@ -93,23 +95,29 @@ export function refitSteps(args: RefitArguments): Step[] {
     unit,
     parts,
     iterations,
+    chosen,
+    marked,
   } = args;
   const { rows, k } = args;
   const label = 'refit';
   checkSizes(label, { rows, k });
-  const units = k / unit;
+  const slots = slotsOf(marked, k);
+  const units = slots / unit;
   checkSizes(label, { units, parts, systems: rows });
   const [expanded, y] = args.scratch;
   const [solution, residual, direction, product, diagonal] = args.systems;
   const unknowns = parts * units;
-  const groups = k / grid.group;
-  const params = packParams(k, rows, unit, grid.group, firstRow, groups);
+  const groups = slots / grid.group;
+  const { keep, of } = marked?.packing ?? { keep: 1, of: 1 };
+  const params = packParams(k, rows, unit, grid.group, firstRow, slots, keep, of);
+  const constants = { PARTS: parts, MARKED: Number(marked !== undefined) };
   const big = (name: string, view: BufferView) => reads(label, name, view, k * rows);
   const small = (name: string, view: BufferView) => reads(label, name, view, unknowns * rows);
   const values = [
     big('weights', weights),
     big('errors', errors),
     reads(label, 'scales', scales, 2 * gridRows * groups),
+    big('chosen', chosen),
   ];
   const multiply = (b: BufferView): Step =>
     transposedProductStep({
@@ -119,7 +127,7 @@ export function refitSteps(args: RefitArguments): Step[] {
     });
   const reduced = (out: BufferView, isDiagonal: boolean): Step => ({
     label: `${label}: reduce`,
-    ...each(unknowns * rows, { source: reduce, constants: { DIAGONAL: Number(isDiagonal), PARTS: parts } }),
+    ...each(unknowns * rows, { source: reduce, constants: { ...constants, DIAGONAL: Number(isDiagonal) } }),
     bindings: [
       ...values,
       isDiagonal ? reads(label, 'hessian', hessian, k * k) : big('scratch', y),
@@ -140,7 +148,7 @@ export function refitSteps(args: RefitArguments): Step[] {
   });
   const expandedDirection: Step = {
     label: `${label}: expand`,
-    ...each(k * rows, { source: expand, constants: { PARTS: parts } }),
+    ...each(k * rows, { source: expand, constants }),
     bindings: [
       ...values,
       small('direction', direction),

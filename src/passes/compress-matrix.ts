@@ -13,6 +13,7 @@ import type { Threshold } from './pruning/find-mask.ts';
 import { packedRows } from './pruning/packed-rows.ts';
 import type { PruneInputs } from './pruning/prune-rows.ts';
 import { type PrunedSlice, prunedSlices, type SliceSource } from './pruning/pruned-slices.ts';
+import { SWEPT_ROUNDS, sweptRows } from './pruning/swept-rows.ts';
 import { denseFormatOf } from './stored-weight.ts';
 
 /** What quantizing a matrix cost, relative to leaving it out: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ). */
@@ -23,7 +24,7 @@ export interface MatrixErrors {
 
 /** What a matrix lost on its way. */
 export interface MatrixLosses {
-  /** Where it was quantized: of what pruning left. */
+  /** Where it was quantized: of what pruning left, or where one sweep did both, all of it. */
   readonly quantized?: MatrixErrors;
   /** Where it was pruned: the share of weights that are gone, and what that costs. */
   readonly pruned?: { readonly sparsity: number; readonly error: number };
@@ -65,8 +66,10 @@ export async function compressMatrix(
   const sums = { rtn: 0, chosen: 0, all: 0, pruned: 0, before: 0, kept: 0 };
   let fellBack = 0;
   const rounded = format.single && (await roundWhole(gpu, checkpoint, weight.info, format, signal));
+  const { factored } = inputs.quantize;
+  const swept = tensor.prune !== undefined && method === 'gptq' && factored !== undefined;
   const slices: AsyncIterable<DenseSlice & Partial<PrunedSlice>> = tensor.prune
-    ? prunedSlices(source, tensor, format, inputs.prune ?? {}, threshold)
+    ? prunedSlices(source, tensor, format, inputs.prune ?? {}, threshold, swept)
     : denseSlices(gpu, checkpoint, weight.info, format, signal);
   for await (const slice of slices) {
     if (slice.pruned) {
@@ -75,14 +78,24 @@ export async function compressMatrix(
       sums.before += slice.pruned.errors.all;
     }
     const how = {
-      ...{ method, rounds: refine ?? defaultRounds(method), correct },
+      ...{ method, rounds: refine ?? (swept ? SWEPT_ROUNDS : defaultRounds(method)), correct },
       ...(rounded && { rounded: rowsOf(format, rounded, slice) }),
     };
-    const result = await (slice.mask
-      ? packedRows(gpu, slice, slice.mask, format, how, signal)
-      : format.kind === 'dense'
-        ? denseRows(gpu, slice, format, signal)
-        : compressRows(gpu, slice, format, how, inputs.quantize, signal));
+    const { mask, original } = slice;
+    const result = await (mask && original
+      ? sweptRows(
+          gpu,
+          { ...slice, mask, original },
+          format,
+          { ...how, repaired: inputs.prune?.repair !== undefined },
+          { ...inputs.quantize, factored: factored! },
+          signal,
+        )
+      : mask
+        ? packedRows(gpu, slice, mask, format, how, signal)
+        : format.kind === 'dense'
+          ? denseRows(gpu, slice, format, signal)
+          : compressRows(gpu, slice, format, how, inputs.quantize, signal));
     for (const array of format.arrays) {
       const part = result.arrays[array.name]!.subarray(0, contentBytes(array, slice.rows, k));
       whole[array.name]!.set(part, contentBytes(array, slice.rowStart, k));

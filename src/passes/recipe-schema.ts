@@ -28,7 +28,7 @@ export interface Rule {
   format: string;
   /** How codes and scales are chosen; default: scales are searched for where the format allows it. */
   method?: Method | undefined;
-  /** Rounds in which scales, and with gptq codes, are refined against a calibration; default: 3 with gptq, else none. */
+  /** Rounds in which scales, and with gptq codes, are refined against a calibration; default: 3 with gptq, 8 where it also prunes, else none. */
   refine?: number | undefined;
   /** Which weights go before anything else is done to the others. */
   prune?: PruneRule | undefined;

@@ -178,15 +178,11 @@ function prunedByRule({ prune, method, refine = 0 }: Rule, format: Format | unde
   } catch (error) {
     throw new RecipeError(`${where}: ${reason(error)}`, { cause: error });
   }
-  // Each would look at the weights as they were.
-  const problem =
-    method === 'gptq'
-      ? 'the method gptq would move weights away from the zeros that pruning left: use search'
-      : format?.single
-        ? `${format.name} quantizes scales of whole matrices as they were before: prune into a model of its own first ("keep"), and quantize that`
-        : pruning.packing && (refine > 0 || (method && scalesInputs(method)))
-          ? 'packed weights have columns of their own in every row, which no calibration is about: use search, without "refine"'
-          : undefined;
+  const problem = format?.single
+    ? `${format.name} quantizes scales of whole matrices as they were before: prune into a model of its own first ("keep"), and quantize that`
+    : pruning.packing && method !== 'gptq' && (refine > 0 || (method && scalesInputs(method)))
+      ? 'packed weights have columns of their own in every row, which no calibration is about: use gptq, which prunes and quantizes in one sweep, or search, without "refine"'
+      : undefined;
   if (problem !== undefined) throw new RecipeError(`${where}: ${problem}.`);
   return pruning;
 }

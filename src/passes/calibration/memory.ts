@@ -84,10 +84,12 @@ function methodBytes(tensor: PlannedTensor, corrects: boolean): number {
   if (scalesInputs(method))
     return factoring + slice + results + 4 * rows * k + errors + AWQ_STEPS * (12 * k + 4 * rows);
   if (method !== 'gptq' && refine === 0) return factoring + slice + results + errors;
-  const stored = storedScales(format, k);
-  const systems = stored ? 5 * 4 * stored.parts * (k / stored.unit) * rows : 0;
+  const values = format.packed?.values ?? format;
+  const slots = format.packed?.layout(rows, k).slots ?? k;
+  const stored = storedScales(values, slots);
+  const systems = stored ? 5 * 4 * stored.parts * (slots / stored.unit) * rows : 0;
   // Weights, errors and codes in order, codes in bytes, scales; the rooms of refinement.
-  const choosing = (12 + 1 + 8 / format.grid!.group + 8) * rows * k + systems;
+  const choosing = (12 + 8) * rows * k + (1 + 8 / values.grid!.group) * rows * slots + systems;
   // H and its factor in order; with a correction, what becomes of the rows, and, while it is made, a room as large as H.
   const factored = 8 * k * k;
   const making = corrects ? 8 * k * k : 0;

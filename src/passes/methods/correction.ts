@@ -19,7 +19,9 @@ export const defaultCorrection = (levels: number): number => (levels < FEW_LEVEL
 
 /** How much of what its inputs have lost a matrix makes up for, with the share that is asked for, if any. */
 export const correctionOf = ({ method, target, factors }: PlannedTensor, given: number | undefined): number =>
-  method === 'gptq' && !factors ? (given ?? defaultCorrection(target!.grid!.levels.length)) : 0;
+  method === 'gptq' && !factors
+    ? (given ?? defaultCorrection((target!.packed?.values ?? target!).grid!.levels.length))
+    : 0;
 
 /** What weights have to be multiplied with, to make up for inputs that are off. */
 export interface Correction {

@@ -39,7 +39,7 @@ const DESCENTS = { between: 1, last: 8 } as const;
 /**
  * Prunes some finite rows in place. With `repair` in steps: a mask, SparseGPT's update, coordinate descent; the next mask is chosen on what that made.
  * @param pattern for these rows by themselves, or a threshold that more rows share
- * @param options `maskTo` receives the mask
+ * @param options `maskTo` receives the mask, `originalTo` the rows as they were
  * @throws ArgumentError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function pruneRows(
@@ -48,7 +48,15 @@ export async function pruneRows(
   pattern: MaskPattern,
   threshold: Threshold | undefined,
   { factors, hessian, repair }: PruneInputs,
-  { signal, maskTo }: { readonly signal?: AbortSignal | undefined; readonly maskTo?: BufferView | undefined } = {},
+  {
+    signal,
+    maskTo,
+    originalTo,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+    readonly maskTo?: BufferView | undefined;
+    readonly originalTo?: BufferView | undefined;
+  } = {},
 ): Promise<PrunedRows> {
   const { view, rows, k } = dense;
   const count = rows * k;
@@ -57,7 +65,7 @@ export async function pruneRows(
   try {
     const run = (steps: Parameters<typeof gpu.scheduler.run>[0]) =>
       gpu.scheduler.run(steps, { label: 'The pruning', ...(signal && { signal }) });
-    const original = scratch.room(4 * count, 'original weights');
+    const original = originalTo ?? scratch.room(4 * count, 'original weights');
     copy(gpu, view, original, 4 * count);
     const matrix = maskedRows(gpu, scratch, dense, pattern, factors);
     const { mask } = matrix;

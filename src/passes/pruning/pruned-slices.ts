@@ -65,14 +65,17 @@ export async function modelThresholds(
 /** Rows of a matrix that were pruned. */
 export interface PrunedSlice extends DenseSlice {
   readonly pruned: PrunedRows;
-  /** What stays of them, where they are packed. */
+  /** What stays of them, where they are packed or the same sweep chooses codes. */
   readonly mask?: BufferView;
+  /** The rows as they were, for that sweep. */
+  readonly original?: BufferView;
 }
 
 /**
  * The rows of a matrix, pruned, as many at a time as there is room for. Over a layer that is more than one slice, weights are compared with all of it; where they
  * are repaired as well, with those of their slice.
  * @param shared the threshold of all matrices of its rule, where its pattern compares them
+ * @param swept one sweep prunes them and chooses their codes: slices bring what it needs
  * @throws NonFiniteError naming the weight; ArgumentError where nothing would be left; FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function* prunedSlices(
@@ -81,6 +84,7 @@ export async function* prunedSlices(
   format: Format,
   inputs: PruneInputs,
   shared: Threshold | undefined,
+  swept = false,
 ): AsyncGenerator<PrunedSlice> {
   const { rows, k, info, prune } = rowsOfTensor(tensor);
   const { pattern } = prune;
@@ -101,9 +105,11 @@ export async function* prunedSlices(
       const here = overAll && !own ? shareOf(pattern, slice, rows) : pattern;
       const scratch = new Scratch(gpu);
       try {
-        const mask = prune.packing && scratch.room(4 * maskWords(slice.rows, k), 'mask');
-        const pruned = await pruneRows(gpu, slice, here, shared ?? own, inputs, { signal, maskTo: mask });
-        yield { ...slice, pruned, ...(mask && { mask }) };
+        const mask = prune.packing || swept ? scratch.room(4 * maskWords(slice.rows, k), 'mask') : undefined;
+        const original = swept ? scratch.room(4 * slice.rows * k, 'original weights') : undefined;
+        const to = { maskTo: mask, originalTo: original };
+        const pruned = await pruneRows(gpu, slice, here, shared ?? own, inputs, { signal, ...to });
+        yield { ...slice, pruned, ...(mask && { mask }), ...(original && { original }) };
       } finally {
         scratch.release();
       }

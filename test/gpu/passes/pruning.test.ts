@@ -11,6 +11,7 @@ import type { MaskPattern } from '../../../src/kernels/mask-pattern.ts';
 import { type HostMatrix, selectMasks } from '../../../src/kernels/reference/select-mask.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
+import type { Method } from '../../../src/passes/methods/method.ts';
 import { modelGraph } from '../../../src/passes/model-graph.ts';
 import { knowsInputs, type PruneRule, parsePattern, pruningOf } from '../../../src/passes/pruning/pruning.ts';
 import type { Recipe } from '../../../src/passes/recipe.ts';
@@ -24,20 +25,26 @@ beforeAll(async () => {
 });
 afterAll(() => gpu?.close());
 
-const recipeOf = (prune: PruneRule, format = 'keep'): Recipe => ({
+const recipeOf = (prune: PruneRule, format = 'keep', method?: Method): Recipe => ({
   version: 1,
-  rules: [{ match: '*', role: 'linear', format, prune }],
+  rules: [{ match: '*', role: 'linear', format, prune, ...(method && { method }) }],
 });
 
 const windows = windowsOf(101);
 
 /** Values of the weights of a pruned model, and what the report says. */
-async function pruned(prune: PruneRule, format = 'keep', on = gpu, change?: Parameters<typeof modelFolder>[1]) {
+async function pruned(
+  prune: PruneRule,
+  format = 'keep',
+  on = gpu,
+  change?: Parameters<typeof modelFolder>[1],
+  method?: Method,
+) {
   const model = await modelFolder(smallConfig(), change);
   const output = memoryOutput();
-  const calibrated = knowsInputs(pruningOf(prune));
+  const calibrated = method === 'gptq' || knowsInputs(pruningOf(prune));
   const report = await compress(model.open(), output, {
-    ...{ gpu: on, recipe: recipeOf(prune, format) },
+    ...{ gpu: on, recipe: recipeOf(prune, format, method) },
     ...(calibrated && { calibration: { windows } }),
   });
   const checkpoint = await openCheckpoint(memoryFolder('pruned', Object.fromEntries(output.files)), { checkWeight });
@@ -177,6 +184,23 @@ test.each(['q8_0', 'q4_0', 'int4-g32', 'f16'])('zeros stay zeros in %s', async (
       true,
     );
   }
+});
+
+test.each([
+  [{ pattern: '2:4', score: 'obs', repair: 'obs' }, 'q4_0'],
+  [{ pattern: '2:4', score: 'obs', repair: 'obs', packed: true }, 'q4_0'],
+  [{ pattern: '50%' }, 'int4-g32'],
+] as const)('one sweep prunes and quantizes: %j, %s', async (prune, format) => {
+  const { values, linear, report } = await pruned(prune, format, gpu, undefined, 'gptq');
+  for (const { name } of linear) {
+    const { prune: gone, error, method } = report.tensors.find((tensor) => tensor.name === name)!;
+    expect(method).toBe('gptq');
+    expect(gone!.sparsity).toBe(0.5);
+    expect(values(name).filter((w) => w === 0).length).toBeGreaterThanOrEqual(values(name).length / 2);
+    // Of both together, beside pruning and then rounding to nearest.
+    expect(error!.chosen).toBeLessThan(error!.rtn);
+  }
+  expect(report.notices).toEqual([]);
 });
 
 test('a GGUF file has the same zeros, rows of queries and keys in its own order', async () => {

@@ -70,6 +70,7 @@ test('a recipe says how to prune, and what is wrong with it is said', () => {
   expect(parse({ prune: { pattern: '2:4', score: 'wnada' } })).toThrow('Did you mean "wanda"?');
   expect(parse({ prune: {} })).toThrow('rules.0.prune.pattern is missing');
   expect(parse({ prune: { pattern: '5:4' } })).toThrow('r: rules.0.prune: The pattern 5:4 keeps 5 of 4; keep 1 to 3.');
-  expect(parse({ prune: { pattern: '2:4' }, format: 'q4_0', method: 'gptq' })).toThrow('use search');
+  expect(parse({ prune: { pattern: '2:4', packed: true }, format: 'q4_0', method: 'awq' })).toThrow('use gptq');
+  expect(parse({ prune: { pattern: '2:4', packed: true }, format: 'q4_0', refine: 1 })).toThrow('use gptq');
   expect(parse({ prune: { pattern: '2:4' }, format: 'nf4' })).toThrow('prune into a model of its own first');
 });
