@@ -1,26 +1,20 @@
 import { type Command, Option } from 'commander';
 import { ArgumentError } from '../errors.ts';
-import { openCheckpoint } from '../files/checkpoint.ts';
 import { ggufFormats } from '../files/gguf/checkpoint.ts';
-import { readImatrix } from '../files/gguf/imatrix-read.ts';
 import { openPath } from '../files/node-files.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
 import { formatAliases, formats } from '../formats/registry.ts';
-import { imatrixStatistics } from '../passes/calibration/imatrix.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
-import type { StatisticsSource } from '../passes/calibration/statistics.ts';
 import type { RecipeOptions } from '../passes/compress-options.ts';
 import { containerByName } from '../passes/containers.ts';
 import { METHODS, methodByName } from '../passes/methods/method.ts';
-import { graphOfCheckpoint } from '../passes/plan.ts';
 import { ggmlPresets } from '../passes/presets/ggml-presets.ts';
 import { parseRecipeText } from '../passes/recipe.ts';
 import type { Rotation } from '../passes/rotation/rotation.ts';
-import { checkWeight } from '../passes/stored-weight.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, parseSize } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
-import { openInput } from './node-inputs.ts';
+import { openImatrix } from './open-imatrix.ts';
 import { outputKind } from './output-kind.ts';
 import { wholeNumber } from './text.ts';
 import { type TuneOptions, tuneOption } from './tune-option.ts';
@@ -196,22 +190,6 @@ function parseSeed(text: string): number {
   const seed = Number(text);
   if (/^\d{1,10}$/.test(text) && seed < 2 ** 32) return seed;
   throw new ArgumentError(`--rotate: ${text} is no seed; give a whole number from 0 to ${2 ** 32 - 1}.`);
-}
-
-/** @throws FileError, also for one of another model */
-async function openImatrix(model: string, path: string, signal: AbortSignal): Promise<StatisticsSource> {
-  const checkpoint = await openCheckpoint(await openInput(model), { checkWeight, signal });
-  try {
-    const graph = graphOfCheckpoint(checkpoint, true)!;
-    const source = await openPath(path);
-    try {
-      return imatrixStatistics(path, await readImatrix(source, graph.weights, signal));
-    } finally {
-      await source.close();
-    }
-  } finally {
-    await checkpoint.close();
-  }
 }
 
 async function readRecipe(path: string, signal: AbortSignal) {

@@ -13,6 +13,7 @@ import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { openInput } from './node-inputs.ts';
+import { openImatrix } from './open-imatrix.ts';
 import { print, printJson } from './output.ts';
 import { outputKind } from './output-kind.ts';
 import { type ProgressUnit, startProgress } from './progress.ts';
@@ -32,6 +33,7 @@ export interface FactorizeCommandOptions extends GpuOptions, Omit<CalibrationOpt
   readonly method?: string;
   readonly factors?: string;
   readonly statistics?: string;
+  readonly imatrix?: string;
   readonly match?: string;
   readonly seed?: string;
   readonly overwrite?: boolean;
@@ -84,6 +86,10 @@ export function registerFactorize(program: Command): void {
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')
+    .option(
+      '--imatrix <file>',
+      'in place of both: weigh columns by an importance matrix of llama.cpp, or by sums of Fisher information that lie in such a file (FWSVD)',
+    )
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .option('--match <glob>', 'only matrices with such names')
     .option('--seed <n>', 'of the random numbers (default: 0)')
@@ -105,10 +111,14 @@ export async function runFactorize(
   options: FactorizeCommandOptions,
   { signal }: { readonly signal: AbortSignal },
 ): Promise<void> {
-  const { calibration: text, statistics: file, match, seed } = options;
-  if (text !== undefined && file !== undefined) throw new ArgumentError('Give one of --calibration and --statistics.');
-  if (options.whiten && text === undefined && file === undefined) {
-    throw new ArgumentError('--whiten needs to know the inputs: give --calibration or --statistics.');
+  const { calibration: text, statistics: file, imatrix, match, seed } = options;
+  const shown = [text, file, imatrix].filter((given) => given !== undefined).length;
+  if (shown > 1) throw new ArgumentError('Give one of --calibration, --statistics and --imatrix.');
+  if (options.whiten && shown === 0) {
+    throw new ArgumentError('--whiten needs to know the inputs: give --calibration, --statistics or --imatrix.');
+  }
+  if (options.whiten === 'hessian' && imatrix !== undefined) {
+    throw new ArgumentError('An importance matrix knows columns only: leave "hessian" out.');
   }
   const target = {
     ...(options.keep !== undefined && { keep: share(options.keep) }),
@@ -145,6 +155,7 @@ export async function runFactorize(
             ...{ gpu, signal, onProgress: progress.update, ...how, ...random },
             ...(calibration && { calibration }),
             ...(statistics && { statistics }),
+            ...(imatrix !== undefined && { statistics: await openImatrix(model, imatrix, signal) }),
             ...(match !== undefined && { match }),
           });
         } finally {

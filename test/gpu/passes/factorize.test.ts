@@ -12,13 +12,14 @@ import { memoryFolder } from '../../../src/files/model-files.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { gemm } from '../../../src/kernels/reference/gemm.ts';
 import { openModel } from '../../../src/model.ts';
+import { imatrixStatistics } from '../../../src/passes/calibration/imatrix.ts';
 import { compress } from '../../../src/passes/compress.ts';
 import { type FactorizeOptions, factorize } from '../../../src/passes/factorize/factorize.ts';
 import { singularValues } from '../../../src/passes/lowrank/reference/singular-values.ts';
 import { checkWeight, findWeight, readValues } from '../../../src/passes/stored-weight.ts';
 import { verify } from '../../../src/verify/verify.ts';
 import { catchOutput } from '../cli-bench.ts';
-import { openBench } from '../layers/bench.ts';
+import { gaussian, generator, openBench } from '../layers/bench.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
 
 const bench = openBench();
@@ -183,6 +184,29 @@ test('a share of the model is shared out by singular values, and inputs may weig
   for (const { checkpoint } of [shared, each, whole, columns]) await checkpoint.close();
 });
 
+test('columns are weighed by what a file says of them, sums of Fisher information say', async () => {
+  const model = await modelFolder(smallConfig());
+  const names = (await factored({ rank: 12 })).report.matrices.map(({ name, shape }) => [name, shape] as const);
+  const importance = new Map(
+    names.map(([name, [, columns]]) => {
+      // Matrices with the same inputs share what is known of them.
+      const next = generator(/self_attn\.[qkv]/.test(name) ? 4 : /gate|up/.test(name) ? 5 : 6);
+      return [name, Float32Array.from({ length: columns }, () => Math.exp(3 * gaussian(next)))];
+    }),
+  );
+  const statistics = imatrixStatistics('fisher.gguf', { importance, datasets: [], chunkCount: 1, chunkSize: 1 });
+  const [plain, weighed] = [await factored({ rank: 12 }), await factored({ rank: 12, statistics })];
+  for (const [name, [, columns]] of names) {
+    const squares = importance.get(name)!;
+    const original = model.values(name);
+    const lost = (matrix: ArrayLike<number>) =>
+      Array.from(matrix).reduce((sum, value, i) => sum + squares[i % columns]! * (value - original[i]!) ** 2, 0);
+    const [mine, theirs] = [lost(await weighed.matrix(name)), lost(await plain.matrix(name))];
+    expect(mine, name).toBeLessThan(0.9 * theirs);
+  }
+  await Promise.all([plain.checkpoint.close(), weighed.checkpoint.close()]);
+});
+
 test('a budget of time is measured: factors that are no faster are not made, and the model computes', async () => {
   const model = await modelFolder(smallConfig());
   const output = memoryOutput();
@@ -251,6 +275,11 @@ test('compressa factorize writes a folder, and refuses what it should', async ()
     await expect(run(input, '-o', join(folder, 'x.gguf'), '--keep', '0.5')).rejects.toThrow(/GGUF/);
     await expect(run(input, '-o', join(folder, 'x'), '--keep', '')).rejects.toThrow(/share to keep/);
     await expect(run(input, '-o', join(folder, 'x'), '--keep', '0.5', '--whiten')).rejects.toThrow(/--whiten needs/);
+    const none = ['--imatrix', join(folder, 'none.gguf')];
+    await expect(run(input, '-o', join(folder, 'x'), '--keep', '0.5', ...none)).rejects.toThrow(/in\.safetensors/);
+    await expect(run(input, '-o', join(folder, 'x'), '--keep', '0.5', '--whiten', 'hessian', ...none)).rejects.toThrow(
+      /columns only/,
+    );
     expect((await readdir(folder)).sort()).toEqual(['in.safetensors', 'out.safetensors']);
   } finally {
     await rm(folder, { recursive: true, force: true });
