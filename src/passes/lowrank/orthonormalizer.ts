@@ -18,8 +18,11 @@ export type QrMethod = 'cholesky' | 'householder';
 /** Largest |QᵀQ − I| that is let pass; what Cholesky leaves otherwise is a few units in the last place. */
 const MOST_DEVIATION = 4e-6;
 const UNIT = 2 ** -24;
-/** Times that a panel is held against those before it: once for what it holds, once for what that left, once for columns that were replaced. */
-const ROUNDS = 3;
+/**
+ * Times that a panel is held against those before it: once for what it holds, once for what that left, and twice for columns that were replaced, since little is left of
+ * a random column once it lost what is in nearly all of the space (twice is enough: Giraud, Langou, Rozložník 2005).
+ */
+const ROUNDS = 4;
 /** Share of its norm below which what is left of a column is rounding: of what came, then of what is orthonormal already but for its panel's place. */
 const LEAST = [4 * UNIT, 1e-3];
 
@@ -120,7 +123,7 @@ export class Orthonormalizer {
     return 'householder';
   }
 
-  /** The same by Householder reflections: panels of sixteen columns by a tall-skinny tree, each held against those before it (block Gram-Schmidt, three times). */
+  /** The same by Householder reflections: panels of sixteen columns by a tall-skinny tree, each held against those before it (block Gram-Schmidt, four times). */
   async householder(
     from: Operand,
     to: MatrixView,
