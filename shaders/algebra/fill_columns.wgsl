@@ -1,11 +1,12 @@
-// Norms of columns, a workgroup each. Where RECORD they are only kept; else a column whose norm fell below `least` times the one kept is replaced by
-// random numbers: it depends on those before it, and any direction will do in its place.
+// Norms of columns, a workgroup each. Where RECORD they are kept; else a column of which a factorization has left less than `least` times the norm that was kept,
+// the diagonal of R, is replaced by random numbers: it depends on those before it, and any direction will do in its place.
 // #include "gaussian.wgsl"
 struct Params { rows: u32, start: u32, width: u32, seed: u32, least: f32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> norms: array<f32>;
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> r: array<f32>; // [16, 16]
+@group(0) @binding(3) var<uniform> params: Params;
 
 override RECORD: bool = false;
 const THREADS = 64u;
@@ -14,22 +15,22 @@ var<workgroup> sums: array<f32, THREADS>;
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let column = params.start + group.x;
-  var sum = 0.0;
-  for (var row = thread; row < params.rows; row += THREADS) {
-    let value = x[row * params.width + column];
-    sum += value * value;
-  }
-  sums[thread] = sum;
-  workgroupBarrier();
-  sum = 0.0;
-  for (var i = 0u; i < THREADS; i++) { sum += sums[i]; }
-  let norm = sqrt(sum);
   if (RECORD) {
-    if (thread == 0u) { norms[group.x] = norm; }
+    var sum = 0.0;
+    for (var row = thread; row < params.rows; row += THREADS) {
+      let value = x[row * params.width + column];
+      sum += value * value;
+    }
+    sums[thread] = sum;
+    workgroupBarrier();
+    if (thread > 0u) { return; }
+    sum = 0.0;
+    for (var i = 0u; i < THREADS; i++) { sum += sums[i]; }
+    norms[group.x] = sqrt(sum);
     return;
   }
   // Not `<`: NaN and a norm of zero are replaced, too.
-  if (norm > params.least * norms[group.x]) { return; }
+  if (r[group.x * 17u] > params.least * norms[group.x]) { return; }
   for (var row = thread; row < params.rows; row += THREADS) {
     x[row * params.width + column] = gaussian2(params.seed, column * params.rows + row).x;
   }

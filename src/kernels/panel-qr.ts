@@ -64,21 +64,27 @@ export function panelQrSteps(
 }
 
 /**
- * Keeps the norms of a panel's columns or, with `fill`, puts random numbers in place of each whose norm fell below `least` times the one that was kept.
+ * Keeps the norms of a panel's columns or, with `fill`, after it was factored, puts random numbers in place of each of which that left less than `least` times the norm that
+ * was kept: what depends on the columns before it, in the panel and out of it.
  * @param norms f32 [PANEL]
+ * @param rooms in which `panelQrSteps` left R
  */
 export function panelColumnsStep(
   panel: BufferView,
   rows: number,
   columns: number,
-  norms: BufferView,
+  { norms, rooms }: { readonly norms: BufferView; readonly rooms: readonly BufferView[] },
   fill: { readonly least: number; readonly seed: number } | undefined,
   label: string,
 ): Step {
   return {
     label: `${label}: columns`,
     kernel: { source: fillColumns, constants: { RECORD: Number(fill === undefined) } },
-    bindings: [writes(label, 'panel', panel, PANEL * rows), writes(label, 'norms', norms, columns)],
+    bindings: [
+      writes(label, 'panel', panel, PANEL * rows),
+      writes(label, 'norms', norms, columns),
+      reads(label, 'R', rooms.at(-1)!, PANEL * PANEL),
+    ],
     params: packParams(rows, 0, PANEL, fill?.seed ?? 0, { f32: fill?.least ?? 0 }),
     grid: [columns, 1, 1],
   };

@@ -19,11 +19,11 @@ export type QrMethod = 'cholesky' | 'householder';
 const MOST_DEVIATION = 4e-6;
 const UNIT = 2 ** -24;
 /**
- * Times that a panel is held against those before it: once for what it holds, once for what that left, and twice for columns that were replaced, since little is left of
- * a random column once it lost what is in nearly all of the space (twice is enough: Giraud, Langou, Rozložník 2005).
+ * Times that a panel is held against those before it, and factored: once for what it holds, once for what that left, and twice for columns that were replaced, since little is
+ * left of a random column once it lost what is in nearly all of the space (twice is enough: Giraud, Langou, Rozložník 2005).
  */
 const ROUNDS = 4;
-/** Share of its norm below which what is left of a column is rounding: of what came, then of what is orthonormal already but for its panel's place. */
+/** Share of its norm below which what is left of a column is rounding: of what came, then of a direction that is nearly one of those before it. */
 const LEAST = [4 * UNIT, 1e-3];
 
 interface PanelRoom {
@@ -184,13 +184,14 @@ export class Orthonormalizer {
     const { panel, levels, norms, ones, products, parts } = (this.#panels ??= this.#panelRoom());
     const label = 'qr: panel';
     const shape = { scratch: parts, label };
+    const known = { norms, rooms: levels };
     const steps = [columnScalesStep(from, rows, columns, this.#scales, 'qr')];
     for (let first = 0; first < columns; first += PANEL) {
       const count = Math.min(PANEL, columns - first);
       const start = (from.start ?? 0) + first * (from.transposed ? from.width : 1);
       steps.push(scaleIntoStep({ ...from, start }, { ...this.#scales, first }, panel, rows, count, label));
       for (let round = 0; round < ROUNDS; round++) {
-        steps.push(panelColumnsStep(panel, rows, count, norms, undefined, label));
+        steps.push(panelColumnsStep(panel, rows, count, known, undefined, label));
         if (first > 0) {
           const before = { ...to, transposed: true };
           steps.push(
@@ -201,11 +202,11 @@ export class Orthonormalizer {
             }),
           );
         }
+        steps.push(...panelQrSteps(panel, rows, count, levels, label));
         const least = LEAST[round];
         if (least !== undefined) {
-          steps.push(panelColumnsStep(panel, rows, count, norms, { least, seed: 1 + ROUNDS * first + round }, label));
+          steps.push(panelColumnsStep(panel, rows, count, known, { least, seed: 1 + ROUNDS * first + round }, label));
         }
-        steps.push(...panelQrSteps(panel, rows, count, levels, label));
       }
       steps.push(scaleIntoStep(panel, ones, { ...to, start: (to.start ?? 0) + first }, rows, count, label));
     }

@@ -84,6 +84,23 @@ test('all singular values: those of the f64 reference, and vectors that give the
   }
 });
 
+test('columns in place of dependent ones fill the space, in which little is left for the last ones', async () => {
+  // Rows and columns of zeros, and rows in the direction of others.
+  for (const [seed, size] of [
+    [2, 100],
+    [6, 100],
+    [11, 100],
+    [3, 150],
+  ] as const) {
+    const next = generator(seed);
+    const a = filled(size * size, () => (next() < 0.02 ? gaussian(next) : 0));
+    const found = await decompose(a, size, size);
+    expect(found.qr).toContain('householder');
+    expect(found.deviation, `orthonormality, ${seed}`).toBeLessThanOrEqual(1e-5);
+    expect(found.error, `error, ${seed}`).toBeLessThanOrEqual(5e-6 * found.norm);
+  }
+});
+
 test('a rank: as near as the best of that rank', async () => {
   const next = generator(62);
   for (const [rows, columns] of [
