@@ -63,17 +63,25 @@ export function panelQrSteps(
   return [...up, ...down.reverse()];
 }
 
+/** What is known of a panel's columns. */
+export interface PanelColumns {
+  /** f32 [PANEL] */
+  readonly norms: BufferView;
+  /** In which `panelQrSteps` left R. */
+  readonly rooms: readonly BufferView[];
+  /** f32 [rows, PANEL]: the panel as it was before that. */
+  readonly before: BufferView;
+}
+
 /**
- * Keeps the norms of a panel's columns or, with `fill`, after it was factored, puts random numbers in place of each of which that left less than `least` times the norm that
- * was kept: what depends on the columns before it, in the panel and out of it.
- * @param norms f32 [PANEL]
- * @param rooms in which `panelQrSteps` left R
+ * Keeps the norms of a panel's columns or, with `fill`, after it was factored, brings back what it was before, with random numbers in place of each column of which that left less
+ * than `least` times the norm that was kept: what depends on the columns before it, in the panel and out of it.
  */
 export function panelColumnsStep(
   panel: BufferView,
   rows: number,
   columns: number,
-  { norms, rooms }: { readonly norms: BufferView; readonly rooms: readonly BufferView[] },
+  { norms, rooms, before }: PanelColumns,
   fill: { readonly least: number; readonly seed: number } | undefined,
   label: string,
 ): Step {
@@ -83,7 +91,8 @@ export function panelColumnsStep(
     bindings: [
       writes(label, 'panel', panel, PANEL * rows),
       writes(label, 'norms', norms, columns),
-      reads(label, 'R', rooms.at(-1)!, PANEL * PANEL),
+      reads(label, 'R', rooms[levelsOf(rows).length - 1]!, PANEL * PANEL),
+      reads(label, 'before', before, PANEL * rows),
     ],
     params: packParams(rows, 0, PANEL, fill?.seed ?? 0, { f32: fill?.least ?? 0 }),
     grid: [columns, 1, 1],

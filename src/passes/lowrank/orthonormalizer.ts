@@ -19,7 +19,7 @@ export type QrMethod = 'cholesky' | 'householder';
 const MOST_DEVIATION = 4e-6;
 const UNIT = 2 ** -24;
 /**
- * Times that a panel is held against those before it, and factored: once for what it holds, once for what that left, and twice for columns that were replaced, since little is
+ * Times that a panel is held against those before it, and factored: once for what it holds, once for what that left, and twice for columns that either replaced, since little is
  * left of a random column once it lost what is in nearly all of the space (twice is enough: Giraud, Langou, Rozložník 2005).
  */
 const ROUNDS = 4;
@@ -28,6 +28,7 @@ const LEAST = [4 * UNIT, 1e-3];
 
 interface PanelRoom {
   readonly panel: MatrixView;
+  readonly before: MatrixView;
   readonly levels: readonly BufferView[];
   readonly norms: BufferView;
   readonly ones: BufferView;
@@ -181,10 +182,10 @@ export class Orthonormalizer {
   }
 
   #householderSteps(from: Operand, to: MatrixView, rows: number, columns: number): Step[] {
-    const { panel, levels, norms, ones, products, parts } = (this.#panels ??= this.#panelRoom());
+    const { panel, before, levels, norms, ones, products, parts } = (this.#panels ??= this.#panelRoom());
     const label = 'qr: panel';
     const shape = { scratch: parts, label };
-    const known = { norms, rooms: levels };
+    const known = { norms, rooms: levels, before };
     const steps = [columnScalesStep(from, rows, columns, this.#scales, 'qr')];
     for (let first = 0; first < columns; first += PANEL) {
       const count = Math.min(PANEL, columns - first);
@@ -193,20 +194,23 @@ export class Orthonormalizer {
       for (let round = 0; round < ROUNDS; round++) {
         steps.push(panelColumnsStep(panel, rows, count, known, undefined, label));
         if (first > 0) {
-          const before = { ...to, transposed: true };
+          const done = { ...to, transposed: true };
           steps.push(
-            ...gemmSteps({ a: before, b: panel, c: products, rows: first, columns: count, inner: rows, ...shape }),
+            ...gemmSteps({ a: done, b: panel, c: products, rows: first, columns: count, inner: rows, ...shape }),
             ...gemmSteps({
               ...{ a: to, b: products, c: panel, rows, columns: count, inner: first, keep: 1, factor: -1 },
               ...shape,
             }),
           );
         }
-        steps.push(...panelQrSteps(panel, rows, count, levels, label));
         const least = LEAST[round];
         if (least !== undefined) {
+          // R says what depends on what; then again with other columns in its place, so that later ones keep what they had in its direction.
+          steps.push(scaleIntoStep(panel, ones, before, rows, count, label));
+          steps.push(...panelQrSteps(panel, rows, count, levels, label));
           steps.push(panelColumnsStep(panel, rows, count, known, { least, seed: 1 + ROUNDS * first + round }, label));
         }
+        steps.push(...panelQrSteps(panel, rows, count, levels, label));
       }
       steps.push(scaleIntoStep(panel, ones, { ...to, start: (to.start ?? 0) + first }, rows, count, label));
     }
@@ -218,6 +222,7 @@ export class Orthonormalizer {
     const parts = Math.max(4, gemmScratch(columns, PANEL, rows), gemmScratch(rows, PANEL, columns));
     return {
       panel: { ...this.#scratch.room(4 * PANEL * rows, 'panel'), width: PANEL },
+      before: { ...this.#scratch.room(4 * PANEL * rows, 'panel before'), width: PANEL },
       levels: panelRooms(rows).map((bytes) => this.#scratch.room(bytes, 'levels')),
       norms: this.#scratch.room(4 * PANEL, 'norms'),
       ones: this.#scratch.upload(new Float32Array(PANEL).fill(1), 'ones'),

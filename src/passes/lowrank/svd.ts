@@ -66,7 +66,7 @@ const RESOLVED = 1e-5;
 /**
  * The largest singular values of a matrix and their vectors, by a random sketch with power iterations, orthonormal at each (Halko, Martinsson, Tropp 2011, algorithms 4.4 and 5.1). Where
  * a share of ‖A‖² or an error is wanted instead of a rank, the sketch is doubled until it has it.
- * Besides A [m, n], U and V it takes at most 4 (2 m + 2 n + max(m, n)) (l + 3) + 100 max(m, n) + 40 l² bytes and 6 MiB for l columns of the sketch.
+ * Besides A [m, n], U and V it takes at most 4 (2 m + 2 n + max(m, n)) (l + 3) + 170 max(m, n) + 40 l² bytes and 6 MiB for l columns of the sketch.
  * @param matrix f32, in one part or several; it stays as it is
  * @throws ArgumentError for a rank below 1 or above the smaller side, an energy outside (0, 1], a tolerance outside [0, 1), and other options that make no sense
  * @throws NonFiniteError for NaN and infinities
