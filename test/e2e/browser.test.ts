@@ -67,7 +67,7 @@ test('compresses a model from HTTP to the bytes that Node makes, and writes a se
   expect(inPage.memory[1]).toBe(inPage.memory[0]);
 });
 
-test('a calibrated compression makes the bytes in the browser that it makes in Node, on the same driver', async () => {
+test('what is calibrated, factored and pruned has the bytes in the browser that it has in Node, on the same driver', async () => {
   const rule = (match: string, format: string, method: 'gptq' | 'awq') => ({ match, format, method });
   const job: CalibratedJob = {
     recipe: {
@@ -75,6 +75,11 @@ test('a calibrated compression makes the bytes in the browser that it makes in N
       rules: [
         rule('model.layers.0.self_attn.*', 'int4-g64-asym', 'gptq'),
         rule('model.layers.0.mlp.{gate,up}_proj.weight', 'int3-g64', 'awq'),
+        { match: 'model.layers.0.mlp.down_proj.weight', format: 'keep', factorize: { rank: 24 } },
+        {
+          match: 'model.layers.1.self_attn.{k,v}_proj.weight',
+          ...{ format: 'keep', prune: { pattern: '2:4', score: 'obs', repair: 'obs' } },
+        },
       ],
     },
     text: await readFile(`${SAMPLE}/calibration.txt`, 'utf8'),
