@@ -4,6 +4,7 @@ import { methodProblem, needsCalibration } from '../../src/passes/methods/method
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { calibrationWindows, type Quality, qualityOf, validationWindows } from '../model-quality.ts';
 import { type QualityPoint, qualityPlot } from '../quality-plot.ts';
+import { qualityTable } from '../quality-table.ts';
 
 interface Reference {
   readonly dense: { readonly perplexity16: number };
@@ -141,7 +142,9 @@ class Table {
   }
 
   async draw(dense: number): Promise<void> {
-    writeFileSync(`${FOLDER}/quality.svg`, await qualityPlot([...this.#points.values()], dense));
+    const points = [...this.#points.values()];
+    writeFileSync(`${FOLDER}/quality.svg`, await qualityPlot(points, dense));
+    writeFileSync(`${FOLDER}/quality.md`, qualityTable(points, dense));
   }
 }
 
