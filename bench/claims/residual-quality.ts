@@ -18,6 +18,7 @@ const PLAIN = { format: 'int3-g32' };
 
 /** Of the large layer. */
 const SIDE = 4096;
+const FFN = 32;
 const RANK = 32;
 const LEAST_FALL = 0.3;
 
@@ -88,7 +89,7 @@ const NAME = 'model.layers.0.self_attn.q_proj.weight';
 async function layerModel(decays: boolean) {
   const config = {
     architectures: ['LlamaForCausalLM'],
-    ...{ hidden_size: SIDE, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 32 },
+    ...{ hidden_size: SIDE, intermediate_size: FFN, num_hidden_layers: 1, num_attention_heads: 32 },
     ...{
       num_key_value_heads: 1,
       head_dim: 128,
@@ -107,9 +108,9 @@ async function layerModel(decays: boolean) {
     [`${layer}self_attn.k_proj.weight`, [128, SIDE]],
     [`${layer}self_attn.v_proj.weight`, [128, SIDE]],
     [`${layer}self_attn.o_proj.weight`, [SIDE, SIDE]],
-    [`${layer}mlp.gate_proj.weight`, [32, SIDE]],
-    [`${layer}mlp.up_proj.weight`, [32, SIDE]],
-    [`${layer}mlp.down_proj.weight`, [SIDE, 32]],
+    [`${layer}mlp.gate_proj.weight`, [FFN, SIDE]],
+    [`${layer}mlp.up_proj.weight`, [FFN, SIDE]],
+    [`${layer}mlp.down_proj.weight`, [SIDE, FFN]],
   ];
   const sink = memorySink();
   const specs = shapes.map(([name, shape]) => ({ name, shape, type: 'F32' as const }));
@@ -131,7 +132,7 @@ async function layerModel(decays: boolean) {
 function statisticsOf(power: number): StatisticsSource {
   return {
     name: 'made up',
-    columnsOf: () => SIDE,
+    columnsOf: (weight) => (weight.includes('down_proj') ? FFN : SIDE),
     async load(gpu) {
       const values = turned(power, 23, 23);
       const hessian = gpu.memory.allocate(values.byteLength, 'H');
