@@ -21,22 +21,22 @@ fn f16_value4(bits: vec4<u32>) -> vec4<f32> {
   return bitcast<vec4<f32>>(sign | select(normal, small, magnitude < vec4<u32>(0x400u)));
 }
 
-// f16 bits of a finite f32 given by its bits: to nearest, ties to even; 65520 and above become infinity.
-fn f16_bits(value: u32) -> u32 {
-  let sign = (value >> 16u) & 0x8000u;
-  let magnitude = value & 0x7fffffffu;
+// f16 bits of |x|, which is finite: to nearest, ties to even; what is too large comes out larger than 0x7bff.
+fn f16_magnitude(magnitude: u32) -> u32 {
   let normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13u) & 1u)) >> 13u;
-  // Below 2^-14: the mantissa shifted to a multiple of 2^-24. 31 stands for any shift that leaves nothing.
-  let shift = min(126u - min(magnitude >> 23u, 126u), 31u);
-  let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-  let small = select((mantissa + ((1u << shift) >> 1u) - 1u + ((mantissa >> shift) & 1u)) >> shift, 0u, shift > 24u);
-  return sign | select(select(normal, small, magnitude < 0x38800000u), 0x7c00u, magnitude >= 0x477ff000u);
+  // Below 2^-14 a sum with 1/2, whose last place is 2^-24, rounds to a multiple of that.
+  let small = bitcast<u32>(bitcast<f32>(magnitude) + 0.5) - 0x3f000000u;
+  return select(normal, small, magnitude < 0x38800000u);
 }
 
-// The same for weights: what would become infinity becomes the largest finite value of its sign.
+// f16 bits of a finite f32 given by its bits: to nearest, ties to even; 65520 and above become infinity.
+fn f16_bits(value: u32) -> u32 {
+  return ((value >> 16u) & 0x8000u) | min(f16_magnitude(value & 0x7fffffffu), 0x7c00u);
+}
+
+// The same for weights: what would become infinity becomes the largest finite value of its sign, 65504.
 fn f16_bits_saturated(value: u32) -> u32 {
-  let bits = f16_bits(value);
-  return bits - select(0u, 1u, (bits & 0x7fffu) == 0x7c00u);
+  return ((value >> 16u) & 0x8000u) | f16_magnitude(min(value & 0x7fffffffu, 0x477fe000u));
 }
 
 fn bf16_value4(bits: vec4<u32>) -> vec4<f32> {
