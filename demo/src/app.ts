@@ -1,8 +1,9 @@
 import { type CompressReport, DeviceLostError, type Gpu, openGpu, type Report } from '../../src/index.ts';
 import { byId, tabs } from './dom.ts';
 import { latest } from './engine/coalesce.ts';
-import { keepSample, type ModelInput, sampleInput } from './engine/model-source.ts';
+import type { ModelInput } from './engine/model-source.ts';
 import { type Network, openNetwork } from './engine/network.ts';
+import { keepSample, sampleInput } from './engine/sample-model.ts';
 import { type Summary, summarize } from './engine/summary.ts';
 import { type Figures, TensorSession } from './engine/tensor-session.ts';
 import type { Store } from './store.ts';
@@ -20,7 +21,16 @@ import { clear, explain, isCancelled, progress, say } from './views/notices.ts';
 /** Milliseconds without a change of the knobs after which figures are added up as the engine's reports do. */
 const REST = 350;
 
+/** Tensors that are read at a time for the map. */
+const TOGETHER = 4;
+
 const UNTOUCHED: Knobs = { format: 'keep', pattern: '', rank: 0 };
+
+/** A turn of the knobs; or, once they rest, what waits until then. */
+interface Turn {
+  readonly knobs: Knobs;
+  readonly settle?: boolean;
+}
 
 /** The page: one device, one model, one tensor that is looked at. */
 export class App {
@@ -40,8 +50,11 @@ export class App {
   #compressedSummaries: ReadonlyMap<string, Summary> | undefined;
   #report: CompressReport | undefined;
   #verified: Report | undefined;
+  /** Of the model that was asked for last, and of the one that is there. */
+  #asked = new AbortController();
   #opening = new AbortController();
   #selecting = new AbortController();
+  #selected = Promise.resolve();
   #spectrum = new AbortController();
   #resting: ReturnType<typeof setTimeout> | undefined;
   #drawing: ReturnType<typeof setTimeout> | undefined;
@@ -73,8 +86,10 @@ export class App {
     };
     store.on(['page', 'panel'], show);
     show();
-    store.on(['tensor'], () => void this.#select());
-    store.on(['knobs'], (view) => void this.#compress(view.knobs));
+    store.on(['tensor'], () => {
+      this.#selected = this.#select();
+    });
+    store.on(['knobs'], (view) => void this.#turn({ knobs: view.knobs }));
     store.on(['place'], () => this.landscape?.moved());
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
       this.#map.colour();
@@ -85,31 +100,40 @@ export class App {
   /** Opens the device and then the model; once more after a device was lost. */
   async start(input: ModelInput = sampleInput()): Promise<void> {
     progress(0, 'Opening the GPU');
+    const opening = new AbortController();
+    const network = openNetwork(input, opening.signal);
+    network.catch(() => undefined); // `#take` says what is wrong.
     const gpu = await openGpu();
     this.gpu = gpu;
     void gpu.lost.then((error) => this.#lost(gpu, error));
-    await this.microscope.attach(gpu);
+    const attached = this.microscope.attach(gpu);
     const { description, vendor, architecture, software } = gpu.description;
     const name = description || [vendor, architecture].filter(Boolean).join(' ') || 'your GPU';
     byId('device').textContent = `${name}${software ? ', a software device' : ''}`;
-    await this.open(input);
+    await Promise.all([attached, this.#take(gpu, input, opening, network)]);
   }
 
   /** Opens a model in place of the one that is there; where it can't be read, that one stays. */
   async open(input: ModelInput): Promise<void> {
-    const gpu = this.gpu;
-    if (!gpu) return;
     const opening = new AbortController();
+    if (this.gpu) await this.#take(this.gpu, input, opening, openNetwork(input, opening.signal));
+  }
+
+  async #take(gpu: Gpu, input: ModelInput, opening: AbortController, opened: Promise<Network>): Promise<void> {
     clear('model');
     progress(0, `Opening ${input.name}`);
+    this.#asked = opening;
     let network: Network;
     try {
-      network = await openNetwork(input, opening.signal);
+      network = await opened;
     } catch (error) {
+      if (this.#asked !== opening) return;
       progress(1, '');
       say('model', explain(error));
       return;
     }
+    // Another model was asked for meanwhile, or the device is gone.
+    if (this.#asked !== opening || this.gpu !== gpu) return network.checkpoint.close();
     this.#opening.abort();
     this.#opening = opening;
     this.#forget();
@@ -124,7 +148,9 @@ export class App {
     const { tensor } = this.store.view;
     const shown = network.tensors.find(({ name }) => name === tensor) ?? firstToShow(network);
     if (shown && shown.name !== tensor) this.store.set({ tensor: shown.name, place: undefined });
-    else await this.#select();
+    else this.#selected = this.#select();
+    // What one looks at comes first.
+    await this.#selected;
     void this.#summarizeAll(gpu, network, opening.signal);
   }
 
@@ -138,20 +164,25 @@ export class App {
     const readable = network.tensors.filter(({ problem }) => problem === undefined);
     const order = [...readable].sort((a, b) => a.bytes - b.bytes);
     const total = order.reduce((sum, { bytes }) => sum + bytes, 0);
-    let [done, shown] = [0, 0];
-    for (const entry of order) {
-      try {
-        this.#summaries.set(entry.name, await summarize(gpu, network.checkpoint, entry, signal));
-      } catch (error) {
-        if (signal.aborted || error instanceof DeviceLostError) return;
-        say(`summary of ${entry.name}`, explain(error));
+    let [next, done, shown] = [0, 0, 0];
+    const work = async () => {
+      for (let entry = order[next++]; entry; entry = order[next++]) {
+        try {
+          this.#summaries.set(entry.name, await summarize(gpu, network.checkpoint, entry, signal));
+        } catch (error) {
+          if (signal.aborted || error instanceof DeviceLostError) return;
+          say(`summary of ${entry.name}`, explain(error));
+        }
+        done += entry.bytes;
+        progress(done / total, `Reading the network: ${bytesText(done)} of ${bytesText(total)}`);
+        if (performance.now() - shown < 150 && done < total) continue;
+        shown = performance.now();
+        this.#map.colour();
       }
-      done += entry.bytes;
-      progress(done / total, `Reading the network: ${bytesText(done)} of ${bytesText(total)}`);
-      if (performance.now() - shown < 150 && done < total) continue;
-      shown = performance.now();
-      this.#map.colour();
-    }
+    };
+    // Some at once: what takes long for small tensors is waiting for the file and the device.
+    await Promise.all(Array.from({ length: TOGETHER }, work));
+    if (signal.aborted || this.gpu !== gpu) return;
     this.#map.colour();
     progress(1, '');
     if (network.input.sample) this.keptOffline = await keepSample();
@@ -204,7 +235,7 @@ export class App {
       const last = this.tensor;
       this.tensor = tensor;
       // What the knobs are doing with the last one has to end before its buffers go.
-      await this.#compress(this.store.view.knobs);
+      await this.#turn({ knobs: this.store.view.knobs });
       last?.release();
       if (this.tensor !== tensor) return;
       this.#knobs.show(tensor);
@@ -217,40 +248,38 @@ export class App {
     }
   }
 
-  readonly #compress = latest<Knobs>(
-    async (knobs) => {
+  readonly #turn = latest<Turn>(
+    async ({ knobs, settle }) => {
       const { tensor } = this;
       if (!tensor || this.gpu === undefined) return;
-      let figures: Figures;
-      try {
-        figures = await tensor.compress(knobs);
-        clear('knobs');
-      } catch (error) {
-        if (error instanceof DeviceLostError) return;
-        say('knobs', explain(error));
-        if (tensor.figures) return;
-        // Something has to be there to be looked at.
-        figures = await tensor.compress(UNTOUCHED);
-      }
-      if (this.tensor !== tensor) return;
+      const before = tensor.version;
+      const figures = settle ? await tensor.settle() : await this.#compressed(tensor, knobs);
+      if (!figures || this.tensor !== tensor) return;
       showFigures(tensor, figures);
-      this.microscope.redraw();
-      this.landscape?.changed();
-      this.#plot();
+      if (tensor.version !== before) {
+        this.microscope.redraw();
+        this.landscape?.changed();
+        this.#plot();
+      }
       clearTimeout(this.#resting);
-      this.#resting = setTimeout(() => void this.#rest(tensor), REST);
+      if (!settle) this.#resting = setTimeout(() => void this.#turn({ knobs, settle: true }), REST);
     },
     (error) => {
       if (!(error instanceof DeviceLostError) && !isCancelled(error)) say('knobs', explain(error));
     },
   );
 
-  async #rest(tensor: TensorSession): Promise<void> {
+  /** Undefined where the knobs don't go together: what they made last stays. */
+  async #compressed(tensor: TensorSession, knobs: Knobs): Promise<Figures | undefined> {
     try {
-      const figures = await tensor.exactFigures();
-      if (figures && this.tensor === tensor) showFigures(tensor, figures);
-    } catch {
-      // A lost device says so by itself.
+      const figures = await tensor.compress(knobs);
+      clear('knobs');
+      return figures;
+    } catch (error) {
+      if (error instanceof DeviceLostError) return undefined;
+      say('knobs', explain(error));
+      // Something has to be there to be looked at.
+      return tensor.figures ? undefined : tensor.compress(UNTOUCHED);
     }
   }
 

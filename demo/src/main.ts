@@ -1,6 +1,7 @@
 import { App } from './app.ts';
 import { byId } from './dom.ts';
-import { droppedInput, filesOf, sampleInput } from './engine/model-source.ts';
+import { droppedInput, filesOf } from './engine/model-source.ts';
+import { sampleInput } from './engine/sample-model.ts';
 import { Store } from './store.ts';
 import { explain, progress, say } from './views/notices.ts';
 
@@ -81,13 +82,14 @@ async function start(): Promise<void> {
   window.compressa = app;
   listenToFiles(app);
   listenToLink(store);
-  if (__BUILT__ && 'serviceWorker' in navigator) {
-    await navigator.serviceWorker.register('./service-worker.js').catch(() => undefined);
-  }
   try {
     await app.start();
   } catch (error) {
     showUnsupported(explain(error));
+  }
+  // Last: it asks for all files of the page.
+  if (__BUILT__ && 'serviceWorker' in navigator) {
+    await navigator.serviceWorker.register('./service-worker.js').catch(() => undefined);
   }
 }
 

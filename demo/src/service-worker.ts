@@ -32,7 +32,8 @@ worker.addEventListener('install', (event) => {
 
 worker.addEventListener('activate', (event) => {
   const clean = async () => {
-    const old = (await caches.keys()).filter((name) => name.startsWith('compressa-page-') && name !== PAGE_CACHE);
+    const own = (name: string) => name.startsWith('compressa-page-') || name.startsWith('compressa-sample-');
+    const old = (await caches.keys()).filter((name) => own(name) && name !== PAGE_CACHE && name !== SAMPLE_CACHE);
     await Promise.all(old.map((name) => caches.delete(name)));
     await worker.clients.claim();
   };
@@ -47,25 +48,8 @@ worker.addEventListener('fetch', (event) => {
 
 async function answer(request: Request): Promise<Response> {
   const sample = await (await caches.open(SAMPLE_CACHE)).match(request.url, { ignoreSearch: true });
-  if (sample) return partOf(sample, request.headers.get('range'));
+  if (sample) return sample;
   const page = await caches.open(PAGE_CACHE);
   const at = request.mode === 'navigate' ? worker.registration.scope : request.url;
   return (await page.match(at, { ignoreSearch: true })) ?? fetch(request);
-}
-
-/** What a range request asks of a whole file. */
-async function partOf(whole: Response, range: string | null): Promise<Response> {
-  const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? '') ?? [];
-  if (from === undefined) return whole;
-  const blob = await whole.blob();
-  const start = Number(from);
-  const end = Math.min(to ? Number(to) + 1 : blob.size, blob.size);
-  const headers = new Headers({
-    'content-range': `bytes ${start}-${end - 1}/${blob.size}`,
-    'content-length': String(end - start),
-    'content-type': whole.headers.get('content-type') ?? 'application/octet-stream',
-  });
-  const etag = whole.headers.get('etag');
-  if (etag) headers.set('etag', etag);
-  return new Response(blob.slice(start, end), { status: 206, headers });
 }

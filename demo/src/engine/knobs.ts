@@ -1,6 +1,9 @@
 import { checkRow } from '../../../src/formats/checks.ts';
 import { INTEGER_GROUPS, integerName } from '../../../src/formats/integer-names.ts';
+import { packedFormat } from '../../../src/formats/packed.ts';
+import { checkPackedRow } from '../../../src/formats/packed-layout.ts';
 import {
+  CompressaError,
   type Format,
   FormatError,
   formatByName,
@@ -9,9 +12,15 @@ import {
   METHODS,
   type Method,
   parsePattern,
+  RecipeError,
 } from '../../../src/index.ts';
 import { defaultMethod, methodProblem, needsCalibration } from '../../../src/passes/methods/method.ts';
+import { compileRecipe } from '../../../src/passes/recipe.ts';
 import type { Knobs } from '../view-state.ts';
+import { recipeOfKnobs } from './recipe-of-knobs.ts';
+
+/** A pattern, the format of what it keeps, and the layout of both. */
+export type Packing = NonNullable<Format['packed']>;
 
 /** How a tensor is compressed, checked. */
 export interface Plan {
@@ -19,8 +28,8 @@ export interface Plan {
   readonly format: Format | undefined;
   readonly method: Method;
   readonly pattern: MaskPattern | undefined;
-  /** Only what the pattern keeps is stored. */
-  readonly packed: boolean;
+  /** How what the pattern keeps is stored, where it is stored alone. */
+  readonly packing: Packing | undefined;
   /** 0: no factors. */
   readonly rank: number;
 }
@@ -69,8 +78,13 @@ export const methodChoices = (format: string): Method[] =>
         (method) => !needsCalibration(method) && methodProblem(method, formatByName(format)) === undefined,
       );
 
-/** @throws FormatError, ArgumentError, RecipeError that say what would work */
-export function planOf({ format: name, method, pattern, packed, rank }: Knobs, rows: number, k: number): Plan {
+/**
+ * What the engine makes of the knobs for a tensor; it refuses what the engine refuses.
+ * @param type in which the file holds the tensor, where that is dense
+ * @throws FormatError, ArgumentError, RecipeError that say what would work
+ */
+export function planOf(knobs: Knobs, rows: number, k: number, type = 'f32'): Plan {
+  const { format: name, method, pattern, packed, rank } = knobs;
   const format = name === 'keep' ? undefined : formatByName(name);
   const factors = rank > 0 && rank < Math.min(rows, k) ? rank : 0;
   if (format) {
@@ -82,12 +96,27 @@ export function planOf({ format: name, method, pattern, packed, rank }: Knobs, r
     }
   }
   const methods = methodChoices(name);
+  const chosen = method && methods.includes(method) ? method : undefined;
+  try {
+    compileRecipe(recipeOfKnobs({ ...knobs, method: chosen, rank: factors }));
+  } catch (error) {
+    if (!(error instanceof CompressaError)) throw error;
+    // The knobs are a recipe of one rule: where in it the mistake is says nothing here.
+    const text = error.message.replace(/^The recipe: rules\.0\.\w+: /, '');
+    throw new RecipeError(text.charAt(0).toUpperCase() + text.slice(1), { cause: error });
+  }
+  // What the engine prunes are matrices, not their factors.
+  const mask = pattern && factors === 0 ? parsePattern(pattern) : undefined;
+  const packs = packed === true && mask?.kind === 'n:m';
+  if (packs) checkPackedRow(mask, format ?? denseFormat(type), k, 'this tensor');
   return {
     format,
-    method: method && methods.includes(method) ? method : format ? defaultMethod(format) : 'rtn',
-    // What the engine prunes are matrices, not their factors.
-    pattern: pattern && factors === 0 ? parsePattern(pattern) : undefined,
-    packed: packed === true && factors === 0,
+    method: chosen ?? (format ? defaultMethod(format) : 'rtn'),
+    pattern: mask,
+    packing: packs ? packedFormat(format ?? denseFormat(type), mask).packed : undefined,
     rank: factors,
   };
 }
+
+/** The format of a tensor that stays dense: what is no float of 16 bits is written as f32. */
+export const denseFormat = (type: string): Format => formatByName(['f16', 'bf16'].includes(type) ? type : 'f32');

@@ -1,12 +1,4 @@
-import {
-  type ByteSource,
-  blobSource,
-  FileError,
-  httpFolder,
-  type ModelFiles,
-  memoryFolder,
-} from '../../../src/index.ts';
-import { SAMPLE_FILES } from '../sample-files.ts';
+import { type ByteSource, blobSource, FileError, type ModelFiles, memoryFolder } from '../../../src/index.ts';
 
 /** A model that can be opened as often as it is needed: what opens it may close it. */
 export interface ModelInput {
@@ -17,44 +9,6 @@ export interface ModelInput {
   open(): ModelFiles | ByteSource;
   /** Text of the kind that the model is for, to calibrate by and to score on; undefined: nothing is at hand. */
   readonly text?: (use: 'calibration' | 'validation') => Promise<string>;
-}
-
-const sampleUrl = () => new URL(__SAMPLE_URL__, location.href);
-
-/** The sample model, which lies beside the page. */
-export function sampleInput(): ModelInput {
-  const known: readonly string[] = SAMPLE_FILES;
-  return {
-    name: 'union-7m',
-    kind: 'folder',
-    sample: true,
-    open: () => {
-      const served = httpFolder(sampleUrl());
-      // What is not there is not asked for: servers may answer with a page, and browsers complain of it.
-      return { name: 'union-7m', open: (file) => served.open(file), has: async (file) => known.includes(file) };
-    },
-    text: async (use) => {
-      const response = await fetch(new URL(`${use}.txt`, sampleUrl()));
-      if (!response.ok)
-        throw new FileError(`${use}.txt of the sample model: HTTP ${response.status}. Reload the page.`);
-      return response.text();
-    },
-  };
-}
-
-/** Keeps the sample model in the browser, for the service worker to answer with when there is no network. False where there is none. */
-export async function keepSample(): Promise<boolean> {
-  if (!__BUILT__ || !('serviceWorker' in navigator)) return false;
-  try {
-    await navigator.serviceWorker.ready;
-    const cache = await caches.open(__SAMPLE_CACHE__);
-    const kept = new Set((await cache.keys()).map(({ url }) => url));
-    const missing = SAMPLE_FILES.map((file) => new URL(file, sampleUrl()).href).filter((url) => !kept.has(url));
-    await cache.addAll(missing);
-    return true;
-  } catch {
-    return false; // Browsers that keep nothing, or have no room: the page works as long as there is a network.
-  }
 }
 
 const IGNORED = /^(\.|README|LICENSE)/i;

@@ -1,7 +1,7 @@
 import { contentBytes } from '../../../src/formats/layout.ts';
 import { packedFormat } from '../../../src/formats/packed.ts';
-import { type Format, formatByName, type MaskPattern } from '../../../src/index.ts';
-import type { Plan } from './knobs.ts';
+import type { Format, MaskPattern } from '../../../src/index.ts';
+import { denseFormat, type Plan } from './knobs.ts';
 
 /** Bytes of a tensor as the engine writes it, and where it can also pack what an N:M pattern leaves, packed. */
 export interface PlanBytes {
@@ -13,17 +13,11 @@ const bytesOf = (format: Format, rows: number, k: number): number =>
   format.arrays.reduce((sum, array) => sum + contentBytes(array, rows, k), 0);
 
 /** @param type in which the file holds the tensor now, where it stays dense */
-export function planBytes(
-  { format, pattern, packed: wanted, rank }: Plan,
-  rows: number,
-  k: number,
-  type: string,
-): PlanBytes {
-  const dense = formatByName(['f16', 'bf16'].includes(type) ? type : 'f32');
-  const target = format ?? dense;
+export function planBytes({ format, pattern, packing, rank }: Plan, rows: number, k: number, type: string): PlanBytes {
+  const target = format ?? denseFormat(type);
   if (rank > 0) return { stored: bytesOf(target, rows, rank) + bytesOf(target, rank, k) };
   const packed = pattern && packedBytes(pattern, target, rows, k);
-  if (wanted && packed !== undefined) return { stored: packed };
+  if (packing && packed !== undefined) return { stored: packed };
   return { stored: bytesOf(target, rows, k), ...(packed !== undefined && { packed }) };
 }
 

@@ -1,32 +1,27 @@
 import { packParams, read, readWrite } from '../../../src/gpu/kernel.ts';
 import { Scratch } from '../../../src/gpu/scratch.ts';
 import {
-  allocateWeight,
   applyMaskStep,
   type BufferView,
   type Checkpoint,
-  dequantizeStep,
-  type Format,
   formatByName,
   type Gpu,
   maskWords,
-  quantizeSteps,
   type Step,
-  scaleRoomBytes,
-  type Weight,
 } from '../../../src/index.ts';
 import { differenceStep, rowProductsStep } from '../../../src/kernels/rows.ts';
-import { startOf } from '../../../src/passes/methods/method.ts';
+import { defaultMethod } from '../../../src/passes/methods/method.ts';
 import { maskedRows, maskSteps, selectionRoom } from '../../../src/passes/pruning/find-mask.ts';
 import histogramSource from '../../shaders/histogram.wgsl';
 import sumSource from '../../shaders/sum.wgsl';
 import type { Knobs } from '../view-state.ts';
 import { readDense, rowsTogether } from './dense-tensor.ts';
-import { type Plan, planOf } from './knobs.ts';
+import { denseFormat, type Packing, type Plan, planOf } from './knobs.ts';
 import { LowRankProduct } from './low-rank-product.ts';
 import type { TensorEntry } from './network.ts';
 import { type PlanBytes, planBytes } from './plan-bytes.ts';
 import { type Level, levelsOf, pyramidBytes, pyramidSteps } from './pyramid.ts';
+import { Rounding, type Rounds } from './rounding.ts';
 import { joinSummary, SUMMARY_BYTES, type Summary, summaryStep } from './summary.ts';
 
 export const BINS = 128;
@@ -41,6 +36,8 @@ export interface Figures {
   readonly bytes: PlanBytes;
   /** ‖W − Ŵ‖² / ‖W‖² */
   readonly error: number;
+  /** The method lost more than rounding to nearest, which was taken. */
+  readonly fellBack: boolean;
   /** Whether the error was added up as the engine's reports do, in f64 over rows; else on the GPU. */
   readonly exact: boolean;
   /** Share of weights that are zero, before and after. */
@@ -57,7 +54,7 @@ export class TensorSession {
   readonly after: BufferView;
   readonly levels: readonly Level[];
   readonly cells: BufferView;
-  readonly summary: Summary;
+  summary: Summary = { largest: 0, rms: 0, zeros: 0 };
   /** Counts what views have to draw anew. */
   version = 0;
   masked = false;
@@ -71,32 +68,25 @@ export class TensorSession {
   /** ‖W‖², as reports add it up. */
   #all = 0;
   readonly #lowRank: LowRankProduct;
-  #weight: Weight | undefined;
+  readonly #rounding: Rounding;
 
-  private constructor(
-    gpu: Gpu,
-    entry: TensorEntry,
-    rows: number,
-    scratch: Scratch,
-    before: BufferView,
-    summary: Summary,
-  ) {
+  private constructor(gpu: Gpu, entry: TensorEntry, rows: number, scratch: Scratch) {
     const { k } = entry;
     this.#gpu = gpu;
     this.entry = entry;
     this.rows = rows;
     this.k = k;
-    this.before = before;
-    this.summary = summary;
     this.#scratch = scratch;
     this.levels = levelsOf(rows, k);
+    this.before = scratch.room(4 * rows * k, entry.name);
     this.after = scratch.room(4 * rows * k, 'after');
     this.cells = scratch.room(pyramidBytes(this.levels), 'pyramid');
     this.#mask = scratch.room(4 * maskWords(rows, k), 'mask');
     this.#lost = scratch.room(4 * rows * k, 'lost');
     this.#rowErrors = scratch.room(4 * rows, 'errors of rows');
     this.#live = scratch.room(COUNTS + HISTOGRAM_BYTES, 'figures');
-    this.#lowRank = new LowRankProduct(gpu, { view: before, rows, k });
+    this.#rounding = new Rounding(gpu, entry.name);
+    this.#lowRank = new LowRankProduct(gpu, { view: this.before, rows, k, name: entry.name });
   }
 
   /** @throws FileError, NonFiniteError, OutOfMemoryError, DeviceLostError, CancelledError */
@@ -105,13 +95,16 @@ export class TensorSession {
     const rows = Math.max(1, Math.min(entry.rows, rowsTogether(gpu, k)));
     const scratch = new Scratch(gpu);
     try {
-      const before = scratch.room(4 * rows * k, entry.name);
-      await readDense(gpu, checkpoint, entry, { start: 0, count: rows }, before, signal);
+      const session = new TensorSession(gpu, entry, rows, scratch);
+      const { before } = session;
       const parts = scratch.room(SUMMARY_BYTES, 'summary');
-      await gpu.scheduler.run([summaryStep(before, rows * k, parts)]);
+      const first = [summaryStep(before, rows * k, parts), session.#products(before, session.#rowErrors)];
+      // While weights are read the device compiles what every turn of a knob needs; `run` says what does not compile.
+      gpu.compiler.prepare([...first, ...session.#viewSteps()]).catch(() => undefined);
+      await readDense(gpu, checkpoint, entry, { start: 0, count: rows }, before, signal);
+      await gpu.scheduler.run(first);
       const found = new Float32Array((await gpu.readBack(parts.buffer, 0, SUMMARY_BYTES)).buffer);
-      const session = new TensorSession(gpu, entry, rows, scratch, before, joinSummary(found, rows * k));
-      await gpu.scheduler.run([session.#products(before, session.#rowErrors)]);
+      session.summary = joinSummary(found, rows * k);
       session.#all = await session.#sumOfRows();
       return session;
     } catch (error) {
@@ -140,72 +133,113 @@ export class TensorSession {
   async compress(knobs: Knobs, signal?: AbortSignal): Promise<Figures> {
     const { rows, k, before, after } = this;
     const gpu = this.#gpu;
-    const plan = planOf(knobs, rows, k);
+    const plan = planOf(knobs, rows, k, this.entry.format);
     const scratch = new Scratch(gpu);
     try {
       if (plan.rank > 0) {
-        const round = (view: BufferView, high: number, wide: number) => this.#round(view, high, wide, plan, scratch);
-        await this.#lowRank.into(after, plan.rank, plan.format, round, signal);
+        this.masked = false;
+        await this.#lowRank.into(after, plan.rank, this.#factorRounds(plan), scratch, signal);
       } else {
         copy(gpu, before, after, 4 * rows * k);
         this.masked = plan.pattern !== undefined;
+        const dense = { view: after, rows, k };
         if (plan.pattern) {
-          const matrix = {
-            ...maskedRows(gpu, scratch, { view: after, rows, k }, plan.pattern, undefined),
-            mask: this.#mask,
-          };
-          const apply = applyMaskStep({ format: formatByName('f32'), data: after, mask: this.#mask, rows, k });
-          await gpu.scheduler.run([...maskSteps(matrix, plan.pattern, selectionRoom(scratch)), apply]);
+          const matrix = { ...maskedRows(gpu, scratch, dense, plan.pattern, undefined), mask: this.#mask };
+          const steps = maskSteps(matrix, plan.pattern, selectionRoom(scratch));
+          await gpu.scheduler.run([...steps, this.#applyMask(after)]);
         }
-        if (plan.format) await this.#round(after, rows, k, plan, scratch);
+        const rounds = roundsOf(plan);
+        if (rounds && packsCodes(plan)) {
+          const kept = await this.#rounding.keep(dense, this.#mask, plan.packing, scratch);
+          await this.#rounding.packed(kept, plan.packing, rounds, k, after, scratch);
+        } else if (rounds) await this.#rounding.inPlace(dense, rounds, scratch);
       }
-      if (plan.rank > 0) this.masked = false;
-      gpu.clear(this.#live.buffer, COUNTS + HISTOGRAM_BYTES);
-      await gpu.scheduler.run([
-        ...pyramidSteps({
-          before,
-          after,
-          mask: this.#mask,
-          masked: this.masked,
-          cells: this.cells,
-          levels: this.levels,
-          rows,
-          k,
-        }),
-        differenceStep({ a: before, b: after, out: this.#lost, count: rows * k }),
-        this.#products(this.#lost, this.#rowErrors),
-        ...this.#figureSteps(),
-      ]);
-      this.version++;
-      // The histogram stays where it is until somebody looks at it.
-      const live = (await gpu.readBack(this.#live.buffer, 0, COUNTS + 8)).buffer;
-      const [before0, after0] = new Uint32Array(live, COUNTS);
-      this.figures = {
-        ...{ knobs, plan, exact: false },
-        bytes: planBytes(plan, this.entry.rows, k, this.entry.format),
-        error: this.#all > 0 ? new Float32Array(live)[0]! / this.#all : 0,
-        zeros: [before0! / (rows * k), after0! / (rows * k)],
-      };
-      return this.figures;
+      return await this.#look({ knobs, plan, fellBack: false });
     } finally {
       scratch.release();
     }
   }
 
-  /** The error as the engine's reports have it: a few kilobytes are read back, so this waits until the knobs rest. */
-  async exactFigures(): Promise<Figures | undefined> {
-    const { figures } = this;
-    if (!figures || figures.exact) return figures;
+  /** Everything anew that views and figures show of `after`. */
+  async #look(of: Pick<Figures, 'knobs' | 'plan' | 'fellBack'>): Promise<Figures> {
+    const { rows, k, entry } = this;
+    const gpu = this.#gpu;
+    gpu.clear(this.#live.buffer, COUNTS + HISTOGRAM_BYTES);
+    await gpu.scheduler.run(this.#viewSteps());
+    this.version++;
+    // The histogram stays where it is until somebody looks at it.
+    const live = (await gpu.readBack(this.#live.buffer, 0, COUNTS + 8)).buffer;
+    const [before, after] = new Uint32Array(live, COUNTS);
+    this.figures = {
+      ...{ ...of, exact: false },
+      bytes: planBytes(of.plan, entry.rows, k, entry.format),
+      error: this.#all > 0 ? new Float32Array(live)[0]! / this.#all : 0,
+      zeros: [before! / (rows * k), after! / (rows * k)],
+    };
+    return this.figures;
+  }
+
+  /**
+   * What waits until the knobs rest, since kilobytes are read back for it: a pruned matrix is rounded to nearest where that loses less than the method, as the
+   * engine does, and the error is added up as its reports do.
+   * @throws OutOfMemoryError, DeviceLostError
+   */
+  async settle(): Promise<Figures | undefined> {
+    if (!this.figures || this.figures.exact) return this.figures;
+    const { knobs, plan } = this.figures;
+    const fellBack = await this.#fallBack(plan);
+    const figures = fellBack ? await this.#look({ knobs, plan, fellBack }) : this.figures;
     const error = await this.#sumOfRows();
-    if (this.figures !== figures) return this.figures;
     this.figures = { ...figures, error: this.#all > 0 ? error / this.#all : 0, exact: true };
     return this.figures;
+  }
+
+  async #fallBack(plan: Plan): Promise<boolean> {
+    const rounds = roundsOf(plan);
+    if (!rounds?.weighs) return false;
+    const { rows, k } = this;
+    const scratch = new Scratch(this.#gpu);
+    try {
+      // What pruning left, once more: it is not kept.
+      copy(this.#gpu, this.before, this.#lost, 4 * rows * k);
+      await this.#gpu.scheduler.run([this.#applyMask(this.#lost)]);
+      const dense = { view: this.#lost, rows, k };
+      const kept = packsCodes(plan) && (await this.#rounding.keep(dense, this.#mask, plan.packing, scratch));
+      if (!(await this.#rounding.fallsBack(kept ? kept.values : dense, rounds, scratch))) return false;
+      const packed = kept && plan.packing ? { kept, packing: plan.packing } : undefined;
+      await this.#rounding.show(this.after, k, scratch, packed);
+      return true;
+    } finally {
+      scratch.release();
+    }
+  }
+
+  #applyMask(data: BufferView): Step {
+    return applyMaskStep({ format: formatByName('f32'), data, mask: this.#mask, rows: this.rows, k: this.k });
+  }
+
+  /** Factors that stay dense have the type of the tensor. */
+  #factorRounds({ format }: Plan): Rounds {
+    const stored = format ?? denseFormat(this.entry.format);
+    return { format: stored, method: defaultMethod(stored), weighs: false };
   }
 
   /** Weights in each of `BINS` ranges from −largest to largest, before and after. */
   async histograms(): Promise<[Uint32Array, Uint32Array]> {
     const counts = new Uint32Array((await this.#gpu.readBack(this.#live.buffer, COUNTS + 8, 8 * BINS)).buffer);
     return [counts.subarray(0, BINS), counts.subarray(BINS)];
+  }
+
+  /** The pyramid and all figures anew, of the tensor as it is compressed now. */
+  #viewSteps(): Step[] {
+    const { before, after, cells, levels, masked, rows, k } = this;
+    const mask = this.#mask;
+    return [
+      ...pyramidSteps({ before, after, mask, masked, cells, levels, rows, k }),
+      differenceStep({ a: before, b: after, out: this.#lost, count: rows * k }),
+      this.#products(this.#lost, this.#rowErrors),
+      ...this.#figureSteps(),
+    ];
   }
 
   #figureSteps(): Step[] {
@@ -231,36 +265,6 @@ export class TensorSession {
         grid: [Math.min(256, Math.ceil(count / 1024)), 1, 1],
       },
     ];
-  }
-
-  /** Quantizes a matrix and puts what the codes stand for in its place. */
-  async #round(view: BufferView, rows: number, k: number, { format, method }: Plan, scratch: Scratch): Promise<void> {
-    const gpu = this.#gpu;
-    if (!format) return;
-    const weight = this.#weightOf(format, rows, k);
-    const [part] = weight.parts;
-    const bad = scratch.room(4, 'bad');
-    gpu.clear(bad.buffer, 4);
-    const size = scaleRoomBytes(format, rows, k);
-    const source = formatByName('f32');
-    await gpu.scheduler.run([
-      ...quantizeSteps({
-        ...{ source, from: view, format, to: part!.arrays, rows, k, bad, name: this.entry.name },
-        ...(format.kind === 'block' && { method: startOf(method, format).method }),
-        ...(size > 0 && { scaleRoom: scratch.room(size, 'scales') }),
-      }),
-      dequantizeStep({ format, from: part!.arrays, target: source, to: view, rows, k, bad }),
-    ]);
-  }
-
-  /** Room for the codes: kept while a knob moves that does not change its size. */
-  #weightOf(format: Format, rows: number, k: number): Weight {
-    const last = this.#weight;
-    if (last?.format === format && last.rows === rows && last.k === k) return last;
-    last?.release();
-    this.#weight = undefined;
-    this.#weight = allocateWeight(this.#gpu, format, rows, k, 'codes');
-    return this.#weight;
   }
 
   /** Two weights and whether the mask left them: twelve bytes are read back. */
@@ -299,11 +303,18 @@ export class TensorSession {
 
   release(): void {
     this.#lowRank.release();
-    this.#weight?.release();
-    this.#weight = undefined;
+    this.#rounding.release();
     this.#scratch.release();
   }
 }
+
+/** Undefined: weights stay as they are. */
+const roundsOf = ({ format, method, pattern }: Plan): Rounds | undefined =>
+  format && { format, method, weighs: pattern !== undefined && format.kind === 'block' };
+
+/** Blocks are of what is kept; values that are rounded one by one are the same wherever they stand. */
+const packsCodes = (plan: Plan): plan is Plan & { readonly packing: Packing } =>
+  plan.packing !== undefined && plan.format?.kind === 'block';
 
 function copy(gpu: Gpu, from: BufferView, to: BufferView, size: number): void {
   const encoder = gpu.device.createCommandEncoder({ label: 'copy' });

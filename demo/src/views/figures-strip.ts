@@ -10,7 +10,10 @@ export function showFigures(tensor: TensorSession, figures: Figures): void {
   const tiles: (readonly [string, string])[] = [
     [bytesText(stored), `in the file, from ${bytesText(entry.bytes)}`],
     [`${((8 * stored) / (entry.rows * k)).toFixed(2)} bits`, 'per weight'],
-    [percentText(figures.error), `squared error, ${decibels} SNR`],
+    [
+      percentText(figures.error),
+      `squared error, ${decibels} SNR${figures.fellBack ? '; rounded to nearest, which loses less' : ''}`,
+    ],
     [percentText(figures.zeros[1]), `zeros, before ${percentText(figures.zeros[0])}`],
   ];
   if (packed !== undefined) tiles.push([bytesText(packed), 'if packed, without its zeros']);

@@ -45,6 +45,7 @@ export class Microscope {
   async attach(gpu: Gpu): Promise<void> {
     this.#renderer?.destroy();
     this.#renderer = await MicroscopeRenderer.open(gpu, this.#canvas);
+    this.redraw();
   }
 
   detach(): void {

@@ -69,7 +69,11 @@ export async function factorMatrix(gpu: Gpu, weight: Weight, options: FactorOpti
       const kept = singularValues.reduce((sum, value) => sum + value * value, 0);
       const seen = await MatrixProducts.open(gpu, matrix, run, name);
       const all = (await seen.squaredNorm(run)) / seen.scale ** 2;
-      return { ...balanced(u, singularValues, v), rank, error: all === 0 ? 0 : Math.max(0, 1 - kept / all) };
+      return {
+        ...balanced(u, singularValues, v, whitening === undefined),
+        rank,
+        error: all === 0 ? 0 : Math.max(0, 1 - kept / all),
+      };
     } finally {
       found.release();
     }
@@ -118,20 +122,27 @@ export async function whitenedMatrix(
 }
 
 /**
- * Shares singular values out, so that column k of left is as long as row k of right and both fit types of few bits.
+ * Shares singular values out, so that column k of left is as long as row k of right and both fit types of few bits. What columns are multiplied by is f32, so that a GPU that does the same gets the same bits.
  * @param u [rows, rank], orthonormal columns
- * @param v [columns, rank], columns of any length
+ * @param v [columns, rank], columns of any length, or `unit`, as they come from the SVD
  */
-function balanced(u: Float32Array, values: Float32Array, v: Float32Array): Pick<Factors, 'left' | 'right'> {
+function balanced(
+  u: Float32Array,
+  values: Float32Array,
+  v: Float32Array,
+  unit: boolean,
+): Pick<Factors, 'left' | 'right'> {
   const rank = values.length;
   const columns = v.length / rank;
   const squares = new Float64Array(rank);
-  for (let i = 0; i < v.length; i++) squares[i % rank]! += v[i]! ** 2;
+  if (unit) squares.fill(1);
+  else for (let i = 0; i < v.length; i++) squares[i % rank]! += v[i]! ** 2;
   const lengths = squares.map(Math.sqrt);
-  const left = Float32Array.from(u, (value, i) => value * Math.sqrt(values[i % rank]! * lengths[i % rank]!));
+  const shares = Float32Array.from(values, (value, i) => Math.sqrt(value * lengths[i]!));
+  const left = Float32Array.from(u, (value, i) => value * shares[i % rank]!);
   const right = new Float32Array(v.length);
   for (let k = 0; k < rank; k++) {
-    const factor = lengths[k]! > 0 ? Math.sqrt(values[k]! / lengths[k]!) : 0;
+    const factor = lengths[k]! > 0 ? Math.fround(Math.sqrt(values[k]! / lengths[k]!)) : 0;
     for (let column = 0; column < columns; column++) right[k * columns + column] = factor * v[column * rank + k]!;
   }
   return { left, right };
