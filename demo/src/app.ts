@@ -1,4 +1,11 @@
-import { type CompressReport, DeviceLostError, type Gpu, openGpu, type Report } from '../../src/index.ts';
+import {
+  type CompressReport,
+  DeviceLostError,
+  type Gpu,
+  OutOfMemoryError,
+  openGpu,
+  type Report,
+} from '../../src/index.ts';
 import { byId, tabs } from './dom.ts';
 import { latest } from './engine/coalesce.ts';
 import type { ModelInput } from './engine/model-source.ts';
@@ -10,7 +17,7 @@ import type { Store } from './store.ts';
 import { bytesText, countText } from './units.ts';
 import type { Knobs, Measure } from './view-state.ts';
 import { drawHistogram, drawSpectrum } from './views/distribution.ts';
-import { showFigures } from './views/figures-strip.ts';
+import { hideFigures, showFigures } from './views/figures-strip.ts';
 import { KnobsPane } from './views/knobs-pane.ts';
 import type { Landscape } from './views/landscape.ts';
 import { Microscope } from './views/microscope.ts';
@@ -32,7 +39,9 @@ interface Turn {
   readonly settle?: boolean;
 }
 
-/** The page: one device, one model, one tensor that is looked at. */
+/**
+ * The page: one device, one model, one tensor that is looked at. All on the page's thread: a worker would make its turns wait 0.3 ms in place of 0.6 (`bench/claims/demo-threads.ts`), and cost a copy of every event.
+ */
 export class App {
   readonly store: Store;
   readonly microscope: Microscope;
@@ -225,6 +234,8 @@ export class App {
     const entry = network?.tensors.find(({ name }) => name === this.store.view.tensor);
     if (!gpu || !network || !entry) return;
     this.#selecting.abort();
+    // Shown already: the view came back to it.
+    if (this.tensor?.entry === entry) return;
     const selecting = new AbortController();
     this.#selecting = selecting;
     clear('tensor');
@@ -244,8 +255,27 @@ export class App {
     } catch (error) {
       if (isCancelled(error) || selecting.signal.aborted || error instanceof DeviceLostError) return;
       const known = entry.problem !== undefined;
+      if (error instanceof OutOfMemoryError) gpu.memory.trim();
+      this.#keepLast(network);
       say('tensor', known ? `${entry.name}: ${entry.problem}` : explain(error), known ? 'info' : 'error');
     }
+  }
+
+  /** Where a tensor can't be shown the one before it stays, unless that is of another model. */
+  #keepLast({ tensors }: Network): void {
+    const { tensor } = this;
+    if (!tensor) return;
+    if (tensors.includes(tensor.entry)) {
+      this.store.set({ tensor: tensor.entry.name });
+      return;
+    }
+    this.tensor = undefined;
+    this.store.set({ tensor: '' });
+    this.#knobs.show(undefined);
+    this.microscope.show(undefined);
+    this.landscape?.show(undefined);
+    hideFigures();
+    void this.#turn({ knobs: UNTOUCHED }).then(() => tensor.release());
   }
 
   readonly #turn = latest<Turn>(

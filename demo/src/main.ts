@@ -1,6 +1,6 @@
 import { App } from './app.ts';
 import { byId } from './dom.ts';
-import { droppedInput, filesOf } from './engine/model-source.ts';
+import { type ChosenFile, droppedInput, filesOf, pickedFiles } from './engine/model-source.ts';
 import { sampleInput } from './engine/sample-model.ts';
 import { Store } from './store.ts';
 import { explain, progress, say } from './views/notices.ts';
@@ -22,7 +22,7 @@ function showUnsupported(reason: string): void {
 }
 
 function listenToFiles(app: App): void {
-  const take = (files: readonly File[]) => {
+  const take = (files: readonly ChosenFile[]) => {
     try {
       void app.open(droppedInput(files));
     } catch (error) {
@@ -33,7 +33,7 @@ function listenToFiles(app: App): void {
   byId('open').addEventListener('click', () => picker.click());
   byId('sample').addEventListener('click', () => void app.open(sampleInput()));
   picker.addEventListener('change', () => {
-    take([...(picker.files ?? [])]);
+    take(pickedFiles(picker.files ?? []));
     picker.value = '';
   });
   const over = (on: boolean) => document.body.classList.toggle('dropping', on);

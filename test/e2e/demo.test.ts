@@ -1,4 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import axe from 'axe-core';
 import type { Page } from 'puppeteer-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -15,23 +17,32 @@ import type { Knobs } from '../../demo/src/view-state.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../src/files/model-files.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
-import { memoryOutput } from '../../src/files/sink.ts';
+import { memoryOutput, memorySink } from '../../src/files/sink.ts';
+import { memorySource } from '../../src/files/source.ts';
 import { formatByName } from '../../src/formats/registry.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
 import { selectMasks } from '../../src/kernels/reference/select-mask.ts';
 import { compress } from '../../src/passes/compress.ts';
 import { parsePattern } from '../../src/passes/pruning/pruning.ts';
 import type { Recipe } from '../../src/passes/recipe.ts';
-import { findWeight, readValues } from '../../src/passes/stored-weight.ts';
+import { checkWeight, findWeight, readValues } from '../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../gpu/open-test-gpu.ts';
 import { SAMPLE } from './served-page.ts';
 
 const TENSOR = 'model.layers.1.mlp.down_proj.weight';
 const [ROWS, K] = [256, 768];
 
+const UNTOUCHED: Knobs = { format: 'keep', pattern: '', rank: 0 };
+/** Compresses one tensor: what files are made of that only have to be opened. */
+const ONE: Recipe = { version: 1, rules: [{ match: TENSOR, format: 'q4_0' }] };
+
 let served: ServedDemo;
 let demo: OpenedDemo;
+let gpu: Gpu;
+let folder: string;
 
 beforeAll(async () => {
+  [gpu, folder] = await Promise.all([openTestGpu(), mkdtemp(join(tmpdir(), 'compressa-dropped-'))]);
   served = await serveDemo();
   demo = await openDemo(served.url);
 });
@@ -39,6 +50,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await demo?.browser.close();
   await served?.close();
+  gpu?.close();
+  if (folder) await rm(folder, { recursive: true, force: true });
 });
 
 /** The tensor's values before and after, and its mask, as the page's own buffers hold them. */
@@ -85,15 +98,6 @@ async function pictureOf(page: Page, id: string): Promise<{ colours: number; byt
   return { colours, bytes };
 }
 
-const values = async (name: string): Promise<Float32Array> => {
-  const checkpoint = await openCheckpoint(await nodeFolder(SAMPLE));
-  try {
-    return await readValues(checkpoint, findWeight(checkpoint, name));
-  } finally {
-    await checkpoint.close();
-  }
-};
-
 test('opens the sample model from a sub-path, and shows its tensors', async () => {
   await untilShown(demo.page);
   expect(await demo.page.$$eval('#map [role=option]', (all) => all.length)).toBe(74);
@@ -108,7 +112,7 @@ test('opens the sample model from a sub-path, and shows its tensors', async () =
 test('prunes 2:4 and quantizes the selected tensor: mask and weights are those of the references, bit for bit', async () => {
   const { page } = demo;
   await page.click(`#map [data-name="${TENSOR}"]`);
-  await turn(page, TENSOR, { format: 'keep', pattern: '', rank: 0 });
+  await turn(page, TENSOR, UNTOUCHED);
   const plain = await pictureOf(page, 'microscope-canvas');
   expect(plain.colours).toBeGreaterThan(100);
 
@@ -116,7 +120,7 @@ test('prunes 2:4 and quantizes the selected tensor: mask and weights are those o
   await page.select('#knobs select[aria-label=pattern]', await optionOf(page, 'pattern', 'N of M in a row'));
   const { zeros } = await turn(page, TENSOR, { format: 'keep', pattern: '2:4', rank: 0 });
   expect(zeros[1]).toBe(0.5);
-  const weights = await values(TENSOR);
+  const weights = await valuesIn(await nodeFolder(SAMPLE));
   const pruned = await buffersOf(page);
   expect(pruned.before).toEqual(weights);
   const [reference] = selectMasks([{ weights, rows: ROWS, k: K }], parsePattern('2:4'));
@@ -158,13 +162,8 @@ test('compresses the whole model by the library, to the same bytes and errors; b
     const bytes = new Uint8Array(await (await fetch((link as HTMLAnchorElement).href)).arrayBuffer());
     return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
   });
-  const gpu = await openTestGpu();
   const output = memoryOutput();
-  try {
-    await compress(await nodeFolder(SAMPLE), output, { gpu, recipe });
-  } finally {
-    gpu.close();
-  }
+  await compress(await nodeFolder(SAMPLE), output, { gpu, recipe });
   expect(Buffer.from(downloaded, 'base64').equals(output.files.get('model.safetensors')!)).toBe(true);
   const config = await readFile(`${SAMPLE}/config.json`);
   const again = await openCheckpoint(
@@ -240,6 +239,111 @@ test('has no serious finding of axe-core, on any view', async () => {
     });
     expect(found.filter((text) => /^(serious|critical)/.test(text))).toEqual([]);
   }
+});
+
+/** Drops files that lie on the disk, as a visitor does. */
+async function drop(page: Page, paths: readonly string[]): Promise<void> {
+  const input = await page.evaluateHandle(() => {
+    const made = document.createElement('input');
+    made.type = 'file';
+    made.multiple = true;
+    return made;
+  });
+  await input.uploadFile(...paths);
+  await page.evaluate((chosen) => {
+    const transfer = new DataTransfer();
+    for (const file of chosen.files!) transfer.items.add(file);
+    window.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer }));
+  }, input);
+}
+
+/** Waits until a model is there, and one of its tensors, not of the last one, is shown. */
+const untilOpen = (page: Page, name: string) =>
+  page.waitForFunction(
+    (wanted) => {
+      const { network, tensor } = window.compressa!;
+      return network?.input.name === wanted && tensor?.figures?.exact && network.tensors.includes(tensor.entry);
+    },
+    { timeout: 60_000 },
+    name,
+  );
+
+/** A weight of a model in memory, by the references. */
+async function valuesIn(files: Parameters<typeof openCheckpoint>[0]): Promise<Float32Array> {
+  const checkpoint = await openCheckpoint(files, { checkWeight });
+  try {
+    return await readValues(checkpoint, findWeight(checkpoint, TENSOR));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+test('a GGUF file that is dropped is read where it is, a tensor at a time', async () => {
+  const { page } = demo;
+  await page.evaluate(() => {
+    const { slice } = Blob.prototype;
+    const most = { read: 0 };
+    Object.assign(window, { most });
+    Blob.prototype.slice = function (this: Blob, start = 0, end = this.size, type?: string) {
+      most.read = Math.max(most.read, end - start);
+      return slice.call(this, start, end, type);
+    };
+  });
+  const sink = memorySink('small.gguf');
+  await compress(await nodeFolder(SAMPLE), sink, { gpu, recipe: ONE });
+  await writeFile(join(folder, 'small.gguf'), sink.bytes());
+  await page.evaluate((tensor) => window.compressa!.store.set({ page: 'tensor', panel: 'microscope', tensor }), TENSOR);
+  await drop(page, [join(folder, 'small.gguf')]);
+  await untilOpen(page, 'small.gguf');
+  await turn(page, TENSOR, UNTOUCHED);
+  expect((await buffersOf(page)).before).toEqual(await valuesIn(memorySource('small.gguf', sink.bytes())));
+  expect(await page.$eval('#tensor-shape', (element) => element.textContent)).toMatch(
+    /256 × 768 q4_0.*already compressed/,
+  );
+  await page.waitForFunction(() => window.compressa!.summarized, { timeout: 60_000 });
+  const read = await page.evaluate(() => (window as unknown as { most: { read: number } }).most.read);
+  expect(read).toBeGreaterThan(0);
+  expect(read).toBeLessThan(sink.bytes().length / 4);
+});
+
+test('packed weights of our own container are shown with their zeros', async () => {
+  const { page } = demo;
+  const output = memoryOutput('packed');
+  const [rule] = ONE.rules;
+  const recipe: Recipe = { version: 1, rules: [{ ...rule!, prune: { pattern: '2:4', packed: true } }] };
+  await compress(await nodeFolder(SAMPLE), output, { gpu, recipe });
+  for (const [name, data] of output.files) await writeFile(join(folder, name), data);
+  await drop(
+    page,
+    [...output.files.keys()].map((name) => join(folder, name)),
+  );
+  await untilOpen(page, 'model');
+  const { zeros } = await turn(page, TENSOR, UNTOUCHED);
+  expect(zeros[0]).toBeGreaterThanOrEqual(0.5);
+  const files = Object.fromEntries([...output.files].map(([name, data]) => [name, new Uint8Array(data)]));
+  expect((await buffersOf(page)).before).toEqual(await valuesIn(memoryFolder('packed', files)));
+});
+
+test('says in words that there is not enough GPU memory, keeps what is there, and goes on', async () => {
+  const { page } = demo;
+  await page.evaluate(() => {
+    const { device } = window.compressa!.gpu!;
+    // The second scope that is closed is that of memory: once, as a device that is full.
+    let closed = 0;
+    const own = device.popErrorScope.bind(device);
+    device.popErrorScope = async () => {
+      const found = await own();
+      return ++closed === 2 ? new GPUOutOfMemoryError('no room') : found;
+    };
+    window.compressa!.store.set({ tensor: 'model.embed_tokens.weight' });
+  });
+  await page.waitForSelector('.notice.error[data-key=tensor]');
+  expect(await page.$eval('.notice.error p', (notice) => notice.textContent)).toMatch(
+    /^Not enough GPU memory\. model\.embed_tokens\.weight.*Choose a smaller tensor/,
+  );
+  expect(await page.evaluate(() => window.compressa!.store.view.tensor)).toBe(TENSOR);
+  await turn(page, 'model.embed_tokens.weight', UNTOUCHED);
+  expect(await page.$('.notice.error')).toBeNull();
 });
 
 test('says in words what is wrong with a file that is broken, and goes on with the model that is there', async () => {

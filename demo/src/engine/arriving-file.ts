@@ -1,14 +1,16 @@
 import { checkRange } from '../../../src/files/source.ts';
-import { type ByteSource, CancelledError, FileError } from '../../../src/index.ts';
+import { type ByteSource, blobSource, CancelledError, FileError } from '../../../src/index.ts';
 
-/** A file that is on its way: what has arrived can be read, what has not is waited for. It is asked for once and stays in memory. */
+/** A file that is on its way: what has arrived can be read, what has not is waited for. It is asked for once; when all of it is there the browser keeps it. */
 export class ArrivingFile {
   readonly #name: string;
   #bytes = new Uint8Array(0);
   #arrived = 0;
   /** Bytes; unknown until the end where they come packed, since then the server says how many it sends. */
   #size: number | undefined;
-  #done = false;
+  /** All of it, which the browser reads without the page's thread. */
+  #whole: ByteSource | undefined;
+  #blob: Blob | undefined;
   #error: FileError | undefined;
   /** Called when there is more, or an end. */
   #waiting: (() => void)[] = [];
@@ -44,6 +46,7 @@ export class ArrivingFile {
         await this.#until(() => this.#arrived >= offset + length || signal?.aborted === true);
         signal?.removeEventListener('abort', wake);
         if (signal?.aborted) throw new CancelledError();
+        if (this.#whole) return this.#whole.read(offset, length, signal);
         return this.#bytes.slice(offset, offset + length);
       },
       close: async () => undefined,
@@ -51,9 +54,9 @@ export class ArrivingFile {
   }
 
   /** All of it. @throws FileError */
-  async whole(): Promise<Uint8Array<ArrayBuffer>> {
-    await this.#until(() => this.#done);
-    return this.#bytes;
+  async whole(): Promise<Blob> {
+    await this.#until(() => this.#blob !== undefined);
+    return this.#blob!;
   }
 
   async #until(there: () => boolean): Promise<void> {
@@ -88,9 +91,10 @@ export class ArrivingFile {
     }
     if (this.#arrived < length)
       throw new FileError(`${this.#name}: ${this.#arrived} of ${length} bytes came. Open the model once more.`);
-    this.#bytes = this.#bytes.subarray(0, this.#arrived);
     this.#size = this.#arrived;
-    this.#done = true;
+    this.#blob = new Blob([this.#bytes.subarray(0, this.#arrived)]);
+    this.#whole = blobSource(this.#name, this.#blob);
+    this.#bytes = new Uint8Array(0);
     this.#tell();
   }
 

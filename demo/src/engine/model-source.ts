@@ -13,40 +13,60 @@ export interface ModelInput {
 
 const IGNORED = /^(\.|README|LICENSE)/i;
 
+/** A file that a visitor chose, and the folder that it was in; empty: by itself. */
+export interface ChosenFile {
+  readonly file: File;
+  readonly folder: string;
+}
+
+/** Files of a file picker. */
+export const pickedFiles = (files: Iterable<File>): ChosenFile[] =>
+  [...files].map((file) => ({ file, folder: file.webkitRelativePath.split('/').slice(0, -1).join('/') }));
+
 /**
  * The model in files that a visitor chose: a GGUF file, a safetensors file, or the files of a Hugging Face folder. They are read where they are.
- * @throws FileError where there is none among them
+ * @throws FileError where there is none among them, or more than one
  */
-export function droppedInput(files: readonly File[]): ModelInput {
-  const wanted = files.filter(({ name }) => !IGNORED.test(name));
-  const gguf = wanted.filter(({ name }) => /\.gguf$/i.test(name));
-  const weights = wanted.filter(({ name }) => /\.safetensors$/i.test(name));
+export function droppedInput(files: readonly ChosenFile[]): ModelInput {
+  const wanted = files.filter(({ file }) => !IGNORED.test(file.name));
+  const gguf = wanted.filter(({ file }) => /\.gguf$/i.test(file.name));
+  const weights = wanted.filter(({ file }) => /\.safetensors$/i.test(file.name));
   const [first] = gguf.length > 0 ? gguf : weights;
   if (!first) {
-    const names = files.map(({ name }) => name).slice(0, 4);
+    const names = files.map(({ file }) => file.name).slice(0, 4);
     throw new FileError(
       `${names.join(', ') || 'What you dropped'}: no model. Choose a .gguf file, a .safetensors file, or all files of a Hugging Face folder.`,
     );
   }
   if (gguf.length > 1)
     throw new FileError(`${gguf.length} GGUF files: choose one, models in several files are not read.`);
-  if (gguf.length === 1) return single(first, 'gguf');
-  const hasConfig = wanted.some(({ name }) => name === 'config.json');
-  if (weights.length === 1 && !hasConfig) return single(first, 'safetensors');
-  const byName = new Map(wanted.map((file) => [file.name, file]));
-  const folder = first.webkitRelativePath.split('/').at(-2) ?? first.name.replace(/\.safetensors$/i, '');
+  if (gguf.length === 1) return single(first.file, 'gguf');
+  // Weights beside a config are a model; of several, files of one name would take each other's place.
+  const configs = new Set(wanted.filter(({ file }) => file.name === 'config.json').map(({ folder }) => folder));
+  const all = [...new Set(weights.map(({ folder }) => folder))];
+  const models = all.filter((folder) => configs.has(folder));
+  const folders = models.length > 0 ? models : all;
+  if (folders.length > 1) {
+    const names = folders.map((folder) => folder || 'files by themselves');
+    throw new FileError(`Weights in ${folders.length} folders (${names.slice(0, 4).join(', ')}): choose one model.`);
+  }
+  const own = wanted.filter(({ folder }) => folder === folders[0]).map(({ file }) => file);
+  const [weight, ...more] = own.filter(({ name }) => /\.safetensors$/i.test(name)) as [File, ...File[]];
+  if (more.length === 0 && models.length === 0) return single(weight, 'safetensors');
+  const byName = new Map(own.map((file) => [file.name, file]));
+  const name = folders[0]!.split('/').at(-1) || weight.name.replace(/\.safetensors$/i, '');
   return {
-    name: folder,
+    name,
     kind: 'folder',
     sample: false,
     open: () => ({
-      name: folder,
-      has: async (name) => byName.has(name),
-      open: async (name) => {
-        const file = byName.get(name);
-        if (!file)
-          throw new FileError(`${folder}: the file ${name} is not among those that you chose. Choose it, too.`);
-        return blobSource(`${folder}/${name}`, file);
+      name,
+      has: async (file) => byName.has(file),
+      open: async (file) => {
+        const chosen = byName.get(file);
+        if (!chosen)
+          throw new FileError(`${name}: the file ${file} is not among those that you chose. Choose it, too.`);
+        return blobSource(`${name}/${file}`, chosen);
       },
     }),
   };
@@ -82,23 +102,24 @@ export const writtenInput = (name: string, kind: ModelInput['kind'], files: Read
 });
 
 /** All files that were dropped, those in folders included. */
-export async function filesOf(transfer: DataTransfer): Promise<File[]> {
+export async function filesOf(transfer: DataTransfer): Promise<ChosenFile[]> {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry());
-  if (entries.every((entry) => !entry?.isDirectory)) return [...transfer.files];
-  const files: File[] = [];
-  const visit = async (entry: FileSystemEntry | null, depth: number): Promise<void> => {
+  if (entries.every((entry) => !entry?.isDirectory)) return pickedFiles(transfer.files);
+  const files: ChosenFile[] = [];
+  const visit = async (entry: FileSystemEntry | null, folder: string, depth: number): Promise<void> => {
     if (!entry || depth > 2) return;
     if (entry.isFile) {
-      files.push(await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)));
+      const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
+      files.push({ file, folder });
       return;
     }
     const reader = (entry as FileSystemDirectoryEntry).createReader();
     for (;;) {
       const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
       if (some.length === 0) return;
-      for (const one of some) await visit(one, depth + 1);
+      for (const one of some) await visit(one, folder ? `${folder}/${entry.name}` : entry.name, depth + 1);
     }
   };
-  for (const entry of entries) await visit(entry, 0);
+  for (const entry of entries) await visit(entry, '', 0);
   return files;
 }

@@ -28,7 +28,7 @@ export function sampleInput(): ModelInput {
       // What is not there is not asked for: servers may answer with a page, and browsers complain of it.
       has: async (file) => known.includes(file),
     }),
-    text: async (use) => new TextDecoder().decode(await arrivingFile(`${use}.txt`).whole()),
+    text: async (use) => (await arrivingFile(`${use}.txt`).whole()).text(),
   };
 }
 
@@ -42,8 +42,8 @@ export async function keepSample(): Promise<boolean> {
     for (const file of SAMPLE_FILES) {
       const { href } = sampleUrl(file);
       if (kept.has(href)) continue;
-      const bytes = await arrivingFile(file).whole();
-      await cache.put(href, new Response(bytes, { headers: { 'content-length': String(bytes.length) } }));
+      const blob = await arrivingFile(file).whole();
+      await cache.put(href, new Response(blob, { headers: { 'content-length': String(blob.size) } }));
     }
     return true;
   } catch {

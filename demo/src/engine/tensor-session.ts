@@ -95,7 +95,7 @@ export class TensorSession {
     const rows = Math.max(1, Math.min(entry.rows, rowsTogether(gpu, k)));
     const scratch = new Scratch(gpu);
     try {
-      const session = new TensorSession(gpu, entry, rows, scratch);
+      const session = await gpu.guard(entry.name, () => new TensorSession(gpu, entry, rows, scratch));
       const { before } = session;
       const parts = scratch.room(SUMMARY_BYTES, 'summary');
       const first = [summaryStep(before, rows * k, parts), session.#products(before, session.#rowErrors)];

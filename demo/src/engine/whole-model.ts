@@ -6,6 +6,7 @@ import {
   cutWindows,
   encodeText,
   fileSystemSink,
+  formatByName,
   type Gpu,
   memoryOutput,
   memorySink,
@@ -42,8 +43,11 @@ export const needsInputs = ({ rules, shrink }: Recipe): boolean =>
   shrink?.score === 'wanda' ||
   shrink?.repair === 'refit' ||
   rules.some(
-    ({ method, prune, refine }) =>
-      (method && needsCalibration(method)) || (refine ?? 0) > 0 || (prune && knowsInputs(pruningOf(prune))),
+    ({ format, method, prune, refine }) =>
+      (method && needsCalibration(method)) ||
+      (refine ?? 0) > 0 ||
+      (prune && knowsInputs(pruningOf(prune))) ||
+      (format !== 'keep' && formatByName(format).activations === 'static'),
   );
 
 export interface CompressCallbacks {

@@ -1,3 +1,4 @@
+import { formatByName } from '../../../src/index.ts';
 import { byId, make } from '../dom.ts';
 import type { Figures, TensorSession } from '../engine/tensor-session.ts';
 import { bytesText, countText, percentText } from '../units.ts';
@@ -21,6 +22,23 @@ export function showFigures(tensor: TensorSession, figures: Figures): void {
     ...tiles.map(([figure, label]) => make('div', {}, make('b', {}, figure), make('span', {}, label))),
   );
   byId('tensor-name').textContent = entry.name;
+  const again = compressedFormat(entry.format) ? '; already compressed: what the knobs do adds to what was lost' : '';
   const part = rows < entry.rows ? `; shown are its first ${countText(rows)} rows, all that is held at a time` : '';
-  byId('tensor-shape').textContent = `${entry.shape.join(' × ')} ${entry.format}, ${entry.role}${part}`;
+  byId('tensor-shape').textContent = `${entry.shape.join(' × ')} ${entry.format}, ${entry.role}${part}${again}`;
 }
+
+/** No tensor is there. */
+export function hideFigures(): void {
+  byId('figures').replaceChildren();
+  byId('tensor-name').textContent = 'No tensor is shown';
+  byId('tensor-shape').textContent = '';
+}
+
+/** The engine compresses originals only. */
+const compressedFormat = (name: string): boolean => {
+  try {
+    return formatByName(name).kind === 'block';
+  } catch {
+    return /@/.test(name); // Packed, or a type without a format.
+  }
+};

@@ -28,13 +28,18 @@ export class KnobsPane {
   #building: ReturnType<typeof setTimeout> | undefined;
   readonly #controls = make('div');
   readonly #whole = make('button', { type: 'button', class: 'whole', hidden: true }, 'Use for the whole model');
+  readonly #note = make(
+    'p',
+    { class: 'soft', hidden: true },
+    'gptq, awq and smoothquant, and the scores wanda and obs, need to see what a matrix is multiplied with: they are offered for the whole model.',
+  );
   readonly #values: Values = { format: 'q4_0', group: 64, method: '', rank: 0, packed: false, ...sparsityOf('') };
 
   constructor(store: Store) {
     this.#store = store;
     store.on(['knobs'], () => this.#take());
     this.#whole.addEventListener('click', () => store.set({ page: 'model', recipe: recipeOfKnobs(store.view.knobs) }));
-    byId('knobs').append(this.#controls, this.#whole);
+    byId('knobs').append(this.#controls, this.#whole, this.#note);
   }
 
   show(tensor: TensorSession | undefined): void {
@@ -92,7 +97,7 @@ export class KnobsPane {
   #buildNow(): void {
     const values = this.#values;
     const tensor = this.#tensor;
-    this.#whole.hidden = !tensor;
+    this.#whole.hidden = this.#note.hidden = !tensor;
     const key = [values.format, values.kind, tensor?.entry.name].join('|');
     if (!tensor) {
       this.#pane?.dispose();

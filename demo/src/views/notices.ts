@@ -1,8 +1,13 @@
-import { CancelledError, CompressaError } from '../../../src/index.ts';
+import { CancelledError, CompressaError, OutOfMemoryError } from '../../../src/index.ts';
 import { byId, make } from '../dom.ts';
 
 /** What the page says of an error: the engine's messages already say what to do. */
 export function explain(error: unknown): string {
+  if (error instanceof OutOfMemoryError) {
+    // The engine's advice is for programs.
+    const what = error.message.replace(/ (Raise it|Use a smaller).*$/s, '');
+    return `Not enough GPU memory. ${what} Choose a smaller tensor or model, or close what else uses the GPU.`;
+  }
   if (error instanceof CompressaError) return error.message;
   const message = error instanceof Error ? error.message : String(error);
   return `Something went wrong in the page: ${message}. Reload it, and report this if it happens again.`;

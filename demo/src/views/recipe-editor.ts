@@ -1,4 +1,5 @@
-import { formats, parseRecipe, presetRecipe, type Recipe } from '../../../src/index.ts';
+import { formats, METHODS, type Method, parseRecipe, type Recipe } from '../../../src/index.ts';
+import { SCORES, type Score } from '../../../src/passes/pruning/pruning.ts';
 import { make } from '../dom.ts';
 import { recipeOfKnobs } from '../engine/recipe-of-knobs.ts';
 import type { Store } from '../store.ts';
@@ -17,16 +18,23 @@ export class RecipeEditor {
 
   constructor(store: Store) {
     this.#store = store;
-    const preset = make(
-      'select',
-      {},
-      make('option', { value: '' }, 'choose…'),
-      ...formats.filter(({ kind }) => kind === 'block').map(({ name }) => make('option', { value: name }, name)),
-    );
-    preset.addEventListener('change', () => {
-      if (preset.value) this.#set(presetRecipe(preset.value));
-      preset.value = '';
-    });
+    const format = choice(['keep', ...formats.filter(({ kind }) => kind === 'block').map(({ name }) => name)], 'q4_0');
+    const method = choice(['the default', ...METHODS]);
+    const pattern = choice(['none', '2:4', '4:8', '50%', 'block:16x16:50%']);
+    const score = choice(SCORES);
+    const set = () => {
+      const pruned = pattern.value !== 'none';
+      score.disabled = !pruned;
+      const prune = { pattern: pattern.value, score: score.value as Score };
+      const rule = {
+        ...{ match: '*', role: 'linear' as const, format: format.value },
+        ...(method.value !== 'the default' && format.value !== 'keep' && { method: method.value as Method }),
+        ...(pruned && { prune }),
+      };
+      this.#set({ version: 1, rules: [rule] });
+    };
+    for (const one of [format, method, pattern, score]) one.addEventListener('change', set);
+    score.disabled = true;
     this.#text.addEventListener('input', () => this.#read());
     this.element = make(
       'div',
@@ -41,7 +49,20 @@ export class RecipeEditor {
           { type: 'button', id: 'from-knobs', onclick: () => this.#set(recipeOfKnobs(store.view.knobs)) },
           'From the knobs',
         ),
-        make('label', {}, 'all linear matrices to ', preset),
+      ),
+      make(
+        'div',
+        { class: 'tools' },
+        make('span', {}, 'All linear matrices:'),
+        make('label', {}, 'format ', format),
+        make('label', {}, 'method ', method),
+        make('label', {}, 'pruned ', pattern),
+        make('label', {}, 'by score ', score),
+      ),
+      make(
+        'p',
+        { class: 'soft' },
+        'The methods gptq, awq and smoothquant and the scores wanda and obs look at what matrices are multiplied with: the model reads a text for them.',
       ),
       this.#text,
       this.#problem,
@@ -89,3 +110,6 @@ export class RecipeEditor {
     }
   }
 }
+
+const choice = (names: readonly string[], first = names[0]): HTMLSelectElement =>
+  make('select', {}, ...names.map((name) => make('option', { value: name, selected: name === first }, name)));

@@ -10,8 +10,12 @@ const [LEFT, LANE, TOP] = [64, 22, 4];
 /** The steps of a compression over time: a lane for each stage, and one for tensors as they are finished. */
 export class Timeline {
   readonly element: HTMLElement;
-  readonly #canvas = make('canvas', { role: 'img' });
-  readonly #text = make('p', { class: 'soft' });
+  readonly #canvas = make('canvas', {
+    role: 'img',
+    'aria-label': 'Timeline: nothing was compressed yet',
+    hidden: true,
+  });
+  readonly #text = make('p', { class: 'soft' }, 'What is read, computed and written when, as the model is compressed.');
   readonly spans: TimelineSpan[] = [];
   readonly #finished: number[] = [];
   #started = performance.now();
@@ -53,6 +57,7 @@ export class Timeline {
   #draw(): void {
     const width = this.element.clientWidth;
     if (width === 0 || this.#end === 0) return;
+    this.#canvas.hidden = false;
     const height = TOP + LANE * (LANES.length + 1) + 18;
     const ratio = devicePixelRatio;
     Object.assign(this.#canvas, { width: width * ratio, height: height * ratio });
