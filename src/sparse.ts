@@ -1,13 +1,14 @@
 // `compressa/sparse`: weights of which an N:M pattern keeps some, packed, weights of which some blocks are there, and their products.
-export { packedFormat } from './formats/packed.ts';
-export { type SparseLayout, type SparsePattern, sparseLayout } from './formats/packed-layout.ts';
+
 export {
   type BlockLayout,
   type BlockLists,
   type BlockSize,
   blockLayout,
   listBlocks,
-} from './kernels/block-layout.ts';
+} from './formats/block-layout.ts';
+export { packedFormat } from './formats/packed.ts';
+export { type SparseLayout, type SparsePattern, sparseLayout } from './formats/packed-layout.ts';
 export { type BlockLinearArguments, blockLinearSteps } from './kernels/block-linear.ts';
 export {
   type BlockVariant,

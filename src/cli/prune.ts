@@ -51,7 +51,7 @@ Both are the default (obs, refit) where there is a calibration and no score.
 With --format and --method gptq one sweep prunes and quantizes: what stays makes up for both (SparseGPT's joint form).
 
 Single weights that are gone are zeros: files take as much room as before, unless --format quantizes what is left, or --packed leaves
-out what an N:M pattern removed: a folder or .safetensors file then has its weights packed, which Compressa runs as they are.
+out what an N:M or block pattern removed: a folder or .safetensors file then has its weights packed, which Compressa runs as they are.
 
 Examples:
   $ compressa prune models/union-7m -o out/union-2of4 --pattern 2:4 --calibration models/union-7m/calibration.txt
@@ -78,7 +78,7 @@ export function registerPrune(program: Command): void {
     )
     .option('--seed <n>', 'of the score random (default: 0)')
     .option('--layers <name>', 'how a share is spread over layers: uniform, owl (by outlier ratio)')
-    .option('--packed', 'store only what an N:M pattern keeps, and where, for Compressa to read')
+    .option('--packed', 'store only what an N:M or block pattern keeps, and where, for Compressa to read')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
@@ -124,7 +124,7 @@ function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
   if (layers !== undefined && shrinks)
     throw new ArgumentError('--layers is for single weights and blocks: leave it out.');
   if (packed && shrinks)
-    throw new ArgumentError('--packed is for N:M patterns: structures leave smaller matrices anyway.');
+    throw new ArgumentError('--packed is for N:M and block patterns: structures leave smaller matrices anyway.');
   if (seed !== undefined && !(shrinks && score === 'random'))
     throw new ArgumentError('--seed is of the score random, for structures: leave it out.');
   // Without a word about the score, the best that the inputs allow.

@@ -11,12 +11,15 @@ export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
 }
 
+/** A node with arrays that only a registry of formats can size. */
+export type ArraysNode = Extract<WeightNode, { kind: 'quantized' | 'nm' | 'block-sparse' }>;
+
 /**
- * Asked about every `quantized` and `nm` node, whose packed arrays only a registry of formats can size: `parts` are its tensors
- * by the format's array names (for `nm`: `indices`, and `values` where those are dense). Returns what is wrong, as a clause ("lacks …"), or undefined.
+ * Asked about every `quantized`, `nm` and `block-sparse` node, whose packed arrays only a registry of formats can size: `parts` are its tensors
+ * by the format's array names (for `nm`: `indices`, for `block-sparse`: `lists`, and `values` where those are dense). Returns what is wrong, as a clause ("lacks …"), or undefined.
  */
 export type CheckWeight = (
-  node: Extract<WeightNode, { kind: 'quantized' | 'nm' }>,
+  node: ArraysNode,
   parts: ReadonlyMap<string, TensorInfo>,
   weight: string,
 ) => string | undefined;
@@ -54,11 +57,7 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
     return info;
   };
 
-  const packed = (
-    node: Extract<WeightNode, { kind: 'quantized' | 'nm' }>,
-    path: string,
-    parts: [string, TensorInfo][],
-  ) => {
+  const packed = (node: ArraysNode, path: string, parts: [string, TensorInfo][]) => {
     const complaint = check?.(node, new Map(parts), weight);
     if (complaint !== undefined) fail(path, complaint);
   };
@@ -112,16 +111,22 @@ export function checkNode(root: WeightNode, weight: string, file: TensorFile, ch
       }
       case 'block-sparse': {
         checkSize(node.shape, path);
-        const [rows] = node.shape;
+        const [rows, columns] = node.shape;
         const blockRows = Math.ceil(rows / node.block[0]);
-        const starts = tensor(node.rowStarts, ['U32'], [1], path).shape;
-        expect(starts, 'rowStarts', [blockRows + 1]);
-        const kept = tensor(node.columns, ['U16', 'U32'], [1], path).shape[0]!;
-        if (kept > blockRows * Math.ceil(node.shape[1] / node.block[1])) {
+        const lists = tensor(node.lists, ['U32'], [1, 2], path);
+        const kept = elementCount(lists.shape)! - 2 * blockRows - 1;
+        if (kept < 0)
+          fail(path, `needs ${2 * blockRows + 1} or more numbers as its lists, but they have [${lists.shape}]`);
+        if (kept > blockRows * Math.ceil(columns / node.block[1])) {
           fail(path, `lists ${kept} blocks of [${node.block}], more than a matrix of [${node.shape}] has`);
         }
+        const least = node.block[0] * node.block[1];
         const values = child(node.values, 'values');
-        expect(values, 'values', [kept * node.block[0], node.block[1]]);
+        if (values.length !== 2 || values[0] !== kept || values[1]! < least) {
+          fail(path, `needs its values with shape [${kept},${least}] or more columns, but they have [${values}]`);
+        }
+        const dense = node.values.kind === 'dense' ? file.tensors.get(node.values.data) : undefined;
+        packed(node, path, [['lists', lists], ...(dense ? [['values', dense] as [string, TensorInfo]] : [])]);
         return node.shape;
       }
       case 'low-rank': {

@@ -40,12 +40,10 @@ export type WeightNode =
       /** Rows and columns of a block. */
       readonly block: readonly [number, number];
       readonly shape: readonly [number, number];
-      /** The kept blocks one below the other: kept · block rows · block columns elements. */
+      /** [kept, slots]: a row for each block that is kept, its rows one after another, and what fills up a block of their format. */
       readonly values: WeightNode;
-      /** For each block row the index of its first block, and the count of all at the end. */
-      readonly rowStarts: string;
-      /** The block column of each kept block. */
-      readonly columns: string;
+      /** u32: the order in which rows of blocks are taken, for each the index of its first block and the count of all at the end, and the block column of each block. */
+      readonly lists: string;
     }
   | { readonly kind: 'low-rank'; readonly rank: number; readonly left: WeightNode; readonly right: WeightNode }
   | { readonly kind: 'sum'; readonly terms: readonly WeightNode[] };
@@ -96,8 +94,7 @@ export const WeightNodeSchema: v.GenericSchema<WeightNode> = v.variant('kind', [
     block: shape,
     shape,
     values: child,
-    rowStarts: tensorName,
-    columns: tensorName,
+    lists: tensorName,
   }),
   v.strictObject({ kind: v.literal('low-rank'), rank: positive, left: child, right: child }),
   v.strictObject({

@@ -114,7 +114,7 @@ export function tensorsOf(node: WeightNode): string[] {
     case 'nm':
       return [...tensorsOf(node.values), node.indices];
     case 'block-sparse':
-      return [...tensorsOf(node.values), node.rowStarts, node.columns];
+      return [...tensorsOf(node.values), node.lists];
     case 'low-rank':
       return [...tensorsOf(node.left), ...tensorsOf(node.right)];
     case 'sum':

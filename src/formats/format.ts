@@ -1,4 +1,5 @@
 import type { ShaderSource } from '../gpu/shader-source.ts';
+import type { BlockLayout } from './block-layout.ts';
 import type { Float8Parameters } from './fp8.ts';
 import type { IntegerParameters } from './integer-names.ts';
 import type { SparseLayout, SparsePattern } from './packed-layout.ts';
@@ -42,6 +43,8 @@ export interface FormatArray {
   readonly span?: number;
   /** Rows that follow each other to which the same elements belong. Rows that are cut off have to start at a multiple. Default: 1. */
   readonly band?: number;
+  /** Of arrays that belong to no rows but to all of a matrix, which is not cut: how many sets of elements there are. */
+  readonly sets?: number;
 }
 
 /** The arrays of one weight on the host, by name, each exactly as the device holds it. */
@@ -129,5 +132,19 @@ export interface Format {
     readonly values: Format;
     layout(rows: number, k: number): SparseLayout;
   };
+  /** Only some blocks of a matrix [rows, k] are stored (`blocksFormat`), as the rows of a matrix [kept, slots]; the shader is that of the values. */
+  readonly blocks?: {
+    readonly values: Format;
+    readonly layout: BlockLayout;
+    readonly rows: number;
+    readonly k: number;
+    readonly kept: number;
+  };
   readonly codecs: { readonly ggml?: Codec };
 }
+
+/** Whether only some weights are stored, which products of their own multiply with. */
+export const isSparse = ({ packed, blocks }: Format): boolean => packed !== undefined || blocks !== undefined;
+
+/** How the weights are stored that are: the format itself, unless only some are. */
+export const valuesOf = (format: Format): Format => (format.packed ?? format.blocks)?.values ?? format;

@@ -10,17 +10,19 @@ export function contentBytes(array: FormatArray, rows: number, k: number): numbe
 
 /** How many sets of elements `rows` rows of `k` weights have in an array, and the elements of a set: [rows, elements of a row], say. */
 export function arrayShape(array: FormatArray, rows: number, k: number): [number, number] {
-  const { span, band = 1, elementsPerRow } = array;
+  const { span, band = 1, sets, elementsPerRow } = array;
+  if (sets !== undefined) return [rows > 0 ? sets : 0, elementsPerRow(k)];
   return span ? [Math.ceil((rows * k) / span), elementsPerRow(span)] : [Math.ceil(rows / band), elementsPerRow(k)];
 }
 
 /** The sets of elements that start in some rows: of rows that follow each other each set once. */
 export function setsOf(
-  { span, band = 1 }: FormatArray,
+  { span, band = 1, sets }: FormatArray,
   start: number,
   rows: number,
   k: number,
 ): { start: number; count: number } {
+  if (sets !== undefined) return { start: 0, count: sets };
   if (!span) {
     const first = Math.ceil(start / band);
     return { start: first, count: Math.ceil((start + rows) / band) - first };
@@ -32,7 +34,7 @@ export function setsOf(
 /** Rows that are cut off start at a multiple of this many, so that all arrays do. */
 export function rowMultiple(format: Format, k: number): number {
   return Math.max(
-    1,
+    format.blocks?.rows ?? 1,
     ...format.arrays.map(({ span, band = 1 }) => (span ? span / greatestCommonDivisor(span, k) : band)),
   );
 }

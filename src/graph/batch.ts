@@ -1,4 +1,4 @@
-import type { Format } from '../formats/format.ts';
+import { type Format, isSparse } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView, Step } from '../gpu/kernel.ts';
 import type { AttentionShape } from '../kernels/attention-variants.ts';
@@ -147,7 +147,7 @@ function gates(
   limits: StackLimits,
 ): boolean {
   const stacked = stackedProducts(weights, [gate, up], limits);
-  return stacked !== undefined && !stacked.weight.format.activations && !stacked.weight.format.packed;
+  return stacked !== undefined && !stacked.weight.format.activations && !isSparse(stacked.weight.format);
 }
 
 const MANY_THREADS = 64;

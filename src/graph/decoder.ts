@@ -1,4 +1,5 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
+import { isSparse } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
 import { usualAttentionVariant } from '../kernels/attention-variants.ts';
@@ -121,11 +122,7 @@ export class Decoder {
         software: gpu.description.software,
         linearVariant: (shape, format) => {
           const tuned = () => tuner?.linear({ kind: 'linear', format, ...shape });
-          if (format.packed) {
-            return (
-              tuned() ?? packedProducts().usualSparseVariant(gpu, shape, format.packed.layout(shape.rows, shape.k))
-            );
-          }
+          if (isSparse(format)) return tuned() ?? packedProducts().usualVariantOf(gpu, shape, format);
           if (options.sums === 'f16' && shape.tokens > FEW_TOKENS) return 'half-4';
           return tuned() ?? usualVariant(gpu, shape, format);
         },

@@ -1,4 +1,5 @@
 import { ModelError } from '../errors.ts';
+import { isSparse } from '../formats/format.ts';
 import type { BufferView, Step } from '../gpu/kernel.ts';
 import { addStep } from '../kernels/add.ts';
 import { appendStep, attentionRoomBytes, attentionSteps } from '../kernels/attention.ts';
@@ -58,9 +59,9 @@ export function productSteps({ buffers, integers, tokens, value }: StepContext, 
   const { x, weight, bias, gate, ...others } = product;
   const rest = { ...others, weight, tokens, ...(bias && { bias }) };
   const shape = { rows: weight.rows, k: weight.k, tokens };
-  if (weight.format.packed) {
+  if (isSparse(weight.format)) {
     const variant = buffers.linearVariant(shape, weight.format);
-    return packedProducts().sparseLinearSteps({ ...rest, x: value(x), variant });
+    return packedProducts().productSteps({ ...rest, x: value(x), variant });
   }
   if (!weight.format.activations) {
     return linearSteps({

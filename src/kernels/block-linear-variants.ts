@@ -2,11 +2,11 @@ import broadcast from '../../shaders/blocks/broadcast.wgsl';
 import tile from '../../shaders/blocks/tile.wgsl';
 import vector from '../../shaders/blocks/vector.wgsl';
 import { ArgumentError } from '../errors.ts';
+import type { BlockLayout } from '../formats/block-layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { grid1d, type ShaderFeature } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { suggest } from '../suggest.ts';
-import type { BlockLayout } from './block-layout.ts';
 
 const THREADS = 64;
 

@@ -62,7 +62,8 @@ export function blockLinearSteps(args: BlockLinearArguments): Step[] {
         writes(label, 'y', y, tokens * width),
       ],
       weight: format.arrays.map((array, i) =>
-        bindArray(label, array.name, part.values[i]!, Math.max(16, arrayBytes(array, part.kept, slots)), read),
+        // A binding is never empty.
+        bindArray(label, array.name, part.values[i]!, part.kept > 0 ? arrayBytes(array, part.kept, slots) : 16, read),
       ),
       params: packParams(
         ...[part.rows, k, tokens, part.rowStart, width, bias ? 1 : 0, start, adds ? 1 : 0],

@@ -1,10 +1,17 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
+import {
+  type BlockLayout,
+  type BlockLists,
+  type BlockSize,
+  blockLayout,
+  checkLists,
+  listWords,
+} from '../formats/block-layout.ts';
 import type { Format, HostArrays } from '../formats/format.ts';
 import { arrayBytes, contentBytes } from '../formats/layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
-import { type BlockLayout, type BlockLists, type BlockSize, blockLayout, checkLists } from './block-layout.ts';
-import { padToWord } from './weight.ts';
+import { padToWord, type Weight } from './weight.ts';
 
 /** Rows of blocks that follow each other, whose arrays each fit one binding. */
 export interface BlockPart {
@@ -74,7 +81,7 @@ export function allocateBlocks(
       const values = format.arrays.map((array) =>
         room(Math.max(16, arrayBytes(array, kept, layout.slots)), array.name),
       );
-      const words = listWords(lists, from, to);
+      const words = listWords(rowsOf(lists, from, to));
       const view = room(words.byteLength, 'lists');
       gpu.upload(view.buffer, new Uint8Array(words.buffer));
       const rowStart = from * block.rows;
@@ -113,13 +120,32 @@ function cutRows(
   return runs;
 }
 
-/** What kernels read of some rows of blocks. */
-function listWords({ rowStarts, columns }: BlockLists, from: number, to: number): Uint32Array<ArrayBuffer> {
+/** Of some rows of blocks. */
+function rowsOf({ rowStarts, columns }: BlockLists, from: number, to: number): BlockLists {
   const first = rowStarts[from]!;
-  const countOf = (row: number) => rowStarts[from + row + 1]! - rowStarts[from + row]!;
-  const order = Array.from({ length: to - from }, (_, row) => row).sort((a, b) => countOf(b) - countOf(a) || a - b);
-  const starts = Array.from(rowStarts.subarray(from, to + 1), (start) => start - first);
-  return Uint32Array.from([...order, ...starts, ...columns.subarray(first, rowStarts[to])]);
+  return {
+    rowStarts: rowStarts.slice(from, to + 1).map((start) => start - first),
+    columns: columns.slice(first, rowStarts[to]),
+  };
+}
+
+/** A weight in a block format (`blocksFormat`), as products take it. */
+export function asBlocks({ format, rows, k, parts, byteLength, release }: Weight): BlockWeight {
+  const { blocks } = format;
+  const [part] = parts;
+  if (!blocks || !part) throw new Error(`${format.name} has no blocks.`);
+  const { values, layout, kept } = blocks;
+  const [lists] = part.arrays.slice(-1);
+  const all = {
+    rowStart: 0,
+    rows,
+    blockRows: layout.down,
+    first: 0,
+    kept,
+    values: part.arrays.slice(0, -1),
+    lists: lists!,
+  };
+  return { format: values, layout, rows, k, kept, parts: [all], byteLength, release };
 }
 
 /** Uploads a block-sparse matrix: the arrays of its values' format, [kept, slots]. @throws as `allocateBlocks` does, and where arrays do not fit */

@@ -1,6 +1,6 @@
 import gather from '../../shaders/blocks/gather.wgsl';
+import type { BlockLayout } from '../formats/block-layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
-import type { BlockLayout } from './block-layout.ts';
 import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 

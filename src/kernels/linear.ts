@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.ts';
+import { isSparse } from '../formats/format.ts';
 import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
@@ -55,10 +56,9 @@ export function linearSteps(args: LinearArguments): Step[] {
   const { x, weight, bias, y, tokens, gate, adds = false, label = 'linear' } = args;
   const { k, rows, format } = weight;
   checkSizes(label, { tokens, k });
-  if (format.packed) {
-    throw new ArgumentError(
-      `${label}: a weight in ${format.name} is packed: use sparseLinearSteps (compressa/sparse).`,
-    );
+  if (isSparse(format)) {
+    const products = format.packed ? 'sparseLinearSteps' : 'blockLinearSteps';
+    throw new ArgumentError(`${label}: a weight in ${format.name} is packed: use ${products} (compressa/sparse).`);
   }
   if (gate && (weight.parts.length > 1 || rows % 2 !== 0)) {
     throw new ArgumentError(

@@ -1,15 +1,14 @@
-import type { Format } from '../formats/format.ts';
+import { type Format, isSparse } from '../formats/format.ts';
 
-/** The kernels of products with packed weights: a page loads them with the first model that has such. */
-type Products = typeof import('./sparse-linear.ts') & typeof import('./sparse-linear-variants.ts');
+/** The kernels of products with weights of which only some are stored: a page loads them with the first model that has such. */
+type Products = typeof import('./sparse-products.ts');
 
 let loaded: Products | undefined;
 
-/** Loads the kernels, where one of the formats is packed. */
+/** Loads the kernels, where one of the formats is packed or has blocks. */
 export async function loadPackedProducts(formats: Iterable<Format>): Promise<void> {
-  if (loaded || ![...formats].some(({ packed }) => packed)) return;
-  const [products, variants] = await Promise.all([import('./sparse-linear.ts'), import('./sparse-linear-variants.ts')]);
-  loaded = { ...products, ...variants };
+  if (loaded || ![...formats].some(isSparse)) return;
+  loaded = await import('./sparse-products.ts');
 }
 
 /** What `loadPackedProducts` loaded. */

@@ -27,7 +27,7 @@ import toW8A8 from '../../shaders/quantize/w8a8.wgsl';
 import toW8A8Static from '../../shaders/quantize/w8a8_static.wgsl';
 import { ArgumentError, FormatError } from '../errors.ts';
 import { checkRow, nonFinite } from '../formats/checks.ts';
-import type { Format, QuantizeMethod } from '../formats/format.ts';
+import { type Format, isSparse, type QuantizeMethod } from '../formats/format.ts';
 import { arrayBytes, formatBytes, shaderConstants } from '../formats/layout.ts';
 import { methodSearches } from '../formats/methods.ts';
 import { type BufferView, grid1d, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
@@ -99,7 +99,10 @@ function blockQuantizer(format: Format, source: ShaderSource, weightsPerThread: 
 }
 
 function quantizerOf(format: Format, k: number, method: QuantizeMethod = 'rtn', search = false): Quantizer {
-  if (format.packed) throw new ArgumentError(`Weights become ${format.name} by packSparseStep (compressa/sparse).`);
+  if (isSparse(format)) {
+    const step = format.packed ? 'packSparseStep' : 'gatherBlocksStep';
+    throw new ArgumentError(`Weights become ${format.name} by ${step} (compressa/sparse).`);
+  }
   const dense = DENSE[format.name];
   if (dense) return { source: dense, constants: {}, weightsPerThread: 4 };
   const known = BLOCKS[format.name];
@@ -251,7 +254,8 @@ function convertStep(args: {
 }): Step {
   const { label, quantizer, source, from, format, to, rows, k, bad, importance } = args;
   const count = rows * k;
-  if (source.packed) throw new ArgumentError(`${label}: packed weights are expanded by unpackSparseStep.`);
+  if (isSparse(source))
+    throw new ArgumentError(`${label}: packed weights are not expanded, but N:M by unpackSparseStep.`);
   if (!Number.isInteger(count) || count < 1 || count > MAX_WEIGHTS) {
     throw new ArgumentError(`${label}: ${rows} x ${k} weights; one step takes 1 to ${MAX_WEIGHTS}.`);
   }

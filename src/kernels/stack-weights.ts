@@ -15,6 +15,7 @@ export function stacks(format: Format, k: number, rows: readonly number[], limit
     format.arrays.every(
       (array) =>
         array.span === undefined &&
+        array.sets === undefined &&
         rows
           .slice(0, -1)
           .every((count) => count % (array.band ?? 1) === 0 && contentBytes(array, count, k) % limits.alignment === 0),

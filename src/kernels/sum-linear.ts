@@ -1,6 +1,7 @@
 import vectorSum from '../../shaders/linear/vector_sum.wgsl';
 import vectorSumAny from '../../shaders/linear/vector_sum_any.wgsl';
 import { ArgumentError } from '../errors.ts';
+import { isSparse } from '../formats/format.ts';
 import { arrayBytes, shaderConstants } from '../formats/layout.ts';
 import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
@@ -43,7 +44,7 @@ export const sumsInOne = (base: Weight, left: Weight, matrices: number): boolean
   base.parts.length === 1 &&
   left.parts.length === 1 &&
   base.format.activations === undefined &&
-  base.format.packed === undefined &&
+  !isSparse(base.format) &&
   left.format.name === 'f16' &&
   left.rows === base.rows;
 

@@ -1,6 +1,6 @@
 import { sourceRow } from '../files/gguf/row-order.ts';
 import { quote } from '../files/text.ts';
-import type { Format, HostArrays } from '../formats/format.ts';
+import { type Format, type HostArrays, valuesOf } from '../formats/format.ts';
 import { allocateArrays, arrayBytes, contentBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import { denseRows } from './dense-rows.ts';
@@ -9,6 +9,7 @@ import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { defaultRounds } from './methods/method.ts';
 import { roundWhole } from './methods/round-whole.ts';
 import type { PlannedTensor } from './plan.ts';
+import { blockRows } from './pruning/block-rows.ts';
 import type { Threshold } from './pruning/find-mask.ts';
 import { packedRows } from './pruning/packed-rows.ts';
 import type { PruneInputs } from './pruning/prune-rows.ts';
@@ -92,7 +93,7 @@ export async function compressMatrix(
           signal,
         )
       : mask
-        ? packedRows(gpu, slice, mask, format, how, signal)
+        ? (format.blocks ? blockRows : packedRows)(gpu, slice, mask, format, how, signal)
         : format.kind === 'dense'
           ? denseRows(gpu, slice, format, signal)
           : compressRows(gpu, slice, format, how, inputs.quantize, signal));
@@ -113,7 +114,7 @@ export async function compressMatrix(
   return {
     arrays: whole,
     lost: {
-      ...((format.packed?.values ?? format).kind === 'block' && {
+      ...(valuesOf(format).kind === 'block' && {
         quantized: { rtn: share(sums.rtn, sums.all), chosen: share(sums.chosen, sums.all) },
       }),
       ...(tensor.prune && {

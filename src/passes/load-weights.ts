@@ -223,7 +223,7 @@ async function fillWeight(
     for (const [i, array] of format.arrays.entries()) {
       const view = part.arrays[i]!;
       // What several rows share is little.
-      const shared = array.span !== undefined || array.band !== undefined;
+      const shared = [array.span, array.band, array.sets].some((count) => count !== undefined);
       const step = shared
         ? part.rows
         : chunkRows(Math.max(contentBytes(array, 1, k), sourceRowBytes(stored, i)), options.chunkBytes);

@@ -13,7 +13,14 @@ export const blockFormat = ({ weight, target }: PlannedTensor): Format | undefin
 
 /** @param tensors of its arrays, in their order */
 function nodeOf(format: Format, shape: readonly [number, number], tensors: readonly string[]): WeightNode {
-  const { packed } = format;
+  const { packed, blocks } = format;
+  if (blocks) {
+    const { values, layout, kept } = blocks;
+    return {
+      ...{ kind: 'block-sparse', block: [layout.block.rows, layout.block.columns], shape },
+      ...{ values: nodeOf(values, [kept, layout.slots], tensors), lists: tensors.at(-1)! },
+    };
+  }
   if (packed) {
     const { pattern, values } = packed;
     const of = {

@@ -6,10 +6,11 @@ import type { TensorInfo } from '../files/safetensors-read.ts';
 import { alignedOrder, type TensorSpec } from '../files/safetensors-write.ts';
 import { quote } from '../files/text.ts';
 import { factoredNode, type WeightTree } from '../files/weight-tree.ts';
+import { blocksFormat } from '../formats/blocks.ts';
 import type { Format, FormatArray } from '../formats/format.ts';
 import { arrayShape, contentBytes, formatBytes } from '../formats/layout.ts';
 import { packedFormat } from '../formats/packed.ts';
-import { checkPackedRow, type SparsePattern } from '../formats/packed-layout.ts';
+import { checkPackedRow } from '../formats/packed-layout.ts';
 import { checkRow } from '../formats/registry.ts';
 import type { Graph } from '../graph/graph.ts';
 import { scaleRoomBytes } from '../kernels/quantize.ts';
@@ -20,8 +21,8 @@ import { defaultMethod, type Method, needsCalibration } from './methods/method.t
 import { modelGraph } from './model-graph.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
 import { blockFormat, treeOf } from './plan-tree.ts';
-import { prunableAs } from './pruning/plan-pruning.ts';
-import type { Pruning, Repair, Score } from './pruning/pruning.ts';
+import { keptBlocks, prunableAs } from './pruning/plan-pruning.ts';
+import type { Packing, Pruning, Repair, Score } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
 import {
   type AnyWeight,
@@ -316,9 +317,14 @@ function allowed(
 }
 
 /** The format of packed weights, whose values get `format`, or stay as they are. @throws FormatError, ArgumentError */
-function packedTarget(info: TensorInfo, format: Format | undefined, packing: SparsePattern): Format {
+function packedTarget(info: TensorInfo, format: Format | undefined, packing: Packing): Format {
   const values = format ?? denseFormatOf(info.type)!;
-  checkPackedRow(packing, values, info.shape[1]!, info.name);
+  const [rows, k] = info.shape as [number, number];
+  if (packing.kind === 'ranked') {
+    const kept = keptBlocks(packing, rows, k, `Tensor ${quote(info.name)}`);
+    return blocksFormat(values, { block: packing, rows, k, kept });
+  }
+  checkPackedRow(packing, values, k, info.name);
   return packedFormat(values, packing);
 }
 

@@ -174,15 +174,17 @@ function prunedByRule({ prune, method, refine = 0 }: Rule, format: Format | unde
   let pruning: Pruning;
   try {
     pruning = pruningOf(prune!);
-    if (pruning.packing && format) checkPacking(pruning.packing, format);
+    if (pruning.packing?.kind === 'n:m' && format) checkPacking(pruning.packing, format);
   } catch (error) {
     throw new RecipeError(`${where}: ${reason(error)}`, { cause: error });
   }
   const problem = format?.single
     ? `${format.name} quantizes scales of whole matrices as they were before: prune into a model of its own first ("keep"), and quantize that`
-    : pruning.packing && method !== 'gptq' && (refine > 0 || (method && scalesInputs(method)))
-      ? 'packed weights have columns of their own in every row, which no calibration is about: use gptq, which prunes and quantizes in one sweep, or search, without "refine"'
-      : undefined;
+    : pruning.packing?.kind === 'ranked' && method === 'gptq'
+      ? 'codes of blocks that are packed are searched for, not chosen by gptq: leave "packed" out, or use search'
+      : pruning.packing && method !== 'gptq' && (refine > 0 || (method && scalesInputs(method)))
+        ? 'packed weights have columns of their own in every row, which no calibration is about: use gptq, which prunes and quantizes in one sweep, or search, without "refine"'
+        : undefined;
   if (problem !== undefined) throw new RecipeError(`${where}: ${problem}.`);
   return pruning;
 }

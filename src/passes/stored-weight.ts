@@ -1,12 +1,16 @@
 import { FileError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { decodeToF32 } from '../files/convert.ts';
+import { elementCount } from '../files/element-type.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import { quote, reason } from '../files/text.ts';
 import { type CheckWeight, factoredNode, type WeightNode } from '../files/weight-tree.ts';
+import type { ArraysNode } from '../files/weight-tree-check.ts';
+import { listsOf } from '../formats/block-layout.ts';
+import { blocksFormat } from '../formats/blocks.ts';
 import { expandScales, NESTED } from '../formats/double-quantize.ts';
-import type { ElementType, Format, HostArrays } from '../formats/format.ts';
-import { arrayBytes, arrayShape, groupOf, setsOf } from '../formats/layout.ts';
+import { type ElementType, type Format, type HostArrays, isSparse, valuesOf } from '../formats/format.ts';
+import { arrayBytes, arrayShape, groupOf, rowMultiple, setsOf } from '../formats/layout.ts';
 import { packedFormat } from '../formats/packed.ts';
 import { badPlace } from '../formats/packed-layout.ts';
 import { formatByName, formatNamed } from '../formats/registry.ts';
@@ -60,6 +64,7 @@ export type AnyWeight =
 /** For `openCheckpoint`: the parts of a quantized weight must be what its format lays out. */
 export const checkWeight: CheckWeight = (node, parts) => {
   if (node.kind === 'nm') return packedProblem(node, parts);
+  if (node.kind === 'block-sparse') return blocksProblem(node, parts);
   // Aliases are for people: the file holds the one name.
   const format = formatNamed(node.format);
   if (!format) return `has the format ${quote(node.format)}, which this version does not know`;
@@ -119,6 +124,41 @@ function packedOf(
   }
 }
 
+/** What is wrong with blocks whose values are right by themselves. */
+function blocksProblem(node: BlockNode, parts: ReadonlyMap<string, TensorInfo>): string | undefined {
+  const { values } = node;
+  const type = parts.get('values')?.type;
+  if (values.kind !== 'quantized' && !(values.kind === 'dense' && type && denseFormatOf(type))) {
+    return `has values that are ${type ?? values.kind}, which this version does not read`;
+  }
+  const lists = parts.get('lists')!;
+  const format = blocksOf(node, lists, type);
+  if (typeof format === 'string') return format;
+  const { slots } = format.blocks!.layout;
+  const columns = values.kind === 'dense' ? parts.get('values')!.shape[1] : values.shape[1];
+  return columns === slots ? undefined : `needs its values with ${slots} columns, but they have ${columns}`;
+}
+
+type BlockNode = Extract<WeightNode, { kind: 'block-sparse' }>;
+
+/** The format of a matrix of blocks, or why there is none. */
+function blocksOf(
+  { values, block, shape }: BlockNode,
+  lists: TensorInfo,
+  type: ElementType | undefined,
+): Format | string {
+  const format = values.kind === 'quantized' ? formatNamed(values.format) : type && denseFormatOf(type);
+  if (!format) return 'has values in a format that this version does not know';
+  const [rows, k] = shape;
+  const kept = elementCount(lists.shape)! - 2 * Math.ceil(rows / block[0]) - 1;
+  if (kept < 1) return 'keeps no block';
+  try {
+    return blocksFormat(format, { block: { rows: block[0], columns: block[1] }, rows, k, kept });
+  } catch (error) {
+    return `can't be read: ${reason(error)}`;
+  }
+}
+
 /** How a weight is stored, also a part of one that is factored; undefined for tensors as they are. */
 function nodeOf({ tree }: Checkpoint, name: string): WeightNode | undefined {
   const own = tree?.weights.get(name);
@@ -147,7 +187,7 @@ export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
     if (!info) throw new FileError(`${checkpoint.name}: there is no weight ${quote(name)}.`);
     return { kind: 'dense', info, shape: info.shape };
   }
-  if (node.kind === 'nm') return findPacked(checkpoint, name, node);
+  if (node.kind === 'nm' || node.kind === 'block-sparse') return findSparse(checkpoint, name, node);
   if (node.kind !== 'quantized') {
     throw new FileError(
       `${checkpoint.name}: weight ${quote(name)} is stored as ${node.kind}, which this version of Compressa does not read. Update Compressa.`,
@@ -167,7 +207,7 @@ export function findWeight(checkpoint: Checkpoint, name: string): StoredWeight {
 function partsOf(
   { name: file, tensors }: Checkpoint,
   name: string,
-  node: Extract<WeightNode, { kind: 'quantized' | 'nm' }>,
+  node: ArraysNode,
   parts: Readonly<Record<string, string>>,
 ): Map<string, TensorInfo> {
   const known = new Map(
@@ -181,16 +221,23 @@ function partsOf(
   return known;
 }
 
-/** A weight of which some of each group are stored. @throws FileError */
-function findPacked(checkpoint: Checkpoint, name: string, node: Extract<WeightNode, { kind: 'nm' }>): StoredWeight {
-  const { values, indices, shape } = node;
+/** A weight of which some of each group, or some blocks, are stored. @throws FileError */
+function findSparse(
+  checkpoint: Checkpoint,
+  name: string,
+  node: Extract<WeightNode, { kind: 'nm' | 'block-sparse' }>,
+): StoredWeight {
+  const { values, shape } = node;
   const data: Record<string, string> = values.kind === 'dense' ? { values: values.data } : {};
-  const known = partsOf(checkpoint, name, node, { ...data, indices });
+  const [places, tensor] = node.kind === 'nm' ? ['indices', node.indices] : ['lists', node.lists];
+  const known = partsOf(checkpoint, name, node, { ...data, [places!]: tensor! });
+  const last = known.get(places!)!;
+  const type = known.get('values')?.type;
   // The check has found that there is one.
-  const format = packedOf(node, known.get('values')?.type) as Format;
+  const format = (node.kind === 'nm' ? packedOf(node, type) : blocksOf(node, last, type)) as Format;
   const stored = values.kind === 'quantized' && partsOf(checkpoint, name, values, values.parts);
-  const parts = stored ? format.packed!.values.arrays.map((array) => stored.get(array.name)!) : [known.get('values')!];
-  return { kind: 'quantized', format, shape, parts: [...parts, known.get('indices')!] };
+  const parts = stored ? valuesOf(format).arrays.map((array) => stored.get(array.name)!) : [known.get('values')!];
+  return { kind: 'quantized', format, shape, parts: [...parts, last] };
 }
 
 /** The error for a weight that can only be listed and copied. */
@@ -263,14 +310,24 @@ export async function readArrays(
   return arrays;
 }
 
-/** @throws FileError where slots of packed weights stand for columns outside their groups. `part`: index of the array that `bytes` are of */
+/** @throws FileError where slots of packed weights stand for columns outside their groups, or lists are none of blocks of the matrix. `part`: index of the array that `bytes` are of */
 export function checkColumns(
   { name }: Pick<Checkpoint, 'name'>,
-  { format: { packed, arrays }, parts, shape }: StoredWeight & { kind: 'quantized' },
+  { format: { packed, blocks, arrays }, parts, shape }: StoredWeight & { kind: 'quantized' },
   part: number,
   bytes: Uint8Array,
 ): void {
-  if (!packed || part < arrays.length - 1) return;
+  if (part < arrays.length - 1) return;
+  if (blocks) {
+    try {
+      listsOf(`the tensor ${quote(parts[part]!.name)}`, new Uint32Array(bytes.slice().buffer), blocks.layout);
+    } catch (error) {
+      throw new FileError(`${name}: ${reason(error)} Repair the file, or compress the original model again.`, {
+        cause: error,
+      });
+    }
+  }
+  if (!packed) return;
   const bad = badPlace(packed.layout(...shape), new Uint32Array(bytes.slice().buffer));
   if (bad < 0) return;
   throw new FileError(
@@ -292,7 +349,7 @@ export async function readValues(
   const format = weight.format.single ?? weight.format;
   const k = weight.shape[1];
   // Rows that share something are read together.
-  const band = format.packed?.pattern.rows ?? 1;
+  const band = isSparse(format) ? rowMultiple(format, k) : 1;
   const start = Math.floor(rowStart / band) * band;
   const count = Math.min(weight.shape[0], Math.ceil((rowStart + rows) / band) * band) - start;
   const values = format.reference.dequantize(await readRows(checkpoint, weight, start, count, signal), count, k);

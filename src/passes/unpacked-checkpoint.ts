@@ -2,7 +2,7 @@ import type { Checkpoint } from '../files/checkpoint.ts';
 import { ELEMENT_BYTES, elementCount } from '../files/element-type.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
 import type { WeightNode } from '../files/weight-tree.ts';
-import type { ElementType, Format } from '../formats/format.ts';
+import { type ElementType, type Format, valuesOf } from '../formats/format.ts';
 import { factorsOf } from '../graph/low-rank.ts';
 import { denseFormatOf, findWeight, readValues, type StoredWeight } from './stored-weight.ts';
 
@@ -21,7 +21,7 @@ export function unpackedCheckpoint(source: Checkpoint): Checkpoint {
       const { left, right } = factorsOf(name);
       return { ...node, left: dense(left, node.left), right: dense(right, node.right) };
     }
-    if (node.kind !== 'nm') return node;
+    if (node.kind !== 'nm' && node.kind !== 'block-sparse') return node;
     const stored = findWeight(source, name) as Packed;
     packed.set(name, stored);
     for (const part of stored.parts) taken.add(part.name);
@@ -50,8 +50,8 @@ export function unpackedCheckpoint(source: Checkpoint): Checkpoint {
   };
 }
 
-const typeOf = ({ packed }: Format): ElementType => {
-  const { kind, arrays } = packed!.values;
+const typeOf = (format: Format): ElementType => {
+  const { kind, arrays } = valuesOf(format);
   return kind === 'dense' ? arrays[0]!.type : 'F32';
 };
 

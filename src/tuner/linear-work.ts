@@ -1,3 +1,4 @@
+import { isSparse } from '../formats/format.ts';
 import { formatBytes } from '../formats/layout.ts';
 import { codeBytes } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -21,11 +22,10 @@ import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext } from '.
 
 /** Names of the variants that multiply so on this device, the usual one first. */
 export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
-  const { activations: integers, packed } = need.format;
-  if (packed) {
-    const layout = packed.layout(need.rows, need.k);
-    const usual = packedProducts().usualSparseVariant(gpu, need, layout);
-    const all = packedProducts().sparseVariantsFor(gpu, layout);
+  const { activations: integers } = need.format;
+  if (isSparse(need.format)) {
+    const usual = packedProducts().usualVariantOf(gpu, need, need.format);
+    const all = packedProducts().variantsOf(gpu, need, need.format);
     return [usual, ...all.flatMap(({ name }) => (name === usual ? [] : [name]))];
   }
   const usual = integers ? usualIntegerVariant(gpu, need) : usualVariant(gpu, need, need.format);
@@ -36,16 +36,7 @@ export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
 /** What they run. */
 export function linearVersion(gpu: Gpu, need: LinearNeed): string {
   const { format } = need;
-  const layout = format.packed?.layout(need.rows, need.k);
-  if (layout) {
-    const kernels = packedProducts().sparseVariantsFor(gpu, layout);
-    return kernelVersion(
-      kernels.map((variant) => ({
-        kernel: { ...variant.kernel(need), format: format.shader },
-        grid: variant.grid(need, layout),
-      })),
-    );
-  }
+  if (isSparse(format)) return kernelVersion(packedProducts().variantsOf(gpu, need, format));
   const list = format.activations ? integerVariants : linearVariants;
   const steps = linearNames(gpu, need).map((name) => {
     const variant = list.find((one) => one.name === name)!;
@@ -82,7 +73,7 @@ export async function linearWork({ gpu, maker }: WorkContext, need: LinearNeed):
     const size = 4 * tokens * rows;
     const y = { ...scratch.room(size, 'y'), size };
     const common = { y, tokens };
-    const products = format.packed ? packedProducts().sparseLinearSteps : linearSteps;
+    const products = isSparse(format) ? packedProducts().productSteps : linearSteps;
     let steps = (variant: string, weight: Weight) => products({ ...common, x, weight, variant });
     if (format.activations) {
       const codes = scratch.room(tokens * codeBytes(k), 'codes');

@@ -36,6 +36,8 @@ const isRow = (format: Format, k: number): boolean => {
  * allows that.
  */
 export function linearClass({ format, rows, k, tokens }: LinearNeed): LinearNeed {
+  // Which blocks there are belongs to a matrix of one size.
+  if (format.blocks) return { kind: 'linear', format, rows, k, tokens: Math.min(MOST_TOKENS, powerAbove(tokens)) };
   const even = roundSize(k, LEAST_K);
   const odd = k % 4 !== 0 && isRow(format, even + 1);
   return {

@@ -1,5 +1,5 @@
 import { checkCancelled } from '../files/cancel.ts';
-import type { Format } from '../formats/format.ts';
+import { type Format, isSparse, valuesOf } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Step } from '../gpu/kernel.ts';
 import { Scratch } from '../gpu/scratch.ts';
@@ -23,32 +23,47 @@ const ROUNDS = 9;
 const WORK = 2 ** 27;
 const MOST_PRODUCTS = 64;
 
+/** Sizes of matrices that are timed at most, those with the most weights: a share of blocks may differ in every matrix. */
+const MOST_SIZES = 16;
+
 /**
- * What packed weights buy on this device: of each packed format that a model has, the product with its largest matrix, beside the product with a dense weight in
- * the format of the packed values.
+ * What packed weights buy on this device: for each packed format and size of matrices that a model has, the product with such a matrix, beside the product with a dense
+ * weight in the format of the packed values.
  * @throws CancelledError, OutOfMemoryError, DeviceLostError
  */
 export async function measurePatterns(
   gpu: Gpu,
-  pairs: readonly Pick<WeightPair, 'compressed'>[],
+  pairs: readonly Pick<WeightPair, 'name' | 'compressed'>[],
   signal?: AbortSignal,
 ): Promise<Pattern[]> {
-  const largest = new Map<Format, { rows: number; k: number }>();
-  for (const { compressed } of pairs) {
-    if (compressed.kind !== 'quantized' || !compressed.format.packed) continue;
+  const sizes = new Map<string, Size>();
+  for (const { name, compressed } of pairs) {
+    if (compressed.kind !== 'quantized' || !isSparse(compressed.format)) continue;
     const shape = matrixShape(compressed.shape);
-    const known = largest.get(compressed.format);
-    if (!known || known.rows * known.k < shape.rows * shape.k) largest.set(compressed.format, shape);
+    const key = `${compressed.format.name} ${shape.rows} ${shape.k}`;
+    const size = sizes.get(key) ?? { format: compressed.format, ...shape, tensors: [] };
+    size.tensors.push(name);
+    sizes.set(key, size);
   }
-  await loadPackedProducts(largest.keys());
+  const weightsIn = ({ rows, k, tensors }: Size) => rows * k * tensors.length;
+  const timed = [...sizes.values()].sort((a, b) => weightsIn(b) - weightsIn(a)).slice(0, MOST_SIZES);
+  await loadPackedProducts(timed.map(({ format }) => format));
   const found: Pattern[] = [];
-  for (const [format, shape] of largest) {
+  for (const { format, tensors, ...shape } of timed) {
     for (const tokens of [1, gpu.description.software ? TOKENS.cpu : TOKENS.device]) {
       checkCancelled(signal, 'The speed measurement');
-      found.push(await comparePattern(gpu, format, shape, tokens, signal));
+      found.push({ ...(await comparePattern(gpu, format, shape, tokens, signal)), tensors });
     }
   }
   return found;
+}
+
+/** Matrices of one size in one format. */
+interface Size {
+  readonly format: Format;
+  readonly rows: number;
+  readonly k: number;
+  readonly tensors: string[];
 }
 
 async function comparePattern(
@@ -57,8 +72,8 @@ async function comparePattern(
   { rows, k }: { readonly rows: number; readonly k: number },
   tokens: number,
   signal: AbortSignal | undefined,
-): Promise<Pattern> {
-  const { values, layout } = format.packed!;
+): Promise<Omit<Pattern, 'tensors'>> {
+  const values = valuesOf(format);
   const maker = new WeightMaker(gpu, signal);
   const scratch = new Scratch(gpu);
   const chains: Recording[] = [];
@@ -67,11 +82,10 @@ async function comparePattern(
     const weightOf = async (one: Format) => (await maker.make(graph, () => one)).get('w')!;
     const x = scratch.upload(new Float32Array(tokens * k).fill(0.5), 'x');
     const y = scratch.room(4 * tokens * rows, 'y');
-    const { sparseLinearSteps, usualSparseVariant } = packedProducts();
+    const { productSteps, usualVariantOf } = packedProducts();
     const shape = { rows, k, tokens };
     const products = {
-      packed: (weight: Weight) =>
-        sparseLinearSteps({ x, weight, y, tokens, variant: usualSparseVariant(gpu, shape, layout(rows, k)) }),
+      packed: (weight: Weight) => productSteps({ x, weight, y, tokens, variant: usualVariantOf(gpu, shape, format) }),
       dense: (weight: Weight) => linearSteps({ x, weight, y, tokens, variant: usualVariant(gpu, shape, values) }),
     };
     const count = Math.min(MOST_PRODUCTS, Math.ceil(WORK / (rows * k * tokens)));

@@ -181,7 +181,8 @@ const SpeedSchema = v.object({
         v.object({
           format: name('Of packed weights'),
           dense: name('The format of their values, in which the dense weights are'),
-          rows: count('Of the largest matrix in that format'),
+          tensors: described(v.array(v.string()), 'The matrices of that format and size, which the verdict is about'),
+          rows: count('Of each of them'),
           columns: count('Of the same'),
           tokens: count('Tokens of the product'),
           ratio: finite('Time of the dense product divided by that of the packed one: above 1 is faster'),
@@ -192,7 +193,7 @@ const SpeedSchema = v.object({
           pays: described(v.boolean(), 'Whether the interval lies above 1'),
         }),
       ),
-      'What packed weights buy on this device, by format; absent where there are none',
+      'What packed weights buy on this device, by format and size, those with the most weights first; absent where there are none',
     ),
   ),
 });

@@ -204,9 +204,19 @@ function sensitivityLines(sensitivity: NonNullable<Report['accuracy']>['sensitiv
 
 type Pattern = NonNullable<NonNullable<Report['speed']>['patterns']>[number];
 
-/** What packed weights of a format buy on this device. */
-export const patternText = ({ format, dense, rows, columns, tokens, ratio, interval, pays }: Pattern): string =>
-  `${format}, ${rows} x ${columns}, ${tokens === 1 ? 'a token' : `${tokens} tokens`}: ${ratio.toFixed(2)}x of ${dense} (${interval.map((end) => end.toFixed(2)).join(' to ')}): ${pays ? 'pays' : 'does not pay'} on this device`;
+/** What packed weights of a format and size buy on this device. */
+export const patternText = ({
+  format,
+  dense,
+  tensors,
+  rows,
+  columns,
+  tokens,
+  ratio,
+  interval,
+  pays,
+}: Pattern): string =>
+  `${format}, ${tensors.length === 1 ? tensors[0] : `${tensors.length} matrices`} of ${rows} x ${columns}, ${tokens === 1 ? 'a token' : `${tokens} tokens`}: ${ratio.toFixed(2)}x of ${dense} (${interval.map((end) => end.toFixed(2)).join(' to ')}): ${pays ? 'pays' : 'does not pay'} on this device`;
 
 function patternLines(speed: Report['speed']): string[] {
   if (!speed?.patterns) return [];

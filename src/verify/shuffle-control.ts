@@ -23,12 +23,12 @@ export type ControlMaker = (arrays: HostArrays, matrix: ControlMatrix) => HostAr
  * it measures nothing.
  */
 export const shuffledRows: ControlMaker = (arrays, { format, rows, k, index }) => {
-  const order = permutation(rows, index);
+  const order = permutation(format.blocks?.kept ?? rows, index);
   const shuffled = format.arrays.map((array) => {
     const from = arrays[array.name]!;
-    // What rows share stays.
-    if (array.span || array.band) return [array.name, from] as const;
-    const row = contentBytes(array, 1, k);
+    // What rows share stays; of blocks that are stored each is another one.
+    if (array.span || array.band || array.sets === 1) return [array.name, from] as const;
+    const row = contentBytes(array, 1, k) / (array.sets ?? 1);
     const to = new Uint8Array(from.byteLength);
     for (const [at, source] of order.entries()) to.set(from.subarray(source * row, (source + 1) * row), at * row);
     return [array.name, to] as const;

@@ -1,4 +1,5 @@
 import { checkCancelled } from '../files/cancel.ts';
+import { type BlockLayout, type BlockLists, listWords } from '../formats/block-layout.ts';
 import type { Format } from '../formats/format.ts';
 import { arrayBytes, contentBytes } from '../formats/layout.ts';
 import type { SparseLayout } from '../formats/packed-layout.ts';
@@ -56,11 +57,23 @@ export class WeightMaker {
 
   /** The block of random weights in a format, as a matrix of `blockRows(k)` rows: its own until `release`. */
   async block(format: Format, k: number): Promise<Weight> {
-    const key = `${format.name} ${k}`;
+    const { blocks } = format;
+    const key = `${format.name} ${k} ${blocks ? `${blocks.rows} ${blocks.kept}` : ''}`;
     const known = this.#blocks.get(key);
     if (known) return known;
-    const block = allocateWeight(this.#gpu, format, blockRows(k), k, 'random weights');
+    const block = allocateWeight(this.#gpu, format, blocks?.rows ?? blockRows(k), k, 'random weights');
     this.#made.push(block);
+    if (blocks) {
+      const { values, layout, kept } = blocks;
+      const [part] = block.parts;
+      const all = { rowStart: 0, rows: kept, arrays: part!.arrays };
+      const random = await this.block(values, layout.slots);
+      fillWeight(this.#gpu, { ...block, format: values, rows: kept, k: layout.slots, parts: [all] }, random);
+      const { buffer, offset } = part!.arrays.at(-1)!;
+      this.#gpu.upload(buffer, new Uint8Array(listWords(evenLists(layout, kept)).buffer), offset);
+      this.#blocks.set(key, block);
+      return block;
+    }
     const { packed } = format;
     if (packed) {
       const layout = packed.layout(block.rows, k);
@@ -118,6 +131,15 @@ export function fillWeight(gpu: Gpu, { format, k, parts }: Weight, block: Weight
     }
   }
   gpu.device.queue.submit([encoder.finish()]);
+}
+
+/** Lists of so many blocks, spread over a matrix. */
+function evenLists({ down, across }: BlockLayout, kept: number): BlockLists {
+  const at = Array.from({ length: kept }, (_, i) => Math.floor((i * down * across) / kept));
+  const rowStarts = new Uint32Array(down + 1);
+  for (const block of at) rowStarts[Math.floor(block / across) + 1]!++;
+  for (let row = 0; row < down; row++) rowStarts[row + 1]! += rowStarts[row]!;
+  return { rowStarts, columns: Uint32Array.from(at, (block) => block % across) };
 }
 
 /** The places of slots that stand for the first columns of their groups, in so many words. */

@@ -1,3 +1,4 @@
+import { valuesOf } from '../../formats/format.ts';
 import { formatBytes } from '../../formats/layout.ts';
 import type { Graph, ValueName, WeightName } from '../../graph/graph.ts';
 import { segmentGraph } from '../../graph/segments.ts';
@@ -84,7 +85,7 @@ function methodBytes(tensor: PlannedTensor, corrects: boolean): number {
   if (scalesInputs(method))
     return factoring + slice + results + 4 * rows * k + errors + AWQ_STEPS * (12 * k + 4 * rows);
   if (method !== 'gptq' && refine === 0) return factoring + slice + results + errors;
-  const values = format.packed?.values ?? format;
+  const values = valuesOf(format);
   const slots = format.packed?.layout(rows, k).slots ?? k;
   const stored = storedScales(values, slots);
   const systems = stored ? 5 * 4 * stored.parts * (slots / stored.unit) * rows : 0;

@@ -1,3 +1,4 @@
+import { valuesOf } from '../../formats/format.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
@@ -19,9 +20,7 @@ export const defaultCorrection = (levels: number): number => (levels < FEW_LEVEL
 
 /** How much of what its inputs have lost a matrix makes up for, with the share that is asked for, if any. */
 export const correctionOf = ({ method, target, factors }: PlannedTensor, given: number | undefined): number =>
-  method === 'gptq' && !factors
-    ? (given ?? defaultCorrection((target!.packed?.values ?? target!).grid!.levels.length))
-    : 0;
+  method === 'gptq' && !factors ? (given ?? defaultCorrection(valuesOf(target!).grid!.levels.length)) : 0;
 
 /** What weights have to be multiplied with, to make up for inputs that are off. */
 export interface Correction {

@@ -1,6 +1,6 @@
 import { RecipeError } from '../../errors.ts';
 import { quote } from '../../files/text.ts';
-import { blocksOf, keptOf } from '../../kernels/mask-pattern.ts';
+import { blocksOf, keptOf, type MaskPattern } from '../../kernels/mask-pattern.ts';
 import { type AnyWeight, denseFormatOf } from '../stored-weight.ts';
 import { knowsInputs, type Pruning } from './pruning.ts';
 
@@ -44,7 +44,12 @@ export function prunableAs(
 
 /** What is left of all matrices together shows once they are counted. */
 function checkLeft(name: string, [rows, k]: readonly [number, number], { pattern }: Pruning): void {
-  if (pattern.kind !== 'ranked' || pattern.scope === 'model') return;
+  if (pattern.kind === 'ranked' && pattern.scope !== 'model') keptBlocks(pattern, rows, k, `Tensor ${quote(name)}`);
+}
+
+/** How many blocks of a matrix stay, compared with those of its row of blocks or of all of it. @throws ArgumentError where none would */
+export function keptBlocks(pattern: MaskPattern & { kind: 'ranked' }, rows: number, k: number, what: string): number {
   const blocks = blocksOf(pattern, rows, k);
-  keptOf(pattern.remove, pattern.scope === 'row' ? blocks.k : blocks.rows * blocks.k, `Tensor ${quote(name)}`);
+  if (pattern.scope === 'row') return blocks.rows * keptOf(pattern.remove, blocks.k, what);
+  return keptOf(pattern.remove, blocks.rows * blocks.k, what);
 }

@@ -30,7 +30,7 @@ export interface PruneRule {
    * less, others more. Needs a calibration.
    */
   layers?: LayerShares | undefined;
-  /** Store only the weights that an N:M pattern keeps, and their places, in Compressa's own container. Default: zeros. */
+  /** Store only the weights, or blocks, that an N:M or block pattern keeps, and their places, in Compressa's own container. Default: zeros. */
   packed?: boolean | undefined;
 }
 
@@ -43,8 +43,11 @@ export interface Pruning {
   readonly repair: Repair;
   readonly layers?: LayerShares;
   /** The pattern that the weights are packed by, where they are. */
-  readonly packing?: SparsePattern;
+  readonly packing?: Packing;
 }
+
+/** A pattern that weights are packed by: N:M, or blocks of which each matrix keeps a number that is known in advance. */
+export type Packing = SparsePattern | (MaskPattern & { readonly kind: 'ranked' });
 
 /** Whether it needs to know the inputs of a matrix. */
 export const knowsInputs = ({ score, repair, layers }: Pick<Pruning, 'score' | 'repair' | 'layers'>): boolean =>
@@ -97,13 +100,19 @@ export function pruningOf(rule: PruneRule): Pruning {
     );
   }
   if (layers === 'owl') {
+    if (packed)
+      throw new RecipeError(
+        'Layers with sparsities of their own (owl) are not packed: leave "packed" out, or "layers".',
+      );
     const shares = pattern.kind === 'ranked' && pattern.scope !== 'model' && 'fraction' in pattern.remove;
     if (shares) return { text, pattern, score, repair, layers };
     throw new RecipeError(`Only a share can differ by layer (owl), such as 50% or block:32x32:75%, not "${text}".`);
   }
   if (!packed) return { text, pattern, score, repair };
-  if (pattern.kind !== 'n:m') {
-    throw new RecipeError(`Only what an N:M pattern keeps can be packed, such as 2:4 or 2:4x8, not "${text}".`);
+  if (pattern.kind === 'ranked' && (pattern.rows * pattern.columns === 1 || pattern.scope === 'model')) {
+    throw new RecipeError(
+      `Only what an N:M pattern keeps can be packed, such as 2:4 or 2:4x8, or blocks of a row or layer, such as block:32x32:75%, not "${text}".`,
+    );
   }
   return { text, pattern, score, repair, packing: pattern };
 }

@@ -4,6 +4,7 @@ import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
+import { blocksFormat } from '../../../src/formats/blocks.ts';
 import { packedFormat } from '../../../src/formats/packed.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 import { ReferenceRun } from '../../../src/graph/reference.ts';
@@ -11,6 +12,7 @@ import { openModel } from '../../../src/model.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
 import { modelGraph } from '../../../src/passes/model-graph.ts';
+import { keptBlocks } from '../../../src/passes/pruning/plan-pruning.ts';
 import { type PruneRule, parsePattern } from '../../../src/passes/pruning/pruning.ts';
 import type { Recipe, Rule } from '../../../src/passes/recipe.ts';
 import { checkWeight, findWeight } from '../../../src/passes/stored-weight.ts';
@@ -26,9 +28,11 @@ const bench = openBench();
 const settings = smallConfig('Llama', { num_hidden_layers: 3 });
 const windows = windowsOf(101);
 const PATTERNS = ['2:4', '4:8', '1:4x8', '3:5', '2:4x16', '50%', 'block:16x16:50%'];
+/** Of blocks: of the same size, that do not divide a matrix, of a number, of rows that end within one. */
+const BLOCKS = ['block:16x16:50%', 'block:20x12:40%', 'block:16x32:3', 'block:1x8:75%@row'];
 const FORMATS = ['q8_0', 'q4_0', 'int4'];
 
-const isPacked = (pattern: string) => /^\d+:/.test(pattern);
+const isPacked = (pattern: string) => /^(\d+|block):/.test(pattern);
 
 /** Each matrix of three layers in a combination of its own: all there are. */
 async function combined() {
@@ -73,8 +77,19 @@ test('every pattern in every format: what is stored is what the pattern leaves, 
     const pattern = parsePattern(prune!.pattern);
     const format = formatByName(wanted);
     const size = report.tensors.find((tensor) => tensor.name === name)!;
-    if (pattern.kind !== 'n:m') {
+    if (!prune!.packed) {
       expect(stored).toMatchObject({ kind: 'quantized', format: { name: format.name } });
+      continue;
+    }
+    if (pattern.kind === 'ranked') {
+      const kept = keptBlocks(pattern, rows, k, name);
+      const packed = blocksFormat(format, { block: pattern, rows, k, kept });
+      expect(stored).toMatchObject({ kind: 'quantized', format: { name: packed.name }, shape });
+      expect(checkpoint.tree!.weights.get(name)).toMatchObject({
+        ...{ kind: 'block-sparse', block: [pattern.rows, pattern.columns], shape },
+      });
+      const host = packed.reference.quantize(model.values(name), rows, k, { method: 'rtn' });
+      expect(values(name), name).toEqual(packed.reference.dequantize(host, rows, k));
       continue;
     }
     const packed = packedFormat(format, pattern);
@@ -112,13 +127,20 @@ test('every pattern in every format: what is stored is what the pattern leaves, 
   expect(found.kernels!.maxRelativeError).toBeLessThan(2e-5);
   expect(found.kernels!.nonFinite).toEqual([]);
   expect(found.accuracy!.perplexity.compressed).toBeGreaterThan(0);
-  expect(found.size.tensors.map(({ format }) => format)).toContain('q4_0@2:4x16');
+  const formats = found.size.tensors.map(({ format }) => format);
+  expect(formats).toContain('q4_0@2:4x16');
+  expect(formats).toContain('int4-g32@block:16x16:50%');
   expect(found.size.compressed).toBeLessThan(0.5 * found.size.original);
   await Promise.all([original.close(), checkpoint.close()]);
 });
 
 test('packed values in f32 are those of the same run with zeros, also where they are repaired', async () => {
-  for (const prune of [{ pattern: '2:4' }, { pattern: '4:8x4', score: 'obs', repair: 'obs' }] as const) {
+  for (const prune of [
+    { pattern: '2:4' },
+    { pattern: '4:8x4', score: 'obs', repair: 'obs' },
+    ...BLOCKS.map((pattern) => ({ pattern })),
+    { pattern: 'block:16x16:50%', score: 'obs', repair: 'obs' },
+  ] as const) {
     const options = 'score' in prune ? { calibration: { windows } } : {};
     const zeros = await written(everything(prune), options);
     const packed = await written(everything({ ...prune, packed: true }), options);
@@ -137,7 +159,11 @@ const distance = (a: Float32Array, b: Float32Array) =>
   Math.sqrt(a.reduce((sum, w, i) => sum + (w - b[i]!) ** 2, 0) / b.reduce((sum, w) => sum + w * w, 0));
 
 test('a packed model is copied as it is, and written with zeros for others', async () => {
-  const recipe = everything({ pattern: '2:4', packed: true }, 'q8_0');
+  for (const pattern of ['2:4', 'block:20x12:40%']) await copied(pattern);
+});
+
+async function copied(pattern: string) {
+  const recipe = everything({ pattern, packed: true }, 'q8_0');
   const { output, open, values, model } = await written(recipe);
   const copy = memoryOutput();
   await compress(open(), copy, { gpu: bench.gpu, format: 'keep' });
@@ -157,13 +183,23 @@ test('a packed model is copied as it is, and written with zeros for others', asy
     for (const { name } of linear) expect(found(name)).toEqual(values(name));
     await checkpoint.close();
   }
-});
+}
 
 test('what can not be packed is refused before anything is written', async () => {
   const model = await modelFolder(settings);
   const plan = (prune: PruneRule, format?: string, more: object = {}) =>
     planCompression(model.open(), { recipe: everything({ packed: true, ...prune }, format), ...more });
   await expect(plan({ pattern: '50%' })).rejects.toThrow(RecipeError);
+  await expect(plan({ pattern: 'block:8x8:50%@model' })).rejects.toThrow(
+    'blocks of a row or layer, such as block:32x32',
+  );
+  await expect(plan({ pattern: 'block:8x8:50%', layers: 'owl' })).rejects.toThrow('leave "packed" out, or "layers"');
+  await expect(plan({ pattern: 'block:8x8:50%' }, 'int4-row')).rejects.toThrow("can't have values in int4-row");
+  // Blocks of 8 x 8 are filled up to 256, with zeros.
+  await expect(plan({ pattern: 'block:8x8:50%' }, 'q4_k')).rejects.toThrow('filled up with zeros');
+  await expect(plan({ pattern: 'block:8x8:50%' }, 'q8_0', { output: 'gguf' })).rejects.toThrow(
+    'GGUF has no tensors for',
+  );
   await expect(plan({ pattern: '2:4x3' }, 'q8_0')).rejects.toThrow('1, 4, 8, 16 rows can');
   await expect(plan({ pattern: '2:4' }, 'int4-row')).rejects.toThrow("can't have values in int4-row");
   // Rows of 64 in groups of 5: slots that no weight fills, which a minimum above 0 can't store.
@@ -173,24 +209,34 @@ test('what can not be packed is refused before anything is written', async () =>
 });
 
 test('what packed weights buy is measured for each format, and tuned as other products are', async () => {
-  const { checkpoint, model } = await written(everything({ pattern: '2:4', packed: true }, 'q8_0'));
-  const linear = model.graph.weights.filter(({ role }) => role === 'linear');
-  const patterns = await measurePatterns(
-    bench.gpu,
-    linear.map(({ name }) => ({ compressed: findWeight(checkpoint, name) })),
-  );
-  expect(patterns).toHaveLength(2);
-  for (const { format, dense, rows, columns, ratio, interval, pays } of patterns) {
-    expect({ format, dense, rows, columns }).toEqual({ format: 'q8_0@2:4', dense: 'q8_0', rows: 96, columns: 64 });
-    expect(ratio).toBeGreaterThan(0);
-    expect(pays).toBe(interval[0] > 1);
+  for (const pattern of ['2:4', 'block:16x16:50%']) {
+    const { checkpoint, model } = await written(everything({ pattern, packed: true }, 'q8_0'));
+    const linear = model.graph.weights.filter(({ role }) => role === 'linear');
+    const patterns = await measurePatterns(
+      bench.gpu,
+      linear.map(({ name }) => ({ name, compressed: findWeight(checkpoint, name) })),
+    );
+    const sizes = new Set(linear.map(({ shape }) => String(shape)));
+    expect(patterns).toHaveLength(2 * sizes.size);
+    for (const { format, dense, tensors, rows, columns, ratio, interval, pays } of patterns) {
+      expect({ format, dense }).toEqual({ format: `q8_0@${pattern}`, dense: 'q8_0' });
+      const alike = linear.filter(({ shape }) => String(shape) === String([rows, columns]));
+      expect(tensors).toEqual(alike.map(({ name }) => name));
+      expect(ratio).toBeGreaterThan(0);
+      expect(pays).toBe(interval[0] > 1);
+    }
+    await checkpoint.close();
   }
-  const format = packedFormat(formatByName('q8_0'), { kind: 'n:m', keep: 2, of: 4 });
-  const need = { kind: 'linear', format, rows: 64, k: 256, tokens: 1 } as const;
-  const tuner = new Tuner(bench.gpu, { mode: 'quick', store: memoryTuningStore() });
-  await tuner.prepare([need]);
-  expect(linearNames(bench.gpu, need)).toContain(tuner.linear(need));
-  await checkpoint.close();
+  const q8 = formatByName('q8_0');
+  for (const format of [
+    packedFormat(q8, { kind: 'n:m', keep: 2, of: 4 }),
+    blocksFormat(q8, { block: { rows: 16, columns: 16 }, rows: 64, k: 256, kept: 20 }),
+  ]) {
+    const need = { kind: 'linear', format, rows: 64, k: 256, tokens: 1 } as const;
+    const tuner = new Tuner(bench.gpu, { mode: 'quick', store: memoryTuningStore() });
+    await tuner.prepare([need]);
+    expect(linearNames(bench.gpu, need)).toContain(tuner.linear(need));
+  }
 });
 
 test('a file whose columns lie outside their groups is refused where it is read', async () => {
@@ -205,5 +251,23 @@ test('a file whose columns lie outside their groups is refused where it is read'
   const opening = openModel(memoryFolder('damaged', files), { gpu: bench.gpu });
   await expect(opening).rejects.toThrow(FileError);
   await expect(opening).rejects.toThrow(/names a column outside its group of 5/);
+  await checkpoint.close();
+});
+
+test('a file whose lists are none of blocks of the matrix is refused where it is read', async () => {
+  const { output, checkpoint } = await written(everything({ pattern: 'block:16x16:50%', packed: true }, 'q8_0'));
+  const { offset, byteLength } = checkpoint.tensors.get('model.layers.1.mlp.up_proj.weight.lists')!;
+  for (const [at, value, message] of [
+    [0, 99, /does not have each of 6 once/],
+    [4 * 6, 5, /do not ascend from 0/],
+    [byteLength - 4, 77, /do not ascend below column 4/],
+  ] as const) {
+    const damaged = output.files.get('model.safetensors')!.slice();
+    damaged[offset + at] = value;
+    const files = { ...Object.fromEntries(output.files), 'model.safetensors': damaged };
+    const opening = openModel(memoryFolder('damaged', files), { gpu: bench.gpu });
+    await expect(opening).rejects.toThrow(FileError);
+    await expect(opening).rejects.toThrow(message);
+  }
   await checkpoint.close();
 });

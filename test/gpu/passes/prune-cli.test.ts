@@ -54,7 +54,7 @@ test('packed weights take less room, and say how they are stored', async () => {
     expect(bytesAfter).toBe((shape[0] * shape[1] * (8.5 + 2)) / 16);
   }
   await expect(runPrune(SAMPLE, { out, pattern: 'ffn:25%', format: 'keep', packed: true }, running)).rejects.toThrow(
-    '--packed is for N:M patterns',
+    '--packed is for N:M and block patterns',
   );
   const gguf = { out: join(cli.folder, 'packed.gguf'), pattern: '2:4', format: 'q8_0', packed: true };
   await expect(runPrune(SAMPLE, gguf, running)).rejects.toThrow('GGUF has no tensors for');

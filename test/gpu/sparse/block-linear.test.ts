@@ -1,21 +1,21 @@
 import { describe, expect, test } from 'vitest';
-import { formatByName } from '../../../src/formats/registry.ts';
-import type { Step } from '../../../src/gpu/kernel.ts';
-import { openGpu } from '../../../src/gpu/open-gpu.ts';
-import { linear } from '../../../src/graph/reference/linear.ts';
 import {
   type BlockLayout,
   type BlockLists,
   type BlockSize,
   blockLayout,
   listBlocks,
-} from '../../../src/kernels/block-layout.ts';
+} from '../../../src/formats/block-layout.ts';
+import { packBlocks, unpackBlocks } from '../../../src/formats/block-reference.ts';
+import { formatByName } from '../../../src/formats/registry.ts';
+import type { Step } from '../../../src/gpu/kernel.ts';
+import { openGpu } from '../../../src/gpu/open-gpu.ts';
+import { linear } from '../../../src/graph/reference/linear.ts';
 import { blockLinearSteps } from '../../../src/kernels/block-linear.ts';
 import { blockVariantsFor, usualBlockVariant } from '../../../src/kernels/block-linear-variants.ts';
 import { allocateBlocks, uploadBlocks } from '../../../src/kernels/block-weight.ts';
 import { gatherBlocksStep } from '../../../src/kernels/gather-blocks.ts';
 import { maskWords } from '../../../src/kernels/mask-pattern.ts';
-import { packBlocks, unpackBlocks } from '../../../src/kernels/reference/blocks.ts';
 import { EVERYTHING } from '../formats-under-test.ts';
 import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
 

@@ -27,10 +27,9 @@ const file = {
     tensor('left', 'F16', [8, 4]),
     tensor('right', 'F16', [4, 128]),
     tensor('idx', 'U8', [128]),
-    tensor('blocks', 'F16', [6, 32]),
-    tensor('starts', 'U32', [5]),
-    tensor('cols', 'U16', [3]),
-    tensor('cols5', 'U16', [5]),
+    tensor('blocks', 'F16', [3, 64]),
+    tensor('lists', 'U32', [12]),
+    tensor('lists5', 'U32', [14]),
     tensor('ints', 'I64', [8, 128]),
     tensor('cube', 'U8', [2, 2, 2]),
     tensor('taken', 'F16', [8, 128]),
@@ -59,8 +58,7 @@ const blockSparse: Extract<WeightNode, { kind: 'block-sparse' }> = {
   block: [2, 32],
   shape: [8, 128],
   values: dense('blocks'),
-  rowStarts: 'starts',
-  columns: 'cols',
+  lists: 'lists',
 };
 const lowRank: Extract<WeightNode, { kind: 'low-rank' }> = {
   kind: 'low-rank',
@@ -87,7 +85,7 @@ describe('a weight tree', () => {
 
   test('names every tensor that it stands on', () => {
     expect(tensorsOf(sum).sort()).toEqual(
-      ['w.codes', 'w.scales', 'left', 'right', 'half', 'idx', 'blocks', 'starts', 'cols'].sort(),
+      ['w.codes', 'w.scales', 'left', 'right', 'half', 'idx', 'blocks', 'lists'].sort(),
     );
   });
 
@@ -158,15 +156,19 @@ describe('a weight tree', () => {
       tree({ ...nm, n: 3 }),
       /values with shape \[8,96\] or more columns, but they have \[8,64\]/,
     ],
-    ['values of fewer rows', tree({ ...nm, values: dense('blocks') }), /but they have \[6,32\]/],
+    ['values of fewer rows', tree({ ...nm, values: dense('blocks') }), /but they have \[3,64\]/],
     ['indices as floats', tree({ ...nm, indices: 'half' }), /"half" .*but it is F16/],
-    ['too few row starts', tree({ ...blockSparse, block: [1, 32] }), /rowStarts with shape \[9\]/],
+    [
+      'too few lists',
+      tree({ ...blockSparse, block: [1, 32] }),
+      /needs 17 or more numbers as its lists, but they have \[12\]/,
+    ],
     [
       'more blocks than fit',
-      tree({ ...blockSparse, block: [2, 128], shape: [8, 1], columns: 'cols5' }),
+      tree({ ...blockSparse, block: [2, 128], shape: [8, 1], lists: 'lists5' }),
       /lists 5 blocks of \[2,128\]/,
     ],
-    ['blocks of another size', tree({ ...blockSparse, block: [2, 64] }), /values with shape \[6,64\]/],
+    ['blocks of another size', tree({ ...blockSparse, block: [2, 64] }), /values with shape \[3,128\] or more columns/],
     ['another rank', tree({ ...lowRank, rank: 5 }), /left factor with shape \[8,5\]/],
     ['factors that do not meet', tree({ ...lowRank, right: dense('half') }), /right factor with shape \[4,64\]/],
     ['a factor that is no matrix', tree({ ...lowRank, left: { kind: 'sum', terms: [dense('full')] } }), /left factor/],

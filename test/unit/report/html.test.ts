@@ -83,7 +83,8 @@ const textOf = (html: string) => html.replace(/<style>.*?<\/style>/s, '').replac
 
 test('zeros are drawn, and packed formats judged', async () => {
   const sparse = { ...tensor('model.layers.0.mlp.up_proj.weight', [64, 64], 0.5), format: 'q8_0@2:4' };
-  const pattern = { format: 'q8_0@2:4', dense: 'q8_0', rows: 64, columns: 64, tokens: 1, ratio: 1.31 };
+  const tensors = [sparse.name, 'model.layers.1.mlp.up_proj.weight'];
+  const pattern = { format: 'q8_0@2:4', dense: 'q8_0', tensors, rows: 64, columns: 64, tokens: 1, ratio: 1.31 };
   const report: Report = {
     ...REPORT,
     size: { ...REPORT.size, tensors: [{ ...sparse, sparsity: { zeros: 0.5, map: ['f08', '0ff'] } }] },
@@ -99,7 +100,9 @@ test('zeros are drawn, and packed formats judged', async () => {
   expect(page).toContain('Zeros by layer');
   expect(page).toContain('<pre class="mask">█ ▒\n ██</pre>');
   for (const text of [page, reportMarkdown(report)]) {
-    expect(text).toContain('q8_0@2:4, 64 x 64, a token: 1.31x of q8_0 (1.25 to 1.40): pays on this device');
+    expect(text).toContain(
+      'q8_0@2:4, 2 matrices of 64 x 64, a token: 1.31x of q8_0 (1.25 to 1.40): pays on this device',
+    );
     expect(text).toContain('64 tokens: 0.90x of q8_0 (0.80 to 1.10): does not pay on this device');
     expect(text).toContain('50.00% are zero');
   }

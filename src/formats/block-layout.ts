@@ -1,6 +1,6 @@
 import { ArgumentError, FormatError } from '../errors.ts';
-import type { Format } from '../formats/format.ts';
-import { storesZero } from '../formats/packed-layout.ts';
+import { type Format, isSparse } from './format.ts';
+import { storesZero } from './packed-layout.ts';
 
 /** Rows and columns of the blocks that a matrix is cut into; those at its edges may be cut. */
 export interface BlockSize {
@@ -37,7 +37,7 @@ export function blockLayout(block: BlockSize, format: Format, rows: number, k: n
       );
     }
   }
-  if (format.wholeRows || format.activations || format.packed || format.arrays.some(({ span }) => span)) {
+  if (format.wholeRows || format.activations || isSparse(format) || format.arrays.some(({ span }) => span)) {
     throw new ArgumentError(`Blocks can't have values in ${format.name}, whose scales are not those of blocks.`);
   }
   const width = Math.ceil(block.columns / 4) * 4;
@@ -107,4 +107,28 @@ export function checkLists(
       throw new ArgumentError(`${label}: the blocks of row ${row} do not ascend below column ${across}.`);
     }
   }
+}
+
+/** The lists as kernels and files have them: the order in which rows of blocks are taken, those with many blocks first, so that work is even at the end; then `rowStarts` and `columns`. */
+export function listWords({ rowStarts, columns }: BlockLists): Uint32Array<ArrayBuffer> {
+  const countOf = (row: number) => rowStarts[row + 1]! - rowStarts[row]!;
+  const order = Array.from({ length: rowStarts.length - 1 }, (_, row) => row).sort(
+    (a, b) => countOf(b) - countOf(a) || a - b,
+  );
+  return Uint32Array.from([...order, ...rowStarts, ...columns]);
+}
+
+/** Words that they take. */
+export const listLength = ({ down }: Pick<BlockLayout, 'down'>, kept: number): number => 2 * down + 1 + kept;
+
+/** The lists that such words hold. @throws ArgumentError where they are none of the matrix */
+export function listsOf(label: string, words: Uint32Array, layout: Pick<BlockLayout, 'down' | 'across'>): BlockLists {
+  const { down } = layout;
+  const lists = { rowStarts: words.slice(down, 2 * down + 1), columns: words.slice(2 * down + 1) };
+  const order = words.slice(0, down).sort();
+  if (order.some((row, i) => row !== i)) {
+    throw new ArgumentError(`${label}: the order of rows of blocks does not have each of ${down} once.`);
+  }
+  checkLists(label, lists, layout);
+  return lists;
 }

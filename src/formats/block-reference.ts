@@ -1,4 +1,4 @@
-import type { BlockLayout, BlockLists } from '../block-layout.ts';
+import type { BlockLayout, BlockLists } from './block-layout.ts';
 
 /** For each kept block where its values come from in a matrix [rows, k], and where they go in [kept, slots]. */
 function* placesOf(
