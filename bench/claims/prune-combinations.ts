@@ -1,5 +1,6 @@
 import {
   compress,
+  cutWindows,
   type Gpu,
   memoryFolder,
   memoryOutput,
@@ -59,7 +60,11 @@ async function combination(
 ): Promise<Measurement> {
   const output = memoryOutput();
   const recipe = recipeOf(how, format);
-  const report = await compress(await nodeFolder(SAMPLE_MODEL), output, { gpu, recipe });
+  // Which layer changes its input least shows on a text only.
+  const calibration = kind === 'layers' && {
+    calibration: { windows: cutWindows(sampleTokens('calibration'), { windows: 4 }) },
+  };
+  const report = await compress(await nodeFolder(SAMPLE_MODEL), output, { gpu, recipe, ...calibration });
   const original = await openCheckpoint(await nodeFolder(SAMPLE_MODEL));
   const pruned = await openCheckpoint(memoryFolder('pruned', Object.fromEntries(output.files)));
   try {

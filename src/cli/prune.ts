@@ -77,7 +77,10 @@ export function registerPrune(program: Command): void {
       `how what stays makes up for it: ${[...new Set([...REPAIRS, ...SHRINK_REPAIRS])].join(', ')}`,
     )
     .option('--seed <n>', 'of the score random (default: 0)')
-    .option('--layers <name>', 'how a share is spread over layers: uniform, owl (by outlier ratio)')
+    .option(
+      '--layers <name>',
+      'how a share is spread over layers: uniform, owl (by outlier ratio), sensitivity (as measured)',
+    )
     .option('--packed', 'store only what an N:M or block pattern keeps, and where, for Compressa to read')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')

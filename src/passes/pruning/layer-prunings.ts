@@ -6,9 +6,10 @@ import type { Statistics, StatisticsSource } from '../calibration/statistics.ts'
 import { walkInputs } from '../calibration/walk.ts';
 import { checkpointSource } from '../load-weights.ts';
 import type { PlannedTensor } from '../plan.ts';
+import { type MatrixCosts, measureCosts, sensitivePrunings } from './layer-sensitivities.ts';
 import { type LayerMatrix, outlierPrunings } from './outlier-ratios.ts';
 import type { SliceSource } from './pruned-slices.ts';
-import type { Pruning } from './pruning.ts';
+import { differs, type Pruning } from './pruning.ts';
 
 /**
  * How matrices are pruned whose rules give layers sparsities of their own, by name: what all inputs are like in the original model decides it before any is pruned.
@@ -20,17 +21,20 @@ export async function layerPrunings(
   inputs: Calibration | StatisticsSource,
   tensors: readonly PlannedTensor[],
 ): Promise<ReadonlyMap<string, Pruning>> {
-  const rules = new Set(tensors.flatMap(({ prune }) => (prune?.layers === 'owl' ? [prune] : [])));
+  const rules = new Set(tensors.flatMap(({ prune }) => (prune && differs(prune.layers) ? [prune] : [])));
   if (rules.size === 0) return new Map();
   const of = new Map(
     tensors.flatMap((tensor) => (tensor.prune && rules.has(tensor.prune) ? [[tensor.name, tensor]] : [])),
   );
   const matrices: LayerMatrix[] = [];
+  const measured: MatrixCosts[] = [];
   const visit = async ({ weights, layer }: InputGroup, statistics: Statistics) => {
     const { meanSquare } = await statistics.columns();
     for (const name of weights) {
       const tensor = of.get(name);
-      if (tensor) matrices.push({ tensor, layer, meanSquare });
+      if (!tensor) continue;
+      if (tensor.prune!.layers === 'owl') matrices.push({ tensor, layer, meanSquare });
+      else measured.push({ tensor, layer, costs: await measureCosts(source, tensor, meanSquare, statistics.hessian) });
     }
     return new Map();
   };
@@ -55,14 +59,18 @@ export async function layerPrunings(
       windows,
       visit,
       wanted,
-      columnsOnly: true,
+      columnsOnly: [...rules].every(({ layers }) => layers === 'owl'),
       ...(signal && { signal }),
     });
   }
   const prunings = new Map<string, Pruning>();
   for (const rule of rules) {
-    const mine = matrices.filter(({ tensor }) => tensor.prune === rule);
-    for (const [name, own] of await outlierPrunings(source, rule, mine)) prunings.set(name, own);
+    const ofRule = ({ tensor }: { readonly tensor: PlannedTensor }) => tensor.prune === rule;
+    const found =
+      rule.layers === 'owl'
+        ? await outlierPrunings(source, rule, matrices.filter(ofRule))
+        : sensitivePrunings(rule, measured.filter(ofRule));
+    for (const [name, own] of found) prunings.set(name, own);
   }
   return prunings;
 }

@@ -13,7 +13,7 @@ export const REPAIRS = ['none', 'obs'] as const;
 export type Repair = (typeof REPAIRS)[number];
 
 /** How what is removed is spread over the layers of a model. */
-export const LAYER_SHARES = ['uniform', 'owl'] as const;
+export const LAYER_SHARES = ['uniform', 'owl', 'sensitivity'] as const;
 /** One of them. */
 export type LayerShares = (typeof LAYER_SHARES)[number];
 
@@ -26,8 +26,8 @@ export interface PruneRule {
   /** Default: none. */
   repair?: Repair | undefined;
   /**
-   * How a share is spread over layers: `uniform` (default), or `owl`, by outlier ratio: those with more weights of outstanding score lose up to 8% of the weights
-   * less, others more. Needs a calibration.
+   * How a share is spread over layers: `uniform` (default); `owl`, by outlier ratio: those with more weights of outstanding score lose up to 8% of the weights
+   * less, others more; `sensitivity`, so that what all together lose, as measured, is least. The last two need a calibration.
    */
   layers?: LayerShares | undefined;
   /** Store only the weights, or blocks, that an N:M or block pattern keeps, and their places, in Compressa's own container. Default: zeros. */
@@ -49,9 +49,12 @@ export interface Pruning {
 /** A pattern that weights are packed by: N:M, or blocks of which each matrix keeps a number that is known in advance. */
 export type Packing = SparsePattern | (MaskPattern & { readonly kind: 'ranked' });
 
+/** Whether layers get shares of their own. */
+export const differs = (layers: LayerShares | undefined): boolean => layers === 'owl' || layers === 'sensitivity';
+
 /** Whether it needs to know the inputs of a matrix. */
 export const knowsInputs = ({ score, repair, layers }: Pick<Pruning, 'score' | 'repair' | 'layers'>): boolean =>
-  score !== 'magnitude' || repair !== 'none' || layers === 'owl';
+  score !== 'magnitude' || repair !== 'none' || differs(layers);
 
 /** Whether mean squares of the columns of an input are not enough for it. */
 export const needsHessian = ({ score, repair }: Pick<Pruning, 'score' | 'repair'>): boolean =>
@@ -99,14 +102,16 @@ export function pruningOf(rule: PruneRule): Pruning {
       `The pattern "${text}" compares weights of all matrices, whose inputs are not known together: use the score magnitude without repair, or @layer.`,
     );
   }
-  if (layers === 'owl') {
+  if (layers !== 'uniform') {
     if (packed)
       throw new RecipeError(
-        'Layers with sparsities of their own (owl) are not packed: leave "packed" out, or "layers".',
+        `Layers with sparsities of their own (${layers}) are not packed: leave "packed" out, or "layers".`,
       );
     const shares = pattern.kind === 'ranked' && pattern.scope !== 'model' && 'fraction' in pattern.remove;
     if (shares) return { text, pattern, score, repair, layers };
-    throw new RecipeError(`Only a share can differ by layer (owl), such as 50% or block:32x32:75%, not "${text}".`);
+    throw new RecipeError(
+      `Only a share can differ by layer (${layers}), such as 50% or block:32x32:75%, not "${text}".`,
+    );
   }
   if (!packed) return { text, pattern, score, repair };
   if (pattern.kind === 'ranked' && (pattern.rows * pattern.columns === 1 || pattern.scope === 'model')) {

@@ -168,8 +168,37 @@ test('by outlier ratio layers lose shares of their own, all together what was as
   expect(files.size).toBeGreaterThan(0);
   const model = await modelFolder(smallConfig());
   const plan = (prune: PruneRule) => planCompression(model.open(), { recipe: recipeOf(prune) });
+  await expect(plan({ pattern: '50%', layers: 'sensitivity' })).rejects.toThrow(/layers \(sensitivity\) needs a calib/);
   await expect(plan({ pattern: '50%', layers: 'owl' })).rejects.toThrow(/The spread over layers \(owl\) needs a calib/);
   await expect(plan({ pattern: '2:4', layers: 'owl' })).rejects.toThrow(/Only a share can differ by layer/);
+});
+
+test('by measured sensitivity layers lose what costs least, all together what was asked for', async () => {
+  // Of a layer whose weights are nearly all small, many can go at little cost.
+  const change = (name: string, values: Float32Array) => {
+    if (!name.includes('layers.1.') || values.length <= 100) return;
+    for (const i of values.keys()) if (i % 3 !== 0) values[i]! /= 100;
+  };
+  const rule: PruneRule = { pattern: '50%', score: 'wanda' };
+  const measured = await pruned({ ...rule, layers: 'sensitivity' }, 'keep', gpu, change);
+  const uniform = await pruned(rule, 'keep', gpu, change);
+  const reportOf = ({ report }: typeof measured, name: string) =>
+    report.tensors.find((one) => one.name === name)!.prune!;
+  let [gone, all] = [0, 0];
+  const costs = [0, 0];
+  for (const { name, shape } of measured.linear) {
+    const weights = shape[0]! * shape[1]!;
+    const { sparsity, error } = reportOf(measured, name);
+    gone += sparsity! * weights;
+    all += weights;
+    costs[0]! += weights * error!;
+    costs[1]! += weights * reportOf(uniform, name).error!;
+    if (name.includes('layers.1.')) expect(sparsity).toBeCloseTo(0.66, 1);
+    else expect(sparsity).toBeCloseTo(0.34, 1);
+  }
+  expect(gone / all).toBeGreaterThan(0.5 - 1 / 64);
+  expect(gone / all).toBeLessThanOrEqual(0.5);
+  expect(costs[0]).toBeLessThan(0.8 * costs[1]!);
 });
 
 test.each(['q8_0', 'q4_0', 'int4-g32', 'f16'])('zeros stay zeros in %s', async (format) => {
