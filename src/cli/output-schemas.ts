@@ -64,7 +64,15 @@ export const CompressOutputSchema = v.union([
     ...sizes,
     memory: v.strictObject({ host: count, gpu: count, weights: count }),
     masks: v.optional(
-      v.array(v.strictObject({ name: v.string(), pattern: v.string(), zeros: rate, map: v.array(v.string()) })),
+      v.array(
+        v.strictObject({
+          name: v.string(),
+          pattern: v.string(),
+          zeros: rate,
+          map: v.array(v.string()),
+          channels: v.string(),
+        }),
+      ),
     ),
     seconds: v.optional(rate),
   }),

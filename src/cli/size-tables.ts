@@ -1,6 +1,6 @@
 import type { CompressReport } from '../passes/compress.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
-import { shaded } from '../passes/pruning/density.ts';
+import { barred, shaded } from '../passes/pruning/density.ts';
 import type { MaskPreview } from '../passes/pruning/preview-masks.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { table } from './output.ts';
@@ -41,8 +41,12 @@ export function pruneSummary(tensors: readonly TensorReport[]): string | undefin
 
 /** Masks as pictures: the darker, the more weights stay. */
 export function maskPictures({ masks, seconds }: MaskPreview): string {
-  const pictures = masks.map(({ name, pattern, zeros, map }) =>
-    [`${safeName(name)}, ${pattern}: ${(100 * zeros).toFixed(2)}% would go`, ...shaded(map)].join('\n'),
+  const pictures = masks.map(({ name, pattern, zeros, map, channels }) =>
+    [
+      `${safeName(name)}, ${pattern}: ${(100 * zeros).toFixed(2)}% would go`,
+      ...shaded(map),
+      `${barred(channels)} what is left by columns`,
+    ].join('\n'),
   );
   const title = `Masks by magnitude, one of each shape; choosing all takes about ${seconds.toFixed(1)} s (calibration and repair are not counted)`;
   return [title, ...pictures].join('\n\n');
@@ -63,7 +67,42 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
     ];
   });
   const title = 'What was removed, and the mean error of the outputs behind it (tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))';
-  return `${title}\n${columns(rows, [2])}`;
+  const drawn = shrink.map(({ structure, layer, importance, removed }) => [
+    `${structure}${layer === undefined ? '' : ` ${layer}`}`,
+    ...importancePicture(importance, removed),
+  ]);
+  const legend = 'What each was worth, the higher the more, and below where some are gone, the darker the more of them';
+  const pictures = drawn.flatMap(([what, worth, gone]) => [
+    `${what!.padEnd(10)} ${worth}`,
+    `${' '.repeat(10)} ${gone}`.trimEnd(),
+  ]);
+  return `${title}\n${columns(rows, [2])}\n\n${legend}\n${pictures.join('\n')}`;
+}
+
+/** Cells of a picture of units. */
+const MOST_CELLS = 64;
+
+/** Units side by side, several in a cell where there are many: the mean of what they were worth, beside the largest, and the share that is gone. */
+export function importancePicture(
+  importance: readonly number[],
+  removed: readonly number[],
+): [worth: string, gone: string] {
+  const gone = new Set(removed);
+  const count = Math.min(MOST_CELLS, importance.length);
+  const cells = Array.from({ length: count }, (_, cell) => {
+    const [from, to] = [cell, cell + 1].map((at) => Math.floor((at * importance.length) / count)) as [number, number];
+    const units = Array.from({ length: to - from }, (_, i) => from + i);
+    return {
+      worth: units.reduce((sum, unit) => sum + Math.max(0, importance[unit]!), 0) / units.length,
+      gone: units.filter((unit) => gone.has(unit)).length / units.length,
+    };
+  });
+  const largest = Math.max(...cells.map(({ worth }) => worth), Number.MIN_VALUE);
+  const digit = (share: number) => Math.round(15 * share).toString(16);
+  return [
+    barred(cells.map(({ worth }) => digit(worth / largest)).join('')),
+    shaded([cells.map((cell) => digit(cell.gone)).join('')])[0]!,
+  ];
 }
 
 /** Tensors of a role and format count as one line, or each has its own where they are few. */

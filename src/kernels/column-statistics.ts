@@ -4,7 +4,7 @@ import { each } from './each.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 
 /**
- * Adds to f32 [3, width]: the sum of |x| and of x² over the tokens, times `factor`, and takes the larger of the largest |x|, column by column.
+ * Adds to f32 [4, width]: the sums of |x| and of x² over the tokens, times `factor`, then the larger of the largest |x|, then the sum of x as those, column by column.
  * @throws ArgumentError for sizes and buffers that do not fit
  */
 export function columnStatisticsStep(args: {
@@ -21,9 +21,9 @@ export function columnStatisticsStep(args: {
   return {
     label,
     ...each(width, { source }),
-    bindings: [reads(label, 'x', x, tokens * width), writes(label, 'statistics', statistics, 3 * width)],
+    bindings: [reads(label, 'x', x, tokens * width), writes(label, 'statistics', statistics, 4 * width)],
     params: packParams(tokens, width, { f32: factor }),
-    bytes: 4 * (tokens + 6) * width,
-    operations: 4 * tokens * width,
+    bytes: 4 * (tokens + 8) * width,
+    operations: 5 * tokens * width,
   };
 }

@@ -125,7 +125,11 @@ export async function compressMatrix(
 }
 
 /** Some rows of a weight, which start where it may be cut. */
-function rowsOf(format: Format, arrays: HostArrays, { rowStart, rows, k }: DenseSlice): HostArrays {
+export function rowsOf(
+  format: Format,
+  arrays: HostArrays,
+  { rowStart, rows, k }: Pick<DenseSlice, 'rowStart' | 'rows' | 'k'>,
+): HostArrays {
   const parts = format.arrays.map((array) => {
     const start = contentBytes(array, rowStart, k);
     return [array.name, arrays[array.name]!.slice(start, start + contentBytes(array, rows, k))] as const;

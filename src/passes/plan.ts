@@ -21,6 +21,7 @@ import { defaultMethod, type Method, needsCalibration } from './methods/method.t
 import { modelGraph } from './model-graph.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
 import { blockFormat, treeOf } from './plan-tree.ts';
+import { compensatingBiases } from './pruning/compensate-bias.ts';
 import { keptBlocks, prunableAs } from './pruning/plan-pruning.ts';
 import type { Packing, Pruning, Repair, Score } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';
@@ -105,6 +106,8 @@ export interface PlannedTensor {
   readonly refine?: number;
   /** Which weights go first; one object for all tensors of a rule. */
   readonly prune?: Pruning;
+  /** Of a bias: the matrix that is pruned, whose loss on the mean input it makes up for. */
+  readonly compensates?: string;
   /** What it becomes besides, or in place of, a matrix in the format. */
   readonly factors?: PlannedFactors;
   /** In a safetensors file: in the order in which they are written, one for each array of the format, or one in all. */
@@ -248,11 +251,14 @@ export function planTensors(
     recipe.rules.length === 0 || recipe.rules.some((rule) => rule.format !== 'keep' || rule.prune || rule.factorize);
   if (wanted && planned.every(({ target, prune, factors }) => target === undefined && !prune && !factors))
     notices.push('No matrix was compressed.');
-  const ordered = gguf ? planned : inFileOrder(planned);
   const walked = new Map(inWalk.map((name, i) => [name, i]));
-  const isApart = ({ name, target, prune, factors }: PlannedTensor) =>
-    prune !== undefined || factors !== undefined || (target?.kind === 'block' && walked.has(name));
-  const turn = ({ name }: PlannedTensor) => walked.get(name) ?? walked.size;
+  if (graph) markBiases(planned, graph, (name) => walked.has(name));
+  const ordered = gguf ? planned : inFileOrder(planned);
+  const isApart = ({ name, target, prune, factors, compensates }: PlannedTensor) =>
+    [prune, factors, compensates].some((how) => how !== undefined) || (target?.kind === 'block' && walked.has(name));
+  // A bias behind its matrix.
+  const turn = ({ name, compensates }: PlannedTensor) =>
+    compensates === undefined ? (walked.get(name) ?? walked.size) : walked.get(compensates)! + 0.5;
   const apart = ordered.filter(isApart).sort((a, b) => turn(a) - turn(b));
   const tensors = [...ordered.filter((tensor) => !isApart(tensor)), ...apart];
   return {
@@ -261,6 +267,21 @@ export function planTensors(
     apart,
     tree: treeOf(tensors, checkpoint.tree),
   };
+}
+
+/** Says of biases which pruned matrix they make up for. */
+function markBiases(planned: PlannedTensor[], graph: Graph, isWalked: (name: string) => boolean): void {
+  const places = new Map(planned.map(({ name }, at) => [name, at]));
+  const isPruned = (name: string) => {
+    const tensor = planned[places.get(name) ?? -1];
+    return tensor?.prune !== undefined && !tensor.factors && isWalked(name);
+  };
+  for (const [weight, bias] of compensatingBiases(graph, isPruned)) {
+    const at = places.get(bias);
+    const tensor = at === undefined ? undefined : planned[at]!;
+    if (tensor?.weight.kind !== 'dense' || denseFormatOf(tensor.weight.info.type) === undefined) continue;
+    planned[at!] = { ...tensor, compensates: weight };
+  }
 }
 
 const withMethod = (tensor: PlannedTensor, how: Pick<PlannedTensor, 'method' | 'refine' | 'prune'>): PlannedTensor => {

@@ -24,8 +24,9 @@ export async function writeApart(
   const sizeOf = (tensors: readonly PlannedTensor[]) =>
     tensors.reduce((sum, { report }) => sum + report.bytesBefore, 0);
   const total = plan.summary.bytesBefore;
-  const calibrated = apart.filter(({ name }) => shown.has(name));
-  const others = apart.filter(({ name }) => !shown.has(name));
+  const isShown = ({ name, compensates = name }: PlannedTensor) => shown.has(compensates);
+  const calibrated = apart.filter(isShown);
+  const others = apart.filter((tensor) => !isShown(tensor));
   const source = { gpu, checkpoint, ...(signal && { signal }) };
   const thresholds = await modelThresholds(source, apart, outputFormat);
   const work = { ...source, writer, notice, thresholds, total, ...(onProgress && { onProgress }) };

@@ -1,6 +1,9 @@
 import { ArgumentError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
+import type { Checkpoint } from '../files/checkpoint.ts';
 import { quote } from '../files/text.ts';
+import type { HostArrays } from '../formats/format.ts';
+import { formatByName } from '../formats/registry.ts';
 import { activationScales } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
@@ -19,6 +22,7 @@ import type { Inputs } from './methods/compress-rows.ts';
 import { type Correction, correctionOf, makeCorrection } from './methods/correction.ts';
 import { type FactoredHessian, factorHessian } from './methods/factored-hessian.ts';
 import type { PlannedTensor } from './plan.ts';
+import { type CompensatedBias, compensatedBias, meanLoss } from './pruning/compensate-bias.ts';
 import type { Threshold } from './pruning/find-mask.ts';
 import type { PruneInputs } from './pruning/prune-rows.ts';
 import { needsHessian, type Pruning } from './pruning/pruning.ts';
@@ -50,6 +54,7 @@ export async function writeCalibrated(
 ): Promise<Map<string, MatrixLosses>> {
   const { gpu, checkpoint, graph, tensors, writer, signal, onProgress } = work;
   const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const biases = new Map(tensors.flatMap((tensor) => (tensor.compensates ? [[tensor.compensates, tensor]] : [])));
   const losses = new Map<string, MatrixLosses>();
   let { done } = work;
   const visit = async (group: InputGroup, statistics: Statistics): Promise<Map<WeightName, Weight>> => {
@@ -99,6 +104,18 @@ export async function writeCalibrated(
         }
         await writer.write(tensor, inOutputOrder(tensor, arrays), rows, true);
         wrote(tensor, lost);
+        const bias = biases.get(tensor.name);
+        const made = bias && (await compensated(work, tensor, arrays, bias, columns.mean));
+        if (bias && made) {
+          const n = made.values.length;
+          await writer.write(bias, [made.bytes], n, true);
+          done += bias.report.bytesBefore;
+          if (!keeps)
+            weights.set(
+              bias.name,
+              uploadWeight(gpu, F32, 1, n, { data: new Uint8Array(made.values.buffer) }, bias.name),
+            );
+        }
         if (keeps) continue;
         const format = outputFormat(tensor);
         await loadPackedProducts([format]);
@@ -130,6 +147,20 @@ export async function writeCalibrated(
   const { tuner } = work;
   await walkInputs({ gpu, graph, source, windows, originals, visit, wanted, tuner, ...(signal && { signal }) });
   return losses;
+}
+
+const F32 = formatByName('f32');
+
+/** The bias behind a matrix that was pruned, which makes up for what that lost on the mean input, where that is known. */
+async function compensated(
+  { checkpoint, signal }: { readonly checkpoint: Checkpoint; readonly signal?: AbortSignal },
+  tensor: PlannedTensor,
+  arrays: HostArrays,
+  bias: PlannedTensor,
+  mean: Float32Array | undefined,
+): Promise<CompensatedBias> {
+  const lost = mean && (await meanLoss(checkpoint, tensor, arrays, mean, signal));
+  return compensatedBias(checkpoint, bias, lost, signal);
 }
 
 /** What the methods of a group need of its statistics. */

@@ -1,4 +1,4 @@
-import { shaded } from '../passes/pruning/density.ts';
+import { barred, shaded } from '../passes/pruning/density.ts';
 import {
   baselineOf,
   figureText,
@@ -200,10 +200,11 @@ function maskPictures({ size }: Report): string {
   const pictures = size.tensors.flatMap(({ name, sparsity }) => {
     if (!sparsity) return [];
     const text = `${escapeHtml(name)}: ${percentText(sparsity.zeros)} are zero`;
+    const bars = `<pre class="mask" title="how much is read through the columns, by the size of their weights">${barred(sparsity.channels)}</pre>`;
     return [
-      `<figure><figcaption>${text}</figcaption><pre class="mask">${shaded(sparsity.map).join('\n')}</pre></figure>`,
+      `<figure><figcaption>${text}</figcaption><pre class="mask">${shaded(sparsity.map).join('\n')}</pre>${bars}</figure>`,
     ];
   });
   if (pictures.length === 0) return '';
-  return `<details><summary>Zeros of ${pictures.length} matrices: the darker, the more weights are not zero</summary>${pictures.join('\n')}</details>`;
+  return `<details><summary>Zeros of ${pictures.length} matrices: the darker, the more weights are not zero; below, how much is read through the columns</summary>${pictures.join('\n')}</details>`;
 }

@@ -59,6 +59,10 @@ const TensorSchema = v.object({
           v.array(v.string()),
           'Where the others are: equal cells of the matrix, row by row, a hexadecimal digit each; 0: all weights of a cell are zero, f: none is',
         ),
+        channels: described(
+          v.string(),
+          'What is read through the columns of each column of cells, a hexadecimal digit each: the root of the mean square of their weights, in fifteenths of the largest',
+        ),
       }),
       'Of matrices of which at least a hundredth is zero, where both models were given',
     ),

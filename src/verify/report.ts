@@ -1,4 +1,4 @@
-import { shaded } from '../passes/pruning/density.ts';
+import { barred, shaded } from '../passes/pruning/density.ts';
 import {
   baselineOf,
   bytesText,
@@ -231,7 +231,11 @@ function maskLines({ tensors }: Report['size']): string[] {
     '## Zeros: where matrices have weights that are not zero',
     '',
     '```',
-    ...sparse.flatMap(({ name, zeros, map }) => [`${name}: ${percentText(zeros)} are zero`, ...shaded(map)]),
+    ...sparse.flatMap(({ name, zeros, map, channels }) => [
+      `${name}: ${percentText(zeros)} are zero`,
+      ...shaded(map),
+      `${barred(channels)} what is read through columns`,
+    ]),
     '```',
   ];
 }

@@ -6,8 +6,8 @@ import { transposedProductStep } from '../../kernels/transposed-product.ts';
 import type { ColumnStatistics, Statistics } from './statistics.ts';
 
 /**
- * Statistics of one input of a graph over the tokens of a calibration, gathered on the GPU: H = XᵀX / T, f32 [k, k], and of each column the mean of
- * |x| and of x² and the largest |x|. Sums run over 32 tokens at a time within a window, then over windows: an element of H is off by at most
+ * Statistics of one input of a graph over the tokens of a calibration, gathered on the GPU: H = XᵀX / T, f32 [k, k], and of each column the means of
+ * |x|, x² and x and the largest |x|. Sums run over 32 tokens at a time within a window, then over windows: an element of H is off by at most
  * (32 + window / 32 + windows + 4) · 2^-24 · mean |x_i x_j|.
  */
 export class InputStatistics implements Statistics {
@@ -25,7 +25,7 @@ export class InputStatistics implements Statistics {
     this.#gpu = gpu;
     this.k = k;
     this.tokens = tokens;
-    this.#columns = this.#zeroed(12 * k, 'column statistics');
+    this.#columns = this.#zeroed(16 * k, 'column statistics');
     if (hessian && 4 * k * k <= gpu.bindingLimit) {
       try {
         this.#hessian = this.#zeroed(4 * k * k, 'H');
@@ -82,8 +82,9 @@ export class InputStatistics implements Statistics {
   /** @throws DeviceLostError */
   async columns(): Promise<ColumnStatistics> {
     const { k } = this;
-    const all = new Float32Array((await this.#gpu.readBack(this.#columns.buffer, 0, 12 * k)).buffer);
-    return { meanAbs: all.slice(0, k), meanSquare: all.slice(k, 2 * k), absMax: all.slice(2 * k) };
+    const all = new Float32Array((await this.#gpu.readBack(this.#columns.buffer, 0, 16 * k)).buffer);
+    const part = (i: number) => all.slice(i * k, (i + 1) * k);
+    return { meanAbs: part(0), meanSquare: part(1), absMax: part(2), mean: part(3) };
   }
 
   release(): void {

@@ -38,7 +38,7 @@ export function calibrationMemory(
   const corrected = (tensor: PlannedTensor) => correctionOf(tensor, calibration?.correction) > 0;
   const originals = calibration !== undefined && calibration.propagate !== false && tensors.some(corrected);
   const tokens = calibration?.windows[0]?.length ?? 0;
-  const statistics = ({ k }: InputGroup) => 4 * k * (k + 3) + (originals ? 4 * k * (k + tokens) : 0);
+  const statistics = ({ k }: InputGroup) => 4 * k * (k + 4) + (originals ? 4 * k * (k + tokens) : 0);
   let gpu = 0;
   for (const group of groups) {
     for (const tensor of of(group)) {

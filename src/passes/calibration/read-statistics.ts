@@ -47,7 +47,7 @@ export async function readStatistics(source: ByteSource, signal?: AbortSignal): 
         const entry = byWeight.get(group.weights[0]!);
         if (!entry || entry.k !== group.k)
           throw new FileError(`${name}: there is nothing of ${quote(group.weights[0]!)}.`);
-        const columns: Record<keyof ColumnStatistics, Float32Array> = { ...NONE };
+        const columns: Record<Exclude<keyof ColumnStatistics, 'mean'>, Float32Array> = { ...NONE };
         for (const [column, of] of COLUMNS) {
           const info = find(`${entry.input}.${column}`, [entry.k]);
           const values = decodeToF32(await file.read(info, 0, entry.k, cancel), 'F32');

@@ -11,6 +11,8 @@ export interface ColumnStatistics {
   readonly meanSquare: Float32Array;
   /** Largest |x|. */
   readonly absMax: Float32Array;
+  /** Mean of x; undefined where it was not gathered, as in files. */
+  readonly mean?: Float32Array;
 }
 
 /** Statistics of one input of a graph. */

@@ -88,7 +88,7 @@ async function columnSizes(
 ): Promise<Float32Array> {
   const scratch = new Scratch(gpu);
   try {
-    const statistics = scratch.upload(new Float32Array(3 * k), 'sizes of columns');
+    const statistics = scratch.upload(new Float32Array(4 * k), 'sizes of columns');
     let all = 0;
     for (const { slices } of matrices) {
       for await (const { view, rows } of slices()) {

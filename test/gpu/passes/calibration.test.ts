@@ -89,6 +89,8 @@ describe.each(['Llama', 'Qwen3', 'Gemma2'])('%s', (family) => {
           const largest = Math.max(...column);
           close(`mean |x| ${i}`, columns.meanAbs[i]!, mean, largest);
           close(`max |x| ${i}`, columns.absMax[i]!, largest, largest);
+          const signed = Array.from({ length: total }, (_, t) => x[t * k + i]!).reduce((sum, value) => sum + value, 0);
+          close(`mean x ${i}`, columns.mean![i]!, signed / total, largest);
           close(`mean x² ${i}`, columns.meanSquare[i]!, sums[i * k + i]!, sums[i * k + i]!);
           for (let j = 0; j < k; j++) {
             close(`H ${i} ${j}`, h[i * k + j]!, sums[i * k + j]!, Math.sqrt(sums[i * k + i]! * sums[j * k + j]!));

@@ -232,6 +232,77 @@ test.each([
   expect(report.notices).toEqual([]);
 });
 
+test.each([
+  [{ pattern: '2:4', score: 'wanda' }, 'keep'],
+  [{ pattern: '2:4', score: 'obs', repair: 'obs', packed: true }, 'q8_0'],
+] as const)('a bias makes up for what its matrix loses on the mean input: %j, %s', async (prune, format) => {
+  const model = await modelFolder(smallConfig('Qwen2'));
+  const output = memoryOutput();
+  await compress(model.open(), output, { gpu, recipe: recipeOf(prune, format), calibration: { windows } });
+  const checkpoint = await openCheckpoint(memoryFolder('pruned', Object.fromEntries(output.files)), { checkWeight });
+  const graph = modelGraph(checkpoint);
+  const values = await dequantizedWeights(checkpoint, graph);
+  // Of the first layer, whose input no pruned matrix has changed; in f64.
+  const first = graph.operations
+    .filter((one) => one.op === 'linear')
+    .filter(({ bias }) => bias !== undefined)
+    .slice(0, 3);
+  const sums = new Map<string, Float64Array>();
+  for (const window of windows) {
+    new ReferenceRun(model.graph, model.values).forward([...window], {
+      onValue: (_, value, numbers) => {
+        const one = first.find(({ x }) => x === value);
+        if (!one) return;
+        const k = graph.values[value]!;
+        const sum = sums.get(value) ?? new Float64Array(k);
+        sums.set(value, sum);
+        for (const [at, x] of numbers.entries()) sum[at % k]! += x / (windows.length * window.length);
+      },
+    });
+  }
+  for (const { weight, bias, x } of first) {
+    const [mean, before, after] = [sums.get(x)!, model.values(weight), values(weight)];
+    const k = mean.length;
+    let changed = 0;
+    for (const [row, value] of values(bias!).entries()) {
+      let wanted = model.values(bias!)[row]!;
+      let size = Math.abs(wanted);
+      for (let i = 0; i < k; i++) {
+        const term = (before[row * k + i]! - after[row * k + i]!) * mean[i]!;
+        wanted += term;
+        size += Math.abs(term);
+      }
+      // The mean is of 120 f32 numbers.
+      expect(Math.abs(value - wanted)).toBeLessThan(1e-5 * size);
+      changed += Math.abs(value - model.values(bias!)[row]!);
+    }
+    expect(changed).toBeGreaterThan(0.01);
+  }
+  await checkpoint.close();
+});
+
+test('biases stay where inputs are not known, and are in the order of a GGUF file', async () => {
+  const model = await modelFolder(smallConfig('Qwen2'));
+  const written = async (options: object) => {
+    const sink = memorySink('biased.gguf');
+    await compress(model.open(), sink, { gpu, recipe: recipeOf({ pattern: '2:4' }), ...options });
+    const checkpoint = await openCheckpoint(memorySource('biased.gguf', sink.bytes()), { checkWeight });
+    return dequantizedWeights(checkpoint, modelGraph(checkpoint));
+  };
+  const folder = memoryOutput();
+  await compress(model.open(), folder, { gpu, recipe: recipeOf({ pattern: '2:4' }), calibration: { windows } });
+  const checkpoint = await openCheckpoint(memoryFolder('biased', Object.fromEntries(folder.files)), { checkWeight });
+  const values = await dequantizedWeights(checkpoint, modelGraph(checkpoint));
+  const [without, calibrated] = [await written({}), await written({ calibration: { windows } })];
+  for (const { name, role } of model.graph.weights) {
+    if (role !== 'bias') continue;
+    expect(without(name)).toEqual(model.values(name));
+    expect(calibrated(name)).toEqual(values(name));
+    expect(values(name)).not.toEqual(model.values(name));
+  }
+  await checkpoint.close();
+});
+
 test('a GGUF file has the same zeros, rows of queries and keys in its own order', async () => {
   const model = await modelFolder(smallConfig());
   const sink = memorySink('pruned.gguf');

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { DensityCount, shaded } from '../../../src/passes/pruning/density.ts';
+import { barred, DensityCount, shaded } from '../../../src/passes/pruning/density.ts';
 
 test('cells of a matrix say how many of their weights are not zero, whatever rows come together', () => {
   const [rows, k] = [32, 64];
@@ -26,10 +26,15 @@ test('cells of a matrix say how many of their weights are not zero, whatever row
   expect(map[0]).toBe(`${'f'.repeat(16)}${'0'.repeat(16)}`);
   expect(map[15]).toBe(`${'0'.repeat(16)}${'8'.repeat(16)}`);
   expect(shaded(['07bf'])).toEqual([' ▒▓█']);
+  // Half of all in the left columns are 1, a quarter of all in the right ones.
+  const right = Math.round(15 * Math.sqrt(0.5)).toString(16);
+  expect(whole.result.channels).toBe(`${'f'.repeat(16)}${right.repeat(16)}`);
+  expect(barred('07bf')).toBe(' ▄▆█');
 });
 
 test('a small matrix has a cell for each weight', () => {
   const count = new DensityCount(2, 3);
   count.add(0, Float32Array.of(1, 0, -0, 0, 2, 3));
-  expect(count.result).toEqual({ zeros: 0.5, map: ['f00', '0ff'] });
+  // Columns of 1, 2 and 3.
+  expect(count.result).toEqual({ zeros: 0.5, map: ['f00', '0ff'], channels: '5af' });
 });
