@@ -29,7 +29,7 @@ import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
-import { planShrinking } from './shrinking/plan-shrinking.ts';
+import { checkRowsLeft, planShrinking } from './shrinking/plan-shrinking.ts';
 import type { Shrunk } from './shrinking/shrink-model.ts';
 import { shrinkingOf } from './shrinking/shrinking.ts';
 import { checkWeight, findWeight, type StoredWeight } from './stored-weight.ts';
@@ -139,6 +139,8 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
   if (shrunk) {
     checkpoint = shrunk.narrow;
     graph = modelGraph(checkpoint);
+    const decide = compileRecipe(given!);
+    checkRowsLeft(shrunk, (name) => decide(name, 'linear')?.format);
   }
   const recipe =
     given ??

@@ -1,5 +1,8 @@
-import { ArgumentError, RecipeError } from '../../errors.ts';
+import { ArgumentError, FormatError, RecipeError } from '../../errors.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
+import { quote } from '../../files/text.ts';
+import type { Format } from '../../formats/format.ts';
+import { greatestCommonDivisor } from '../../formats/layout.ts';
 import type { Graph } from '../../graph/graph.ts';
 import type { RecipeOptions } from '../compress-options.ts';
 import { modelGraph } from '../model-graph.ts';
@@ -52,6 +55,27 @@ export function planShrinking(
   const whole = { checkpoint, graph, left: stay };
   const rest = narrowed(shorter, modelGraph(shorter), shrinking);
   return { shrinking, whole, removedBytes: shorter.removedBytes, ...rest };
+}
+
+/**
+ * Holds the matrices that read what is left to the formats that they get.
+ * @param formatOf the format that a matrix gets; undefined: it keeps its own
+ * @throws FormatError that says which numbers would work, where rows would have no whole blocks
+ */
+export function checkRowsLeft({ left }: Shrunk, formatOf: (weight: string) => Format | undefined): void {
+  for (const [{ structure, reader, units, columns }, stay] of left) {
+    const format = formatOf(reader);
+    const k = stay * columns;
+    if (!format || k % format.block === 0) continue;
+    const step = format.block / greatestCommonDivisor(format.block, columns);
+    const below = Math.floor(stay / step) * step;
+    const fitting = [below + step, below].filter((count) => count > 0 && count < units);
+    const advice = fitting.map((count) => `${structure}:${units - count}`).join(' or ');
+    throw new FormatError(
+      `Tensor ${quote(reader)} cannot be stored as ${format.name}: its rows would have ${k} weights, which is no multiple of the block size ${format.block}. ` +
+        (advice ? `Give ${advice}.` : 'Choose a format with smaller blocks.'),
+    );
+  }
 }
 
 /** The model with fewer units in each layer. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ArgumentError, FileError, ModelError, RecipeError } from '../../../src/errors.ts';
+import { ArgumentError, FileError, FormatError, ModelError, RecipeError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
 import { memoryFolder } from '../../../src/files/model-files.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
@@ -312,6 +312,18 @@ test('without a calibration, magnitude and random need none; the dry run has the
   );
   const least = [...norms.keys()].sort((a, b) => norms[a]! - norms[b]!).slice(0, 24);
   expect(report.shrink![0]!.removed).toEqual(least.sort((a, b) => a - b));
+});
+
+test('a number that leaves rows of no whole blocks is refused, with those that would work', async () => {
+  const model = await modelFolder(smallConfig());
+  const plan = (pattern: string, format: string) =>
+    planCompression(model.open(), { recipe: recipeOf({ pattern }, format) });
+  await expect(plan('ffn:25', 'q8_0')).rejects.toThrow(FormatError);
+  await expect(plan('ffn:25', 'q8_0')).rejects.toThrow(/would have 71 weights.*block size 32\. Give ffn:32\.$/);
+  await expect(plan('ffn:40', 'q8_0')).rejects.toThrow(/Give ffn:32 or ffn:64\.$/);
+  await expect(plan('ffn:40', 'q4_k')).rejects.toThrow(/Choose a format with smaller blocks/);
+  await expect(plan('ffn:64', 'q8_0')).resolves.toBeDefined();
+  await expect(plan('ffn:25', 'keep')).resolves.toBeDefined();
 });
 
 const refused = async (shrink: ShrinkRule, more: object = {}) => {
