@@ -208,7 +208,7 @@ export function planTensors(
       weight.kind !== 'dense'
         ? undefined
         : packing
-          ? packedTarget(weight.info, decision?.format, packing)
+          ? packedTarget(weight.info, decision?.format, packing, role)
           : allowed(weight.info, decision, graph !== undefined, { notices, kept });
     if (target?.activations === 'static' && !inWalk.includes(name)) throw noActivations(name, target);
     const asked = target && decision?.method;
@@ -338,10 +338,15 @@ function allowed(
 }
 
 /** The format of packed weights, whose values get `format`, or stay as they are. @throws FormatError, ArgumentError */
-function packedTarget(info: TensorInfo, format: Format | undefined, packing: Packing): Format {
+function packedTarget(info: TensorInfo, format: Format | undefined, packing: Packing, role: Role): Format {
   const values = format ?? denseFormatOf(info.type)!;
   const [rows, k] = info.shape as [number, number];
   if (packing.kind === 'ranked') {
+    if (role === 'head' || role === 'embedding') {
+      throw new FormatError(
+        `Tensor ${quote(info.name)} is read a few rows at a time, which blocks that are packed are not: leave "packed" out for it, or give it a rule of its own.`,
+      );
+    }
     const kept = keptBlocks(packing, rows, k, `Tensor ${quote(info.name)}`);
     return blocksFormat(values, { block: packing, rows, k, kept });
   }

@@ -29,8 +29,9 @@ export function scaledStatistics(
       return {
         hessian,
         async columns() {
-          const { meanAbs, meanSquare, absMax } = await statistics.columns();
+          const { meanAbs, meanSquare, absMax, mean } = await statistics.columns();
           return {
+            ...(mean && { mean: mean.map((value, i) => value * inverse[i]!) }),
             meanAbs: meanAbs.map((value, i) => value * inverse[i]!),
             meanSquare: meanSquare.map((value, i) => value * inverse[i]! ** 2),
             absMax: absMax.map((value, i) => value * inverse[i]!),

@@ -29,7 +29,7 @@ export function sharesAround(fraction: number): number[] {
 /**
  * Measures what pruning a matrix costs, without repair, on the input that the original model gives it.
  * @param meanSquare of the columns of the input
- * @param hessian f32 [k, k]; without it errors are those of columns by themselves
+ * @param hessian f32 [k, k]; without it errors are squares
  * @throws NonFiniteError, FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function measureCosts(

@@ -195,6 +195,10 @@ test('what can not be packed is refused before anything is written', async () =>
   );
   await expect(plan({ pattern: 'block:8x8:50%', layers: 'owl' })).rejects.toThrow('leave "packed" out, or "layers"');
   await expect(plan({ pattern: 'block:8x8:50%' }, 'int4-row')).rejects.toThrow("can't have values in int4-row");
+  const embedding = { ...everything({ pattern: 'block:8x8:50%', packed: true }).rules[0]!, role: 'embedding' as const };
+  await expect(planCompression(model.open(), { recipe: { version: 1, rules: [embedding] } })).rejects.toThrow(
+    'is read a few rows at a time',
+  );
   // Blocks of 8 x 8 are filled up to 256, with zeros.
   await expect(plan({ pattern: 'block:8x8:50%' }, 'q4_k')).rejects.toThrow('filled up with zeros');
   await expect(plan({ pattern: 'block:8x8:50%' }, 'q8_0', { output: 'gguf' })).rejects.toThrow(
