@@ -8,6 +8,7 @@ import { usualVariant } from '../kernels/linear-variants.ts';
 import { loadPackedProducts, packedProducts } from '../kernels/packed-products.ts';
 import type { Weight } from '../kernels/weight.ts';
 import { matrixShape } from '../passes/stored-weight.ts';
+import { interleavedTimes } from '../scheduler/interleaved-times.ts';
 import type { Recording } from '../scheduler/scheduler.ts';
 import type { Report } from './report-schema.ts';
 import type { WeightPair } from './sizes.ts';
@@ -93,19 +94,8 @@ async function comparePattern(
       gpu.scheduler.record(Array.from({ length: count }, () => steps).flat(), 'a pattern');
     chains.push(await chain(products.packed(await weightOf(format))));
     chains.push(await chain(products.dense(await weightOf(values))));
-    const times: [number[], number[]] = [[], []];
-    // The first round compiles.
-    for (let round = -1; round < ROUNDS; round++) {
-      checkCancelled(signal, 'The speed measurement');
-      for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
-        await gpu.idle();
-        const start = performance.now();
-        chains[i]!.submit();
-        await gpu.idle();
-        if (round >= 0) times[i]!.push(Math.max(1e-3, performance.now() - start));
-      }
-    }
-    const ratios = times[0].map((time, i) => times[1][i]! / time);
+    const [packed, dense] = await interleavedTimes(gpu, chains, ROUNDS, 'The speed measurement', signal);
+    const ratios = packed!.map((time, i) => dense![i]! / time);
     const [low, high] = bootstrapInterval(ratios);
     return {
       ...{ format: format.name, dense: values.name, rows, columns: k, tokens },
