@@ -21,7 +21,7 @@ import { defaultMethod, type Method, needsCalibration } from './methods/method.t
 import { modelGraph } from './model-graph.ts';
 import { PIPELINE_DEPTH } from './pipeline.ts';
 import { blockFormat, treeOf } from './plan-tree.ts';
-import { compensatingBiases } from './pruning/compensate-bias.ts';
+import { compensatingBiases } from './pruning/plan-biases.ts';
 import { keptBlocks, prunableAs } from './pruning/plan-pruning.ts';
 import type { Packing, Pruning, Repair, Score } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe, type Role } from './recipe.ts';

@@ -3,24 +3,9 @@ import { ELEMENT_BYTES } from '../../files/element-type.ts';
 import { sourceRow } from '../../files/gguf/row-order.ts';
 import type { ElementType, HostArrays } from '../../formats/format.ts';
 import { rowMultiple } from '../../formats/layout.ts';
-import type { Graph, WeightName } from '../../graph/graph.ts';
 import { outputFormat, rowsOf } from '../compress-matrix.ts';
 import type { PlannedTensor } from '../plan.ts';
 import { chunkRows, denseFormatOf, readValues } from '../stored-weight.ts';
-
-/** The biases that make up for what pruning takes from the matrix before them, by the matrix: those of matrices that are pruned when their inputs are known. */
-export function compensatingBiases(
-  { operations }: Graph,
-  pruned: (weight: WeightName) => boolean,
-): Map<WeightName, WeightName> {
-  const found = new Map<WeightName, WeightName>();
-  for (const operation of operations) {
-    if (operation.op === 'linear' && operation.bias !== undefined && pruned(operation.weight)) {
-      found.set(operation.weight, operation.bias);
-    }
-  }
-  return found;
-}
 
 /**
  * What a matrix has lost on the mean input: (W − W') mean(x), what its bias has to grow by so that the mean of the outputs stays.
