@@ -223,6 +223,9 @@ function patternLines(speed: Report['speed']): string[] {
   return ['', '## Packed weights', '', ...speed.patterns.map((pattern) => `- ${patternText(pattern)}`)];
 }
 
+/** In a text; the page has them all. */
+const MOST_MASKS = 8;
+
 function maskLines({ tensors }: Report['size']): string[] {
   const sparse = tensors.flatMap(({ name, sparsity }) => (sparsity ? [{ name, ...sparsity }] : []));
   if (sparse.length === 0) return [];
@@ -231,12 +234,15 @@ function maskLines({ tensors }: Report['size']): string[] {
     '## Zeros: where matrices have weights that are not zero',
     '',
     '```',
-    ...sparse.flatMap(({ name, zeros, map, channels }) => [
-      `${name}: ${percentText(zeros)} are zero`,
-      ...shaded(map),
-      `${barred(channels)} what is read through columns`,
-    ]),
+    ...sparse
+      .slice(0, MOST_MASKS)
+      .flatMap(({ name, zeros, map, channels }) => [
+        `${name}: ${percentText(zeros)} are zero`,
+        ...shaded(map),
+        `${barred(channels)} what is read through columns`,
+      ]),
     '```',
+    ...(sparse.length > MOST_MASKS ? [`and ${sparse.length - MOST_MASKS} more in the page and in JSON`] : []),
   ];
 }
 

@@ -162,8 +162,8 @@ const REAL_TYPES: readonly ElementType[] = ['F64', 'F32', 'F16', 'BF16'];
 
 const isReal = (weight: WholeWeight): boolean => weight.kind !== 'dense' || REAL_TYPES.includes(weight.info.type);
 
-/** Of a matrix whose zeros are worth a picture. */
-const LEAST_ZEROS = 0.01;
+/** Of a matrix whose zeros are worth a picture: rounding to four bits makes an eighth of weights zero. */
+const LEAST_ZEROS = 0.2;
 
 interface Comparison {
   /** Undefined where there is none to speak of. */
