@@ -6,9 +6,9 @@ import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { gatherBlocksStep } from '../../kernels/gather-blocks.ts';
 import { maskWords } from '../../kernels/mask-pattern.ts';
-import { denseRows } from '../dense-rows.ts';
-import { type CompressedRows, compressRows } from '../methods/compress-rows.ts';
+import type { CompressedRows } from '../methods/compress-rows.ts';
 import type { DenseRows } from '../methods/matrix-error.ts';
+import { type KeptOptions, keptRows } from './kept-rows.ts';
 
 /**
  * Packs a pruned matrix whose mask keeps whole blocks: the blocks, in the format that their values have, and their lists. Errors are squares, since slots are other
@@ -22,7 +22,7 @@ export async function blockRows(
   { view, rows, k }: DenseRows,
   mask: BufferView,
   format: Format,
-  how: Omit<Parameters<typeof compressRows>[3], 'correct'>,
+  how: KeptOptions,
   signal: AbortSignal | undefined,
 ): Promise<CompressedRows> {
   const { values, layout, kept } = format.blocks!;
@@ -43,10 +43,7 @@ export async function blockRows(
       [gatherBlocksStep({ from: view, blocks, to: dense.view, layout, rows, k, kept })],
       signal && { signal },
     );
-    const made =
-      values.kind === 'dense'
-        ? await denseRows(gpu, dense, values, signal)
-        : await compressRows(gpu, dense, values, how, { importance: new Float32Array(slots).fill(1) }, signal);
+    const made = await keptRows(gpu, dense, values, how, signal);
     return { ...made, arrays: { ...made.arrays, [LISTS]: new Uint8Array(listWords(lists).buffer) } };
   } finally {
     scratch.release();

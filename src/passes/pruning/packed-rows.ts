@@ -5,9 +5,9 @@ import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { packSparseStep } from '../../kernels/pack-sparse.ts';
-import { denseRows } from '../dense-rows.ts';
-import { type CompressedRows, compressRows } from '../methods/compress-rows.ts';
+import type { CompressedRows } from '../methods/compress-rows.ts';
 import type { DenseRows } from '../methods/matrix-error.ts';
+import { type KeptOptions, keptRows } from './kept-rows.ts';
 
 /**
  * Packs pruned rows: what the mask keeps, in the format that packed values have, and where it stood. Errors are squares, since slots are other columns in every row.
@@ -20,7 +20,7 @@ export async function packedRows(
   { view, rows, k }: DenseRows,
   mask: BufferView,
   format: Format,
-  how: Omit<Parameters<typeof compressRows>[3], 'correct'>,
+  how: KeptOptions,
   signal: AbortSignal | undefined,
 ): Promise<CompressedRows> {
   const { pattern, values, layout } = format.packed!;
@@ -33,10 +33,7 @@ export async function packedRows(
     const packed = { format: f32, values: [kept.view], columns, becomes: values };
     const step = packSparseStep({ source: f32, from: view, mask, pattern, rows, k, ...packed });
     await gpu.scheduler.run([step], signal && { signal });
-    const made =
-      values.kind === 'dense'
-        ? await denseRows(gpu, kept, values, signal)
-        : await compressRows(gpu, kept, values, how, { importance: new Float32Array(slots).fill(1) }, signal);
+    const made = await keptRows(gpu, kept, values, how, signal);
     const places = await gpu.readBack(columns.buffer, 0, 4 * bands * words);
     return { ...made, arrays: { ...made.arrays, [COLUMNS]: places } };
   } finally {
