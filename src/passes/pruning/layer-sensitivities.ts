@@ -1,10 +1,9 @@
-import type { Format } from '../../formats/format.ts';
 import { formatByName } from '../../formats/registry.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { denseSlices } from '../dense-slices.ts';
 import type { PlannedTensor } from '../plan.ts';
-import { pruneRows } from './prune-rows.ts';
+import { copyView, pruneRows } from './prune-rows.ts';
 import type { SliceSource } from './pruned-slices.ts';
 import type { Pruning } from './pruning.ts';
 
@@ -43,22 +42,30 @@ export async function measureCosts(
   if (weight.kind !== 'dense' || pattern?.kind !== 'ranked' || !('fraction' in pattern.remove)) {
     throw new Error('Only shares of dense matrices differ by layer.');
   }
-  const f32: Format = formatByName('f32');
-  const costs: number[] = [];
+  const shares = sharesAround(pattern.remove.fraction);
+  const lost = shares.map(() => 0);
+  let all = 0;
   const scratch = new Scratch(gpu);
   try {
     const factors = scratch.upload(meanSquare.map(Math.sqrt), 'factors of scores');
-    for (const fraction of sharesAround(pattern.remove.fraction)) {
-      let [lost, all] = [0, 0];
-      const here = { ...pattern, remove: { fraction } };
-      for await (const slice of denseSlices(gpu, checkpoint, weight.info, f32, signal, pattern.rows)) {
-        const { errors } = await pruneRows(gpu, slice, here, undefined, { factors, hessian }, { signal });
-        lost += errors.pruned;
-        all += errors.all;
+    for await (const slice of denseSlices(gpu, checkpoint, weight.info, formatByName('f32'), signal, pattern.rows)) {
+      const kept = new Scratch(gpu);
+      try {
+        const size = 4 * slice.rows * slice.k;
+        const original = kept.room(size, 'weights before pruning');
+        copyView(gpu, slice.view, original, size);
+        for (const [i, fraction] of shares.entries()) {
+          copyView(gpu, original, slice.view, size);
+          const here = { ...pattern, remove: { fraction } };
+          const { errors } = await pruneRows(gpu, slice, here, undefined, { factors, hessian }, { signal });
+          lost[i]! += errors.pruned;
+          if (i === 0) all += errors.all;
+        }
+      } finally {
+        kept.release();
       }
-      costs.push(all > 0 ? lost / all : 0);
     }
-    return costs;
+    return lost.map((one) => (all > 0 ? one / all : 0));
   } finally {
     scratch.release();
   }

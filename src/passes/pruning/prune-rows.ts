@@ -66,7 +66,7 @@ export async function pruneRows(
     const run = (steps: Parameters<typeof gpu.scheduler.run>[0]) =>
       gpu.scheduler.run(steps, { label: 'The pruning', ...(signal && { signal }) });
     const original = originalTo ?? scratch.room(4 * count, 'original weights');
-    copy(gpu, view, original, 4 * count);
+    copyView(gpu, view, original, 4 * count);
     const matrix = maskedRows(gpu, scratch, dense, pattern, factors);
     const { mask } = matrix;
     const apply = applyMaskStep({ format, data: view, mask, rows, k });
@@ -94,7 +94,7 @@ export async function pruneRows(
         for (let round = 0; round < descents; round++) {
           await run(refitKeptSteps({ ...fit, matrix: inOrder, pass: 'descent' }));
         }
-        copy(gpu, original, view, 4 * count);
+        copyView(gpu, original, view, 4 * count);
         await run([
           gatherColumnsStep({ weights: errors, order: identity, out: turned, rows: k, k: rows }),
           addGatheredStep({ x: turned, place, weights: view, share: -1, rows, k }),
@@ -105,7 +105,7 @@ export async function pruneRows(
     const lost = scratch.room(4 * count, 'lost');
     await run([differenceStep({ a: original, b: view, out: lost, count })]);
     const words = maskWords(rows, k);
-    if (maskTo) copy(gpu, mask, maskTo, 4 * words);
+    if (maskTo) copyView(gpu, mask, maskTo, 4 * words);
     const bits = new Uint32Array((await gpu.readBack(mask.buffer, 0, 4 * words)).buffer);
     return {
       kept: bits.reduce((sum, word) => sum + bitsOf(word), 0),
@@ -119,7 +119,8 @@ export async function pruneRows(
   }
 }
 
-function copy(gpu: Gpu, from: BufferView, to: BufferView, size: number): void {
+/** Copies bytes from one view to another. */
+export function copyView(gpu: Gpu, from: BufferView, to: BufferView, size: number): void {
   const encoder = gpu.device.createCommandEncoder({ label: 'copy' });
   encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, size);
   gpu.device.queue.submit([encoder.finish()]);
