@@ -214,7 +214,6 @@ export {
   type DeviceMeasures,
   describeDevice,
   type MeasureOptions,
-  measureCopyBandwidth,
   measureDevice,
 } from './verify/measure-device.ts';
 export {
@@ -224,6 +223,7 @@ export {
   type VerifySpeedOptions,
 } from './verify/plan.ts';
 export { type Report, ReportSchema, reportMarkdown } from './verify/report.ts';
+export { copyStep } from './verify/roofline-steps.ts';
 export { type ScoreOptions, scoreWindows } from './verify/score-windows.ts';
 export { type ControlMaker, type ControlMatrix, shuffledRows } from './verify/shuffle-control.ts';
 export { measureSpeed, type Rate, type Speed, type SpeedModels, type SpeedOptions } from './verify/speed.ts';

@@ -84,7 +84,7 @@ export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Pro
     return result;
   };
   return {
-    copyGigabytesPerSecond: await next(() => measureCopyBandwidth(gpu, repeats)),
+    copyGigabytesPerSecond: await next(() => copyRate(gpu, repeats)),
     f32GigaOperationsPerSecond: await next(() => arithmeticRate(gpu, 'f32', repeats)),
     f16GigaOperationsPerSecond: await next(() => rateWhereThere(gpu, 'f16', repeats)),
     i8GigaOperationsPerSecond: await next(() => rateWhereThere(gpu, 'i8', repeats)),
@@ -94,8 +94,7 @@ export async function measureDevice(gpu: Gpu, options: MeasureOptions = {}): Pro
   };
 }
 
-/** Bytes read plus bytes written by the copy kernel, per second, in units of 1e9: what `measureDevice` calls copyGigabytesPerSecond. */
-export async function measureCopyBandwidth(gpu: Gpu, repeats = 7): Promise<number> {
+async function copyRate(gpu: Gpu, repeats: number): Promise<number> {
   const bytes = copyBytes(gpu);
   return withBuffers(gpu, [bytes, bytes], async (source, target) => {
     const step = copyStep(source, target, bytes);
