@@ -1,6 +1,7 @@
 import { ShaderError } from '../errors.ts';
 import type { Gpu } from './gpu.ts';
-import type { Binding, Kernel, Step } from './kernel.ts';
+import type { Binding, Kernel, ShaderFeature, Step } from './kernel.ts';
+import { SUBGROUP_MATRIX } from './matrix-sides.ts';
 import { resting } from './resting.ts';
 import type { ShaderSource } from './shader-source.ts';
 
@@ -9,7 +10,16 @@ export interface Compiled {
   readonly layouts: readonly GPUBindGroupLayout[];
 }
 
-const ENABLES = { f16: 'enable f16;', subgroups: 'enable subgroups;' } as const;
+/** What the device has to have, and the line that the code begins with. */
+const FEATURES: Readonly<Record<ShaderFeature, { readonly device: string; readonly enable: string }>> = {
+  f16: { device: 'shader-f16', enable: 'enable f16;' },
+  subgroups: { device: 'subgroups', enable: 'enable subgroups;' },
+  // Which subgroup a thread is in is the same for all of it, which the analysis doesn't see.
+  'subgroup-matrix': {
+    device: SUBGROUP_MATRIX,
+    enable: 'enable chromium_experimental_subgroup_matrix; diagnostic(off, chromium.subgroup_matrix_uniformity);',
+  },
+};
 
 /** Builds pipelines from kernels, each once. */
 export class Compiler {
@@ -57,7 +67,7 @@ export class Compiler {
     const gpu = this.#gpu;
     const { kernel } = step;
     for (const feature of kernel.features ?? []) {
-      const name = feature === 'f16' ? 'shader-f16' : feature;
+      const name = FEATURES[feature].device;
       if (!gpu.features.has(name)) {
         throw new ShaderError(`${kernel.source.name} needs the device feature "${name}", which this device lacks.`);
       }
@@ -153,7 +163,7 @@ export function composeShader(kernel: Kernel): ComposedShader {
   const code: string[] = [];
   const origins: { file: string; line: number }[] = [];
   for (const feature of kernel.features ?? []) {
-    code.push(ENABLES[feature]);
+    code.push(FEATURES[feature].enable);
     origins.push({ file: 'prologue', line: code.length });
   }
   const taken = new Set<ShaderSource>();

@@ -46,6 +46,8 @@ export class Gpu {
   readonly counters: Counters = { submits: 0, readBacks: 0, readBackBytes: 0, uploadBytes: 0, pipelines: 0 };
   /** The fewest lanes that a subgroup may have; 0 where subgroups are not to be had. */
   readonly subgroupLanes: number;
+  /** Sides of the square matrices that subgroups multiply from f16 to f32 (Dawn's experimental subgroup matrices); mostly none. */
+  readonly matrixSides: readonly number[];
   /** Facts about the device's arithmetic, filled in by `openGpu`. */
   selfTest: SelfTest | undefined;
   /** Resolves, never rejects, when the device is gone. */
@@ -56,13 +58,20 @@ export class Gpu {
   constructor(
     device: GPUDevice,
     description: GpuDescription,
-    options: { ownsDevice: boolean; memoryBudget?: number; bindingLimit?: number; debug?: DebugLevel },
+    options: {
+      ownsDevice: boolean;
+      memoryBudget?: number;
+      bindingLimit?: number;
+      debug?: DebugLevel;
+      matrixSides?: readonly number[];
+    },
   ) {
     this.device = device;
     this.description = description;
     this.limits = device.limits;
     this.features = new Set(device.features);
     this.subgroupLanes = device.features.has('subgroups') ? (device.adapterInfo?.subgroupMinSize ?? 0) : 0;
+    this.matrixSides = options.matrixSides ?? [];
     this.debug = options.debug ?? 0;
     this.bindingLimit = Math.min(
       options.bindingLimit ?? Number.POSITIVE_INFINITY,

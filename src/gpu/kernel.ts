@@ -12,7 +12,7 @@ export interface Binding extends BufferView {
 }
 
 /** What the code needs from the device besides WebGPU's core; becomes the prologue's `enable` lines. */
-export type ShaderFeature = 'f16' | 'subgroups';
+export type ShaderFeature = 'f16' | 'subgroups' | 'subgroup-matrix';
 
 /** A compute pipeline as data: equal data is compiled once. */
 export interface Kernel {

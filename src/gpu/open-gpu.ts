@@ -1,6 +1,7 @@
 import { ArgumentError, NoDeviceError } from '../errors.ts';
 import { suggest } from '../suggest.ts';
 import { type DebugLevel, Gpu, type GpuDescription } from './gpu.ts';
+import { matrixSides, SUBGROUP_MATRIX } from './matrix-sides.ts';
 import { type ProviderOptions, provideGpu } from './provider.ts';
 import { runSelfTest } from './self-test.ts';
 
@@ -31,7 +32,7 @@ const OPTIONS: Readonly<Record<keyof OpenGpuOptions, true>> = {
 };
 
 /** The optional features that some kernel uses. */
-const WANTED_FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query'];
+const WANTED_FEATURES: readonly string[] = ['shader-f16', 'subgroups', 'timestamp-query', SUBGROUP_MATRIX];
 
 /** The limits that decide how large tensors and workgroups may be. */
 const WANTED_LIMITS = [
@@ -58,7 +59,11 @@ export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
     ...(bindingLimit !== undefined && { bindingLimit }),
   };
   const gpu = options.device
-    ? new Gpu(options.device, describe(options.device.adapterInfo), { ...settings, ownsDevice: false })
+    ? new Gpu(options.device, describe(options.device.adapterInfo), {
+        ...settings,
+        ownsDevice: false,
+        matrixSides: matrixSides(options.device, options.device.adapterInfo),
+      })
     : await openOwn(options, settings);
   try {
     gpu.selfTest = await runSelfTest(gpu);
@@ -118,9 +123,11 @@ async function openOwn(
   const device = await adapter.requestDevice({
     label: 'compressa',
     requiredLimits,
-    requiredFeatures: core ? [] : WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
+    requiredFeatures: (core
+      ? []
+      : WANTED_FEATURES.filter((feature) => adapter.features.has(feature))) as GPUFeatureName[],
   });
-  return new Gpu(device, describe(info), { ...settings, ownsDevice: true });
+  return new Gpu(device, describe(info), { ...settings, ownsDevice: true, matrixSides: matrixSides(device, info) });
 }
 
 function describe(info: GPUAdapterInfo | undefined): GpuDescription {

@@ -5,7 +5,7 @@ import type { BufferView } from '../gpu/kernel.ts';
 import { usualAttentionVariant } from '../kernels/attention-variants.ts';
 import { type Cache, type CacheType, cachePositionBytes, checkCacheType } from '../kernels/cache.ts';
 import { usualIntegerVariant } from '../kernels/integer-linear.ts';
-import { usualVariant } from '../kernels/linear-variants.ts';
+import { usualHalfVariant, usualVariant } from '../kernels/linear-variants.ts';
 import { loadPackedProducts, packedProducts } from '../kernels/packed-products.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
 import { STATE_BYTES, stateWords } from '../kernels/state.ts';
@@ -25,8 +25,8 @@ export interface DecoderOptions {
   /** How keys and values are kept; default: f32. The others take a half, 9/32 and 5/32 of its memory. */
   readonly cache?: CacheType;
   /**
-   * How products of more than four tokens are summed. Default: f32. `f16` multiplies and sums 32 columns at a time in f16 (`half-4`), on devices with `shader-f16`;
-   * what that costs is a claim, `half-sums`.
+   * How products of more than four tokens are summed. Default: f32. `f16`, on devices with `shader-f16`, multiplies in f16: matrices, summed in f32, where subgroups do
+   * that (`Gpu.matrixSides`), else 32 columns at a time, summed in f16 (`half-4`). What that costs is a claim, `half-sums`.
    */
   readonly sums?: 'f32' | 'f16';
   /** Launches one operation at a time. Default: together what can be; the results agree up to rounding. */
@@ -123,7 +123,7 @@ export class Decoder {
         linearVariant: (shape, format) => {
           const tuned = () => tuner?.linear({ kind: 'linear', format, ...shape });
           if (isSparse(format)) return tuned() ?? packedProducts().usualVariantOf(gpu, shape, format);
-          if (options.sums === 'f16' && shape.tokens > FEW_TOKENS) return 'half-4';
+          if (options.sums === 'f16' && shape.tokens > FEW_TOKENS) return usualHalfVariant(gpu);
           return tuned() ?? usualVariant(gpu, shape, format);
         },
         integerVariant: (shape, format) =>

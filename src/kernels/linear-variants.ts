@@ -11,6 +11,10 @@ import staged from '../../shaders/linear/staged.wgsl';
 import stagedAny from '../../shaders/linear/staged_any.wgsl';
 import subgroup from '../../shaders/linear/subgroup.wgsl';
 import subgroupAny from '../../shaders/linear/subgroup_any.wgsl';
+import matrices8 from '../../shaders/linear/subgroup_matrix_8.wgsl';
+import matrices8Any from '../../shaders/linear/subgroup_matrix_8_any.wgsl';
+import matrices16 from '../../shaders/linear/subgroup_matrix_16.wgsl';
+import matrices16Any from '../../shaders/linear/subgroup_matrix_16_any.wgsl';
 import vector from '../../shaders/linear/vector.wgsl';
 import vectorAny from '../../shaders/linear/vector_any.wgsl';
 import { ArgumentError } from '../errors.ts';
@@ -132,8 +136,8 @@ const slicedColumns: LinearVariant = {
   grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 16), 1],
 };
 
-/** shaders/linear/half_body.wgsl: only where it is asked for by name, since its sums have the precision of f16. */
-export const halfVariant: LinearVariant = {
+/** shaders/linear/half_body.wgsl: its sums have the precision of f16. */
+const halfTile: LinearVariant = {
   name: 'half-4',
   mostTokens: Number.POSITIVE_INFINITY,
   multiple: 1,
@@ -141,6 +145,34 @@ export const halfVariant: LinearVariant = {
   kernel: ({ k }) => ({ source: k % 4 === 0 ? half : halfAny, constants: {}, features: ['f16'] }),
   grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
 };
+
+/** shaders/linear/subgroup_matrix_body.wgsl: operands have the precision of f16. */
+const matricesOf = (side: number, aligned: ShaderSource, any: ShaderSource): LinearVariant => ({
+  name: `matrices-${side}`,
+  mostTokens: Number.POSITIVE_INFINITY,
+  multiple: 1,
+  subgroup: 8,
+  waits: true,
+  kernel: ({ k }) => ({
+    source: k % 4 === 0 ? aligned : any,
+    constants: {},
+    features: ['f16', 'subgroups', 'subgroup-matrix'],
+  }),
+  grid: ({ rows, tokens }) => [Math.ceil(rows / (4 * side)), Math.ceil(tokens / (4 * side)), 1],
+});
+
+/** Only where they are asked for by name, since they have the precision of f16 somewhere. */
+export const halfVariants: readonly LinearVariant[] = [
+  halfTile,
+  matricesOf(8, matrices8, matrices8Any),
+  matricesOf(16, matrices16, matrices16Any),
+];
+
+/** Which of them serves: units that multiply matrices, where the device has some. */
+export function usualHalfVariant(gpu: Gpu): string {
+  const side = gpu.matrixSides.find((one) => halfVariants.some(({ name }) => name === `matrices-${one}`));
+  return side === undefined || gpu.description.software ? halfTile.name : `matrices-${side}`;
+}
 
 export const linearVariants: readonly LinearVariant[] = [
   ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),

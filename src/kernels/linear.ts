@@ -3,7 +3,7 @@ import { isSparse } from '../formats/format.ts';
 import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
-import { findVariant, halfVariant, linearVariants } from './linear-variants.ts';
+import { findVariant, halfVariants, linearVariants } from './linear-variants.ts';
 import { type Weight, weightBindings } from './weight.ts';
 
 /** What a product with a weight reads and writes. */
@@ -18,7 +18,8 @@ export interface LinearArguments {
   readonly tokens: number;
   /**
    * The name of one of `linearVariants` that fits the shape and the device (`linearVariantsFor`): `usualVariant` says which where nothing was timed. Default:
-   * `vector-32` up to four tokens, else `tile-4`, which run on every device. `half-4` multiplies and sums 32 columns at a time in f16 (feature `shader-f16`).
+   * `vector-32` up to four tokens, else `tile-4`, which run on every device. `half-4` multiplies and sums 32 columns at a time in f16 (feature `shader-f16`);
+   * `matrices-8` and `matrices-16` multiply matrices of f16, summed in f32, on devices whose `Gpu.matrixSides` has that side.
    */
   readonly variant?: string;
   /**
@@ -69,7 +70,7 @@ export function linearSteps(args: LinearArguments): Step[] {
   checkSizes(label, { tokens, width });
   const variant = findVariant(
     label,
-    [...linearVariants, halfVariant],
+    [...linearVariants, ...halfVariants],
     args.variant ?? (tokens <= 4 ? 'vector-32' : 'tile-4'),
     {
       rows,

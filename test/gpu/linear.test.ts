@@ -104,31 +104,40 @@ describe.each(formatsUnderTest.map((format) => [format.name, format] as const))(
   });
 });
 
+/** Of a product of `tokens` inputs with a weight in `q4_0`: what came out, what is right, and the sums of magnitudes. */
+async function productBy(variant: string, [rows, k, tokens]: readonly [number, number, number], seed: number) {
+  const random = randomSource(seed);
+  const format = formatByName(k % 32 === 0 ? 'q4_0' : 'f16');
+  const stored = randomStored(format, rows, k, random);
+  const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
+  const x = Float32Array.from({ length: tokens * k }, () => 2 * random() - 1);
+  const bias = Float32Array.from({ length: rows }, () => random());
+  const [xBuffer, biasBuffer] = [x, bias].map((values) => {
+    const buffer = gpu.memory.allocate(values.byteLength);
+    gpu.upload(buffer, new Uint8Array(values.buffer));
+    return buffer;
+  });
+  const y = gpu.memory.allocate(tokens * rows * 4);
+  const views = { x: { buffer: xBuffer! }, bias: { buffer: biasBuffer! }, y: { buffer: y } };
+  await gpu.scheduler.run(linearSteps({ ...views, weight, tokens, variant }));
+  const got = new Float32Array((await gpu.readBack(y, 0, tokens * rows * 4)).buffer);
+  const w = format.reference.dequantize(stored, rows, k);
+  const expected = linear(x, w, k).map((value, i) => value + bias[i % rows]!);
+  return { got, expected, magnitude: linear(x.map(Math.abs), w.map(Math.abs), k) };
+}
+
 test.runIf(process.env.COMPRESSA_TEST_CAPABILITIES !== 'core')(
   'sums in f16 are as far off as f16 makes them, and no farther',
   async ({ skip }) => {
     if (!gpu.features.has('shader-f16')) skip('This device has no f16.');
-    const random = randomSource(5);
-    const format = formatByName('q4_0');
     let beyondF32 = 0;
-    for (const [rows, k, tokens] of [
+    for (const shape of [
       [33, 64, 9],
       [70, 1056, 37],
       [4, 32, 1],
     ] as const) {
-      const stored = randomStored(format, rows, k, random);
-      const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
-      const x = Float32Array.from({ length: tokens * k }, () => 2 * random() - 1);
-      const xBuffer = gpu.memory.allocate(x.byteLength);
-      gpu.upload(xBuffer, new Uint8Array(x.buffer));
-      const y = gpu.memory.allocate(tokens * rows * 4);
-      await gpu.scheduler.run(
-        linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens, variant: 'half-4' }),
-      );
-      const got = new Float32Array((await gpu.readBack(y, 0, tokens * rows * 4)).buffer);
-      const w = format.reference.dequantize(stored, rows, k);
-      const expected = linear(x, w, k);
-      const magnitude = linear(x.map(Math.abs), w.map(Math.abs), k);
+      const { got, expected, magnitude } = await productBy('half-4', shape, 5);
+      const k = shape[1];
       for (const [i, value] of expected.entries()) {
         const error = Math.abs(got[i]! - value);
         // Both factors are rounded, their product, and 32 sums; what is below the least normal number of f16 is lost.
@@ -139,6 +148,31 @@ test.runIf(process.env.COMPRESSA_TEST_CAPABILITIES !== 'core')(
     expect(beyondF32).toBeGreaterThan(100);
   },
 );
+
+// Few devices have such units: a CPU under Mesa 26, GPUs of the big makers; and browsers have to be asked for them.
+test('units that multiply matrices of f16 are as far off as rounding the operands makes them', async ({ skip }) => {
+  if (gpu.matrixSides.length === 0) skip('This device multiplies no matrices of f16.');
+  for (const side of gpu.matrixSides) {
+    for (const shape of [
+      [1, 1, 1],
+      [33, 64, 9],
+      [4 * side, 4 * side, 4 * side],
+      [4 * side + 1, 4 * side + 3, 8 * side + 1],
+      [70, 1056, 37],
+      [5, 31, 130],
+    ] as const) {
+      const { got, expected, magnitude } = await productBy(`matrices-${side}`, shape, 6);
+      const k = shape[1];
+      const worst = expected.findIndex(
+        // Both factors are rounded; what is below the least normal number of f16 is lost.
+        (value, i) =>
+          !(Math.abs(got[i]! - value) <= magnitude[i]! * (2.1 * 2 ** -11 + (k + 8) * EPSILON) + k * 2 ** -14),
+      );
+      const where = `${shape} at ${worst}: ${got[worst]} in place of ${expected[worst]}`;
+      expect(worst === -1 ? 'near' : where).toBe('near');
+    }
+  }
+});
 
 test('a weight split over several buffers computes as one and reads back whole', async () => {
   const limited = await openGpu({ device: gpu.device, bindingLimit: 4096 });

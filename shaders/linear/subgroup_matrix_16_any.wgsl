@@ -1,0 +1,5 @@
+// #include "shared.wgsl"
+// #include "operands_any.wgsl"
+// #include "four_rows.wgsl"
+// #include "side_16.wgsl"
+// #include "subgroup_matrix_body.wgsl"

@@ -1,0 +1,5 @@
+// #include "shared.wgsl"
+// #include "operands_aligned.wgsl"
+// #include "four_rows.wgsl"
+// #include "side_8.wgsl"
+// #include "subgroup_matrix_body.wgsl"
