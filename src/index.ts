@@ -190,7 +190,7 @@ export { type PruneRule, parsePattern, type Repair, type Score } from './passes/
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export type { Rotation } from './passes/rotation/rotation.ts';
 export type { ShrunkLayer } from './passes/shrinking/shrink-model.ts';
-export type { ShrinkRepair, ShrinkRule, ShrinkScore, Structure } from './passes/shrinking/shrinking.ts';
+export type { ShrinkLayers, ShrinkRepair, ShrinkRule, ShrinkScore, Structure } from './passes/shrinking/shrinking.ts';
 export type { Stage, TimelineSpan } from './passes/timeline.ts';
 export { cutWindows, type WindowOptions } from './passes/windows.ts';
 export { Profile, type StepTime } from './scheduler/profile.ts';

@@ -46,7 +46,8 @@ Scores: magnitude |w|; wanda |w| √H_jj; obs w² / [H⁻¹]_jj, H being of the 
 moves those that stay (SparseGPT's update, then coordinate descent). Both are obs where there is a calibration and no score.
 Structures are scored by the columns of the matrix that reads them: by their squares, or what the error grows by when they go and
 the others make up for it; --score random is a control. The repair refit fits that matrix to what stays, W H(:,S) H(S,S)⁻¹.
-Both are the default (obs, refit) where there is a calibration and no score.
+Both are the default (obs, refit) where there is a calibration and no score. --layers sensitivity removes as many channels of all
+FFNs together, of each as many as costs least as measured; such models are for Compressa only.
 
 With --format and --method gptq one sweep prunes and quantizes: what stays makes up for both (SparseGPT's joint form).
 
@@ -79,7 +80,7 @@ export function registerPrune(program: Command): void {
     .option('--seed <n>', 'of the score random (default: 0)')
     .option(
       '--layers <name>',
-      'how a share is spread over layers: uniform, owl (by outlier ratio), sensitivity (as measured)',
+      'how a share is spread over layers: uniform, owl (by outlier ratio, of weights), sensitivity (as measured)',
     )
     .option('--packed', 'store only what an N:M or block pattern keeps, and where, for Compressa to read')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
@@ -124,8 +125,10 @@ export async function runPrune(
 function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
   const { pattern, score, repair, seed, layers, packed, format, method, refine } = options;
   const shrinks = isShrinkPattern(pattern);
-  if (layers !== undefined && shrinks)
-    throw new ArgumentError('--layers is for single weights and blocks: leave it out.');
+  if (layers === 'owl' && shrinks)
+    throw new ArgumentError(
+      '--layers owl is for single weights and blocks: give --layers sensitivity, or leave it out.',
+    );
   if (packed && shrinks)
     throw new ArgumentError('--packed is for N:M and block patterns: structures leave smaller matrices anyway.');
   if (seed !== undefined && !(shrinks && score === 'random'))

@@ -60,9 +60,12 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
     const [{ units, removed }] = layers as [(typeof layers)[number]];
     if (structure === 'layers') return [structure, `${removed.join(', ')} of ${units}`, ''];
     const error = layers.reduce((sum, layer) => sum + (layer.error ?? 0), 0) / layers.length;
+    const counts = [...new Set(layers.map((layer) => layer.removed.length))].sort((a, b) => a - b);
+    const gone = counts.length === 1 ? `${counts[0]}` : `${counts[0]} to ${counts.at(-1)}`;
+    const sizes = new Set(layers.map((layer) => layer.units)).size;
     return [
       structure,
-      `${removed.length} of ${units} in each of ${layers.length} layers`,
+      `${gone}${sizes === 1 ? ` of ${units}` : ''} in each of ${layers.length} layers`,
       `${(100 * error).toFixed(2)}%`,
     ];
   });

@@ -12,10 +12,16 @@ const MAX_WIDTH = 2 ** 20;
 const MAX_VOCABULARY = 2 ** 24;
 const MAX_POSITIONS = 2 ** 28;
 
+const width = whole(MAX_WIDTH);
+/** The width of every FFN, or a list with one for each layer, as Gemma 3n writes it. */
+const ffnWidth = v.lazy(
+  (input): v.GenericSchema<unknown, number | number[]> => (Array.isArray(input) ? v.array(width) : width),
+);
+
 /** For `v.object`. What may be absent has a default by family, except that the sizes must be there. */
 export const commonEntries = {
-  hidden_size: whole(MAX_WIDTH),
-  intermediate_size: whole(MAX_WIDTH),
+  hidden_size: width,
+  intermediate_size: ffnWidth,
   num_hidden_layers: whole(MAX_LAYERS),
   num_attention_heads: whole(MAX_HEADS),
   num_key_value_heads: v.nullish(whole(MAX_HEADS)),
@@ -47,7 +53,8 @@ export const windowEntries = {
 /** The sizes of a decoder. */
 export interface DecoderShape {
   readonly hidden: number;
-  readonly ffn: number;
+  /** Of each layer. */
+  readonly ffn: readonly number[];
   readonly heads: number;
   /** Divides `heads`. */
   readonly kvHeads: number;
@@ -80,7 +87,7 @@ export function shapeOf(c: CommonFields, file: string, defaults: ShapeDefaults):
   }
   return {
     hidden: c.hidden_size,
-    ffn: c.intermediate_size,
+    ffn: ffnWidths(c, file),
     heads,
     kvHeads,
     headDim,
@@ -88,6 +95,14 @@ export function shapeOf(c: CommonFields, file: string, defaults: ShapeDefaults):
     maxPositions: c.max_position_embeddings ?? defaults.maxPositions,
     normEpsilon: c.rms_norm_eps,
   };
+}
+
+function ffnWidths({ intermediate_size: widths, num_hidden_layers: layers }: CommonFields, file: string): number[] {
+  if (typeof widths === 'number') return Array.from({ length: layers }, () => widths);
+  if (widths.length !== layers) {
+    failIn(file)(`intermediate_size has ${widths.length} entries for num_hidden_layers ${layers}`);
+  }
+  return widths;
 }
 
 /** Whether each layer sees a window only: by the config's list, or by what its family does without one. @throws ModelError */

@@ -69,7 +69,8 @@ function decoderLayer(
   index: number,
   input: ValueName,
 ): ValueName {
-  const { hidden, ffn, heads, kvHeads, headDim } = spec;
+  const { hidden, heads, kvHeads, headDim } = spec;
+  const ffn = spec.ffn[index]!;
   const prefix = `model.layers.${index}`;
   const named = (value: string) => `layers.${index}.${value}`;
 

@@ -7,7 +7,8 @@ import { rotaryLayer } from './layers.ts';
 export const SHAPES_1B = { hidden: 2048, ffn: 8192, heads: 32, kvHeads: 8, headDim: 64, vocabulary: 128256 } as const;
 
 /** Sizes of a stack of layers. */
-export interface StackShapes extends Pick<DecoderShape, keyof typeof SHAPES_1B> {
+export interface StackShapes extends Pick<DecoderShape, Exclude<keyof typeof SHAPES_1B, 'ffn'>> {
+  readonly ffn: number;
   readonly layers: number;
   /** Default: 2048. */
   readonly maxPositions?: number;
@@ -17,8 +18,13 @@ export interface StackShapes extends Pick<DecoderShape, keyof typeof SHAPES_1B> 
  * A Llama-type graph of the given shapes, for synthetic weights: `stackGraph({ ...SHAPES_1B, layers: 2,
  * vocabulary: 4096 })`. What is left out is as the sample model has it: tied head, no biases.
  */
-export function stackGraph({ layers, maxPositions = 2048, ...sizes }: StackShapes): Graph {
-  const shape: DecoderShape = { ...sizes, maxPositions, normEpsilon: 1e-5 };
+export function stackGraph({ layers, ffn, maxPositions = 2048, ...sizes }: StackShapes): Graph {
+  const shape: DecoderShape = {
+    ...sizes,
+    ffn: Array.from({ length: layers }, () => ffn),
+    maxPositions,
+    normEpsilon: 1e-5,
+  };
   const layer = rotaryLayer({ shape, theta: 10000 }, 'The stack');
   return decoderGraph({ ...shape, layers: Array.from({ length: layers }, () => layer), tiedHead: true });
 }

@@ -135,19 +135,26 @@ export async function compress(
   }
 }
 
-/** Removes what a model has to lose before anything else is done with it: layers, then what those that stay lose. */
+/** Removes what a model has to lose before anything else is done with it: layers, then what those that stay lose, once it is known how much of each goes. */
 async function shrinkFirst(
   before: Prepared,
   { gpu, calibration, signal }: CompressOptions,
   notice: (text: string) => void,
 ): Promise<{ readonly prepared: Prepared; readonly report: ShrunkLayer[] }> {
-  const { shrinkModel, chooseLayers } = await import('./shrinking/shrink.ts');
+  const { shrinkModel, chooseLayers, spreadChannels } = await import('./shrinking/shrink.ts');
   const { whole, shrinking } = before.shrunk!;
   const work = { gpu, calibration, notice, signal };
-  if (!whole) return { prepared: before, report: await shrinkModel(before.shrunk!, work) };
-  const { kept, report } = await chooseLayers(whole, shrinking, work);
-  const prepared = await before.withLayers!(kept);
-  return { prepared, report: [report, ...(await shrinkModel(prepared.shrunk!, work))] };
+  let prepared = before;
+  const report: ShrunkLayer[] = [];
+  if (whole) {
+    const chosen = await chooseLayers(whole, shrinking, work);
+    report.push(chosen.report);
+    prepared = await prepared.withShrunk!({ layers: chosen.kept });
+  }
+  if (shrinking.spreads) {
+    prepared = await prepared.withShrunk!({ widths: await spreadChannels(prepared.shrunk!, work) });
+  }
+  return { prepared, report: [...report, ...(await shrinkModel(prepared.shrunk!, work))] };
 }
 
 /** Finds the ranks of matrices where their singular values decide them. */

@@ -29,7 +29,8 @@ import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { type Shard, shardsOf, WEIGHTS_FILE } from './shards.ts';
-import { checkRowsLeft, planShrinking } from './shrinking/plan-shrinking.ts';
+import { checkAlike, ownWidths } from './shrinking/ffn-widths.ts';
+import { planShrinking, type ShrinkChoice } from './shrinking/plan-shrinking.ts';
 import type { Shrunk } from './shrinking/shrink-model.ts';
 import { shrinkingOf } from './shrinking/shrinking.ts';
 import { checkWeight, findWeight, type StoredWeight } from './stored-weight.ts';
@@ -61,8 +62,8 @@ export interface Prepared {
   readonly folding?: Folding;
   /** Where it is to get smaller first; `checkpoint` shows it so. */
   readonly shrunk?: Shrunk;
-  /** The same once the layers that stay are chosen; in place of this. */
-  readonly withLayers?: (kept: readonly number[]) => Promise<Prepared>;
+  /** The same once the layers that stay, or how many channels of each, are chosen; in place of this. */
+  readonly withShrunk?: (choice: ShrinkChoice) => Promise<Prepared>;
   /** The same once the ranks of all matrices are known, where singular values decide them; in place of this. */
   readonly withRanks?: (ranks: ReadonlyMap<string, number>) => Promise<Prepared>;
   /** Where another stack's container holds the matrices. */
@@ -110,8 +111,7 @@ interface Opened {
 
 /** What a plan is made again with, once it is known. */
 interface Chosen {
-  /** Layers that stay, where some go. */
-  readonly layers?: readonly number[];
+  readonly shrink?: ShrinkChoice;
   readonly ranks?: ReadonlyMap<string, number>;
 }
 
@@ -135,12 +135,16 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
     checkpoint = rotated;
     graph = modelGraph(rotated);
   }
-  const shrunk = given?.shrink && planShrinking(checkpoint, graph, shrinkingOf(given.shrink), options, chosen.layers);
+  const shrinking = given?.shrink && shrinkingOf(given.shrink);
+  const elsewhere =
+    kind === 'gguf' ? 'GGUF' : (options.container ?? (options.unpack && 'what other programs read ("unpack")'));
+  if (elsewhere) checkAlike(checkpoint.name, checkpoint.config, elsewhere, shrinking);
+  const decide = given && compileRecipe(given);
+  const formatOf = (name: string) => decide?.(name, 'linear')?.format;
+  const shrunk = shrinking && planShrinking(checkpoint, graph, shrinking, options, formatOf, chosen.shrink);
   if (shrunk) {
     checkpoint = shrunk.narrow;
     graph = modelGraph(checkpoint);
-    const decide = compileRecipe(given!);
-    checkRowsLeft(shrunk, (name) => decide(name, 'linear')?.format);
   }
   const recipe =
     given ??
@@ -150,6 +154,11 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
     );
   const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
   const notices = await lostWith(checkpoint, kind);
+  if (kind !== 'safetensors' && (shrinking?.spreads || ownWidths(checkpoint.config))) {
+    notices.push(
+      'Layers have FFNs of their own width (intermediate_size is a list): Compressa runs that, other programs do not.',
+    );
+  }
   if (options.statistics?.squaresOnly) checkSquaresSuffice(recipe, options.statistics.name);
   const calibrated = calibratedWeights(checkpoint, graph, options);
   const folding = graph && foldingOf(checkpoint, graph, recipe);
@@ -188,7 +197,10 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
     shards,
     ...(graph && { graph }),
     ...(folding && { folding }),
-    ...(shrunk && { shrunk, withLayers: (layers) => planOpen(from, options, { ...chosen, layers }) }),
+    ...(shrunk && {
+      shrunk,
+      withShrunk: (choice) => planOpen(from, options, { ...chosen, shrink: { ...chosen.shrink, ...choice } }),
+    }),
     ...(plan.apart.some(({ factors }) => factors && factors.rank === undefined) && {
       withRanks: (ranks) => planOpen(from, options, { ...chosen, ranks }),
     }),

@@ -5,7 +5,7 @@ import { WHITEN_BY } from './lowrank/whiten-by.ts';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
 import { LAYER_SHARES, type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
 import type { Rotation } from './rotation/rotation.ts';
-import { SHRINK_REPAIRS, SHRINK_SCORES, type ShrinkRule } from './shrinking/shrinking.ts';
+import { SHRINK_LAYERS, SHRINK_REPAIRS, SHRINK_SCORES, type ShrinkRule } from './shrinking/shrinking.ts';
 
 /** What a tensor is for: as the graph says, or guessed from its name where there is no graph. */
 export const ROLES = ['linear', 'embedding', 'head', 'norm', 'bias', 'other'] as const;
@@ -96,6 +96,7 @@ export const ShrinkSchema = v.strictObject({
   score: v.optional(v.picklist(SHRINK_SCORES)),
   repair: v.optional(v.picklist(SHRINK_REPAIRS)),
   seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1))),
+  layers: v.optional(v.picklist(SHRINK_LAYERS)),
 }) satisfies v.GenericSchema<unknown, ShrinkRule>;
 
 /** A whole recipe, for the published JSON schema. */

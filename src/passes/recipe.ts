@@ -21,7 +21,7 @@ import {
   RuleSchema,
   ShrinkSchema,
 } from './recipe-schema.ts';
-import { SHRINK_REPAIRS, SHRINK_SCORES, shrinkingOf } from './shrinking/shrinking.ts';
+import { SHRINK_LAYERS, SHRINK_REPAIRS, SHRINK_SCORES, shrinkingOf } from './shrinking/shrinking.ts';
 
 export { MAX_GLOB_LENGTH, MAX_RULES, type Recipe, ROLES, type Role, type Rule } from './recipe-schema.ts';
 
@@ -93,7 +93,11 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   layers: LAYER_SHARES,
 };
 
-const SHRINK_NAMES: Readonly<Record<string, readonly string[]>> = { score: SHRINK_SCORES, repair: SHRINK_REPAIRS };
+const SHRINK_NAMES: Readonly<Record<string, readonly string[]>> = {
+  score: SHRINK_SCORES,
+  repair: SHRINK_REPAIRS,
+  layers: SHRINK_LAYERS,
+};
 
 const EXAMPLE = 'A recipe looks like {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}.';
 

@@ -3,13 +3,10 @@ import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { denseSlices } from '../dense-slices.ts';
 import type { PlannedTensor } from '../plan.ts';
+import { cheapestShares, sharesAround } from '../spread-over-layers.ts';
 import { copyView, pruneRows } from './prune-rows.ts';
 import type { SliceSource } from './pruned-slices.ts';
 import type { Pruning } from './pruning.ts';
-
-/** How far a layer's share may be from what all lose together, and how many shares are measured to either side. */
-const RANGE = 0.16;
-const STEPS = 2;
 
 /** What pruning a matrix costs at some shares, relative to leaving it out. */
 export interface MatrixCosts {
@@ -17,12 +14,6 @@ export interface MatrixCosts {
   readonly layer: number | undefined;
   /** tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), by share. */
   readonly costs: readonly number[];
-}
-
-/** The shares at which costs are measured, ascending: as far to both sides of the share that all lose together. */
-export function sharesAround(fraction: number): number[] {
-  const range = Math.min(RANGE, 0.5 * fraction, 0.5 * (1 - fraction));
-  return Array.from({ length: 2 * STEPS + 1 }, (_, i) => fraction + (range * (i - STEPS)) / STEPS);
 }
 
 /**
@@ -94,50 +85,4 @@ export function sensitivePrunings(prune: Pruning, matrices: readonly MatrixCosts
       return of.map(({ tensor }) => [tensor.name, own] as const);
     }),
   );
-}
-
-/**
- * Shares whose costs add up to the least, the costs between two measured shares being on a line: the lower convex hull of each layer's costs is gone along, the step that costs least
- * for the weights that it removes first, until all that has to go is gone.
- * @param fraction of all weights that goes
- * @param shares at which costs were measured, ascending, around `fraction`
- */
-export function cheapestShares(
-  fraction: number,
-  shares: readonly number[],
-  layers: readonly { readonly size: number; readonly costs: readonly number[] }[],
-): number[] {
-  const steps = layers.flatMap(({ size, costs }, layer) => {
-    const hull = lowerHull(shares, costs);
-    return hull.slice(1).map((at, i) => {
-      const from = hull[i]!;
-      const weights = size * (shares[at]! - shares[from]!);
-      return { layer, to: at, from, weights, slope: (costs[at]! - costs[from]!) / weights };
-    });
-  });
-  // Of equal slopes the first layer goes first; within a layer slopes ascend.
-  steps.sort((a, b) => a.slope - b.slope || a.layer - b.layer || a.from - b.from);
-  const found = layers.map(() => shares[0]!);
-  let left = layers.reduce((sum, { size }) => sum + size, 0) * (fraction - shares[0]!);
-  for (const { layer, from, to, weights } of steps) {
-    const part = Math.min(1, left / weights);
-    if (part <= 0) break;
-    found[layer] = shares[from]! + part * (shares[to]! - shares[from]!);
-    left -= part * weights;
-  }
-  return found;
-}
-
-/** Indices of the points of a function that no line between two others goes below. */
-function lowerHull(x: readonly number[], y: readonly number[]): number[] {
-  const hull: number[] = [];
-  for (const at of x.keys()) {
-    while (hull.length >= 2) {
-      const [a, b] = hull.slice(-2) as [number, number];
-      if ((y[b]! - y[a]!) * (x[at]! - x[a]!) < (y[at]! - y[a]!) * (x[b]! - x[a]!)) break;
-      hull.pop();
-    }
-    hull.push(at);
-  }
-  return hull;
 }

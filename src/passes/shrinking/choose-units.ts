@@ -56,7 +56,30 @@ export async function chooseUnits(
 ): Promise<ChosenUnits> {
   const work = new UnitChoice(source, coupling, inputs);
   try {
-    return await work.choose(left, shrinking);
+    for await (const chosen of work.narrow([left], shrinking)) return chosen;
+    throw new Error('Nothing was chosen.');
+  } finally {
+    work.release();
+  }
+}
+
+/**
+ * What the outputs lose, the more units go: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares.
+ * @param stays how many stay, descending
+ * @throws as `chooseUnits`
+ */
+export async function unitErrors(
+  source: Parameters<typeof chooseUnits>[0],
+  coupling: Coupling,
+  stays: readonly number[],
+  shrinking: Shrinking,
+  inputs: UnitInputs,
+): Promise<number[]> {
+  const work = new UnitChoice(source, coupling, inputs);
+  const errors: number[] = [];
+  try {
+    for await (const { error } of work.narrow(stays, shrinking)) errors.push(error);
+    return errors;
   } finally {
     work.release();
   }
@@ -78,31 +101,33 @@ class UnitChoice {
     this.#inputs = inputs;
   }
 
-  async choose(left: number, { score, repair, seed }: Shrinking): Promise<ChosenUnits> {
+  /** Once for each number of units that stay, descending. */
+  async *narrow(stays: readonly number[], { score, repair, seed }: Shrinking): AsyncGenerator<ChosenUnits> {
     const { units, layer } = this.#coupling;
+    const least = stays.at(-1)!;
     let kept: Uint32Array = Uint32Array.from({ length: units }, (_, unit) => unit);
     let problem = score === 'obs' || repair === 'refit' ? await this.#factor(kept) : undefined;
-    let importance: ArrayLike<number>;
-    if (score === 'obs' && problem === undefined) {
-      importance = await this.#costs();
-      const rounds = Math.min(ROUNDS, units - left);
-      let costs = importance;
+    const inRounds = score === 'obs' && problem === undefined;
+    const importance = inRounds
+      ? await this.#costs()
+      : score === 'random'
+        ? Uint32Array.from({ length: units }, (_, unit) => randomU32(seed, layer * units + unit))
+        : await this.#sizes(score === 'magnitude' ? undefined : this.#inputs.meanSquare);
+    let worth: ArrayLike<number> = importance;
+    for (const stay of stays) {
+      const from = kept.length;
+      const rounds = inRounds ? Math.min(Math.ceil((ROUNDS * (from - stay)) / (units - least)), from - stay) : 1;
       for (let round = 1; round <= rounds; round++) {
-        const stay = units - Math.floor(((units - left) * round) / rounds);
-        kept = largest(kept, costs, stay);
-        problem ??= await this.#factor(kept);
-        if (round < rounds && problem === undefined) costs = await this.#costs();
+        if (inRounds && kept.length < units && problem === undefined) worth = await this.#costs();
+        const left = from - Math.floor(((from - stay) * round) / rounds);
+        const before = kept;
+        kept = largest(before, worth, left);
+        worth = worthOf(kept, before, worth);
+        if (inRounds || repair === 'refit') problem ??= await this.#factor(kept);
       }
-    } else {
-      importance =
-        score === 'random'
-          ? Uint32Array.from({ length: units }, (_, unit) => randomU32(seed, layer * units + unit))
-          : await this.#sizes(score === 'magnitude' ? undefined : this.#inputs.meanSquare);
-      kept = largest(kept, importance, left);
-      if (repair === 'refit') problem ??= await this.#factor(kept);
+      const refit = repair === 'refit' && problem === undefined;
+      yield { kept, importance, ...(await this.#result(kept, refit)), ...(problem !== undefined && { problem }) };
     }
-    const refit = repair === 'refit' && problem === undefined;
-    return { kept, importance, ...(await this.#result(kept, refit)), ...(problem !== undefined && { problem }) };
   }
 
   /** Factors H in the columns of units. @returns why it can't be */
@@ -226,6 +251,15 @@ export function largest(units: Uint32Array, worth: ArrayLike<number>, count: num
     .subarray(0, count)
     .map((i) => units[i]!)
     .sort();
+}
+
+/** What some units were worth among others; both ascending. */
+function worthOf(units: Uint32Array, among: Uint32Array, worth: ArrayLike<number>): Float64Array {
+  let at = 0;
+  return Float64Array.from(units, (unit) => {
+    while (among[at] !== unit) at++;
+    return worth[at]!;
+  });
 }
 
 function transposed(values: Float32Array, height: number, width: number): Float32Array<ArrayBuffer> {

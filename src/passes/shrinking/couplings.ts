@@ -47,7 +47,8 @@ export function findCouplings(graph: Graph, structure: Exclude<Structure, 'layer
   }
   if (couplings.length === 0) throw new ModelError(`${name}: it has no layers with ${structure} to remove.`);
   const [first] = couplings;
-  // A config has one number for all layers.
+  // A config has one number of heads for all layers.
+  if (structure === 'ffn') return couplings;
   const other = couplings.find(({ units, columns }) => units !== first!.units || columns !== first!.columns);
   if (!other) return couplings;
   throw new ModelError(

@@ -2,11 +2,12 @@ import { FileError, ModelError } from '../../errors.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
 import type { GgufFile } from '../../files/gguf/read.ts';
 import { findTensor, type TensorInfo } from '../../files/safetensors-read.ts';
-import type { JsonObject } from '../../files/strict-json.ts';
+import type { Json, JsonObject } from '../../files/strict-json.ts';
 import { quote } from '../../files/text.ts';
 import type { WeightTree } from '../../files/weight-tree.ts';
 import type { Graph, Operation } from '../../graph/graph.ts';
 import { modelGraph } from '../model-graph.ts';
+import { ffnSizeOf } from './ffn-widths.ts';
 
 const LAYER = /^(model\.layers\.)(\d+)(\..*)$/;
 
@@ -42,7 +43,11 @@ export class LayerCheckpoint implements Checkpoint {
     this.metadata = source.metadata;
     this.tree = tree;
     if (source.gguf) this.gguf = source.gguf;
-    this.config = { ...source.config, num_hidden_layers: kept.length, ...kindsOf(graph, kept) };
+    this.config = {
+      ...source.config,
+      num_hidden_layers: kept.length,
+      ...kindsOf(graph, kept, source.config?.intermediate_size),
+    };
     const places = new Map(kept.map((layer, place) => [layer, place]));
     for (const origin of source.tensors.keys()) {
       const [, before, layer, behind] = LAYER.exec(origin) ?? [];
@@ -92,7 +97,7 @@ export class LayerCheckpoint implements Checkpoint {
 }
 
 /** What config.json says of single layers, where they are not all alike. */
-function kindsOf(graph: Graph, kept: readonly number[]): JsonObject {
+function kindsOf(graph: Graph, kept: readonly number[], size: Json | undefined): JsonObject {
   const operations = graph.layerRanges.map(([from, to]) => graph.operations.slice(from, to));
   const windowed = operations.map((layer) => layer.some((one) => one.op === 'attention' && one.window !== undefined));
   const turned = operations.map((layer) => layer.some(({ op }) => op === 'rotary'));
@@ -101,6 +106,7 @@ function kindsOf(graph: Graph, kept: readonly number[]): JsonObject {
     ...(differ(windowed) && {
       layer_types: kept.map((layer) => (windowed[layer] ? 'sliding_attention' : 'full_attention')),
     }),
+    ...(Array.isArray(size) && { intermediate_size: ffnSizeOf(kept.map((layer) => Number(size[layer]))) }),
     ...(differ(turned) && { no_rope_layers: kept.map((layer) => Number(turned[layer])) }),
   };
 }

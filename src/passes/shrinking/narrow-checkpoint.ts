@@ -40,7 +40,7 @@ export class NarrowCheckpoint implements Checkpoint {
    * @param config the numbers of the config that change
    * @throws FileError where a tensor that gets smaller is not stored as plain floats
    */
-  constructor(source: Checkpoint, left: ReadonlyMap<Coupling, number>, config: Readonly<Record<string, number>>) {
+  constructor(source: Checkpoint, left: ReadonlyMap<Coupling, number>, config: JsonObject) {
     this.#source = source;
     this.name = source.name;
     this.bytes = source.bytes;

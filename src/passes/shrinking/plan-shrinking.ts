@@ -1,30 +1,45 @@
 import { ArgumentError, FormatError, RecipeError } from '../../errors.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
+import type { JsonObject } from '../../files/strict-json.ts';
 import { quote } from '../../files/text.ts';
 import type { Format } from '../../formats/format.ts';
 import { greatestCommonDivisor } from '../../formats/layout.ts';
-import type { Graph } from '../../graph/graph.ts';
+import type { Graph, WeightName } from '../../graph/graph.ts';
 import type { RecipeOptions } from '../compress-options.ts';
 import { modelGraph } from '../model-graph.ts';
 import { type Coupling, findCouplings } from './couplings.ts';
+import { ffnSizeOf } from './ffn-widths.ts';
 import { LayerCheckpoint } from './layer-checkpoint.ts';
 import { NarrowCheckpoint } from './narrow-checkpoint.ts';
 import type { Shrunk } from './shrink-model.ts';
 import { ranksLayers, type Shrinking, shrinkNeedsInputs, unitsLeft } from './shrinking.ts';
 
+/** The format that a matrix gets; undefined: it keeps its own. */
+export type FormatOf = (weight: WeightName) => Format | undefined;
+
+/** What is only known once the model has run. */
+export interface ShrinkChoice {
+  /** Layers that stay. */
+  readonly layers?: readonly number[] | undefined;
+  /** Channels of FFNs that stay, by the matrix that reads them. */
+  readonly widths?: ReadonlyMap<WeightName, number> | undefined;
+}
+
 /**
  * Decides from headers how many units of each layer stay, and how many layers.
  * @param checkpoint the result's, unless it throws
- * @param layers those that stay, once they are chosen; until then the first stand for them
+ * @param formatOf what a matrix is stored in; undefined: as it is
+ * @param chosen once it is; until then the first layers stand for those that stay, and all layers lose alike
  * @throws ArgumentError for bare tensors, and where nothing would go or be left; RecipeError where there has to be a calibration; ModelError, FileError for a
- * model that can't be shrunk
+ * model that can't be shrunk; FormatError that says which numbers would work, where rows would have no whole blocks
  */
 export function planShrinking(
   checkpoint: Checkpoint,
   graph: Graph | undefined,
   shrinking: Shrinking,
   { calibration, statistics }: RecipeOptions,
-  layers?: readonly number[],
+  formatOf: FormatOf,
+  { layers, widths }: ShrinkChoice = {},
 ): Shrunk {
   const { name } = checkpoint;
   if (!graph) {
@@ -41,74 +56,80 @@ export function planShrinking(
     const { repair, score } = shrinking;
     const what = ranksLayers(shrinking)
       ? 'Removing layers'
-      : repair === 'none'
-        ? `The score ${score}`
-        : `The repair ${repair}`;
+      : repair !== 'none'
+        ? `The repair ${repair}`
+        : score === 'magnitude'
+          ? 'The spread over layers (sensitivity)'
+          : `The score ${score}`;
     throw new RecipeError(
       `${what} needs a calibration text (--calibration, or the option "calibration"), to know what "${shrinking.text}" costs.`,
     );
   }
   const amount = shrinking.amounts.get('layers');
-  if (!amount) return { shrinking, removedBytes: 0, ...narrowed(checkpoint, graph, shrinking) };
+  const how = { shrinking, formatOf, widths };
+  if (!amount) return { shrinking, removedBytes: 0, ...narrowed(checkpoint, graph, how) };
   const stay = unitsLeft('layers', amount, graph.layers, name);
   const shorter = new LayerCheckpoint(checkpoint, graph, layers ?? Array.from({ length: stay }, (_, layer) => layer));
   const whole = { checkpoint, graph, left: stay };
-  const rest = narrowed(shorter, modelGraph(shorter), shrinking);
+  const rest = narrowed(shorter, modelGraph(shorter), how);
   return { shrinking, whole, removedBytes: shorter.removedBytes, ...rest };
 }
 
 /**
- * Holds the matrices that read what is left to the formats that they get.
- * @param formatOf the format that a matrix gets; undefined: it keeps its own
- * @throws FormatError that says which numbers would work, where rows would have no whole blocks
+ * Of how many units at a time there can be more or fewer, so that rows of the matrix that reads them have whole blocks.
+ * @throws FormatError that says which numbers would work
  */
-export function checkRowsLeft({ left }: Shrunk, formatOf: (weight: string) => Format | undefined): void {
-  for (const [{ structure, reader, units, columns }, stay] of left) {
-    const format = formatOf(reader);
-    const k = stay * columns;
-    if (!format || k % format.block === 0) continue;
-    const step = format.block / greatestCommonDivisor(format.block, columns);
-    const below = Math.floor(stay / step) * step;
-    const fitting = [below + step, below].filter((count) => count > 0 && count < units);
-    const advice = fitting.map((count) => `${structure}:${units - count}`).join(' or ');
-    throw new FormatError(
-      `Tensor ${quote(reader)} cannot be stored as ${format.name}: its rows would have ${k} weights, which is no multiple of the block size ${format.block}. ` +
-        (advice ? `Give ${advice}.` : 'Choose a format with smaller blocks.'),
-    );
-  }
+function checkedStep(
+  { structure, reader, units, columns }: Coupling,
+  stay: number,
+  format: Format | undefined,
+): number {
+  if (!format) return 1;
+  const step = format.block / greatestCommonDivisor(format.block, columns);
+  if (stay % step === 0) return step;
+  const below = Math.floor(stay / step) * step;
+  const fitting = [below + step, below].filter((count) => count > 0 && count < units);
+  const advice = fitting.map((count) => `${structure}:${units - count}`).join(' or ');
+  throw new FormatError(
+    `Tensor ${quote(reader)} cannot be stored as ${format.name}: its rows would have ${stay * columns} weights, which is no multiple of the block size ${format.block}. ` +
+      (advice ? `Give ${advice}.` : 'Choose a format with smaller blocks.'),
+  );
 }
 
 /** The model with fewer units in each layer. */
 function narrowed(
   checkpoint: Checkpoint,
   graph: Graph,
-  { amounts }: Shrinking,
-): Pick<Shrunk, 'original' | 'graph' | 'narrow' | 'left'> {
+  { shrinking, formatOf, widths }: { shrinking: Shrinking; formatOf: FormatOf; widths: ShrinkChoice['widths'] },
+): Pick<Shrunk, 'original' | 'graph' | 'narrow' | 'left' | 'steps'> {
   const { name } = checkpoint;
   const left = new Map<Coupling, number>();
-  const config: Record<string, number> = {};
-  for (const [structure, amount] of amounts) {
+  let config: JsonObject = {};
+  for (const [structure, amount] of shrinking.amounts) {
     if (structure === 'layers') continue;
     const couplings = findCouplings(graph, structure, name);
-    const [{ units, makers }] = couplings as [Coupling];
-    const stay = unitsLeft(structure, amount, units, name);
-    for (const coupling of couplings) left.set(coupling, stay);
-    if (structure === 'ffn') config.intermediate_size = stay;
+    const [{ makers }] = couplings as [Coupling];
+    const differ = couplings.some(({ units }) => units !== couplings[0]!.units);
+    const stays = couplings.map(
+      ({ reader, units, layer }) =>
+        (structure === 'ffn' ? widths?.get(reader) : undefined) ??
+        unitsLeft(structure, amount, units, name, differ ? layer : undefined),
+    );
+    for (const [i, coupling] of couplings.entries()) left.set(coupling, stays[i]!);
+    if (structure === 'ffn') config = { ...config, intermediate_size: ffnSizeOf(stays) };
     else {
       // Of queries, and of keys, whose group has one head.
       const [queries, headDim] = [makers[0]!.rows, Math.min(...makers.map(({ rows }) => rows))];
-      config.num_key_value_heads = stay;
-      config.num_attention_heads = (stay * queries) / headDim;
-      config.head_dim = headDim;
+      const heads = { num_key_value_heads: stays[0]!, num_attention_heads: (stays[0]! * queries) / headDim };
+      config = { ...config, ...heads, head_dim: headDim };
     }
   }
   const order = graph.operations.map(({ out }) => out);
   const inOrder = [...left].sort(([a], [b]) => order.indexOf(a.input) - order.indexOf(b.input));
   const sorted = new Map(inOrder);
-  return {
-    original: checkpoint,
-    graph,
-    narrow: new NarrowCheckpoint(checkpoint, sorted, config),
-    left: sorted,
-  };
+  const narrow = new NarrowCheckpoint(checkpoint, sorted, config);
+  const steps = new Map(
+    inOrder.map(([coupling, stay]) => [coupling, checkedStep(coupling, stay, formatOf(coupling.reader))]),
+  );
+  return { original: checkpoint, graph, narrow, left: sorted, steps };
 }

@@ -40,6 +40,8 @@ export interface Shrunk {
   readonly narrow: NarrowCheckpoint;
   /** How many units of each layer stay. */
   readonly left: ReadonlyMap<Coupling, number>;
+  /** Of how many units at a time there can be more or fewer, so that rows have whole blocks. */
+  readonly steps: ReadonlyMap<Coupling, number>;
 }
 
 /** What a layer lost. */
@@ -96,14 +98,7 @@ export async function shrinkModel(
   const byInput = new Map([...left.keys()].map((coupling) => [coupling.input, coupling]));
   const visit = async ({ input }: InputGroup, statistics: Statistics): Promise<ReadonlyMap<WeightName, Weight>> => {
     const coupling = byInput.get(input)!;
-    const { meanSquare } = await statistics.columns();
-    const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) {
-      throw new ArgumentError(
-        `The inputs of ${quote(coupling.reader)} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
-      );
-    }
-    const { kept } = await shrink(coupling, { hessian: statistics.hessian, meanSquare });
+    const { kept } = await shrink(coupling, await unitInputs(coupling, statistics));
     if (calibration.propagate === false) return new Map();
     return new Map([[coupling.reader, await wideReader(gpu, original, narrow, coupling, kept)]]);
   };
@@ -112,6 +107,16 @@ export async function shrinkModel(
   const { windows } = calibration;
   await walkInputs({ gpu, graph, source, windows, visit, wanted, ...(signal && { signal }) });
   return layers;
+}
+
+/** What statistics say of the inputs of the matrix that reads units. @throws ArgumentError for what is no number; DeviceLostError */
+export async function unitInputs({ reader }: Coupling, statistics: Statistics): Promise<UnitInputs> {
+  const { meanSquare } = await statistics.columns();
+  const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return { hessian: statistics.hessian, meanSquare };
+  throw new ArgumentError(
+    `The inputs of ${quote(reader)} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
+  );
 }
 
 /** Digits that a report needs. */

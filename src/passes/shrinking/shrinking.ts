@@ -10,6 +10,11 @@ export const SHRINK_REPAIRS = ['none', 'refit'] as const;
 /** One of them. */
 export type ShrinkRepair = (typeof SHRINK_REPAIRS)[number];
 
+/** How channels that go are spread over layers. */
+export const SHRINK_LAYERS = ['uniform', 'sensitivity'] as const;
+/** One of them. */
+export type ShrinkLayers = (typeof SHRINK_LAYERS)[number];
+
 /** Which structures a model loses, as a recipe says it. */
 export interface ShrinkRule {
   /** `ffn:25%`, `ffn:192`, `heads:1`, `layers:1`; several with commas between them. See `shrinkingOf`. */
@@ -20,6 +25,11 @@ export interface ShrinkRule {
   repair?: ShrinkRepair | undefined;
   /** Of the score `random`; default 0. */
   seed?: number | undefined;
+  /**
+   * Of channels: `uniform` (default), as many of each layer; `sensitivity`, as many of all together, so that what all lose, as measured, is least, which
+   * needs a calibration. Layers then have widths of their own, which only Compressa reads.
+   */
+  layers?: ShrinkLayers | undefined;
 }
 
 /** What can be removed: channels of FFNs; groups of a key and value head with its query heads; whole layers. */
@@ -38,11 +48,13 @@ export interface Shrinking {
   readonly score: ShrinkScore;
   readonly repair: ShrinkRepair;
   readonly seed: number;
+  /** Layers lose channels by their sensitivity. */
+  readonly spreads: boolean;
 }
 
 /** Whether the inputs of matrices have to be known. */
-export const shrinkNeedsInputs = ({ amounts, score, repair }: Shrinking): boolean =>
-  ranksLayers({ amounts, score }) || score === 'wanda' || score === 'obs' || repair !== 'none';
+export const shrinkNeedsInputs = ({ amounts, score, repair, spreads }: Shrinking): boolean =>
+  ranksLayers({ amounts, score }) || spreads || score === 'wanda' || score === 'obs' || repair !== 'none';
 
 /** Whether layers go by what they change. */
 export const ranksLayers = ({ amounts, score }: Pick<Shrinking, 'amounts' | 'score'>): boolean =>
@@ -59,7 +71,8 @@ export const isShrinkPattern = (text: string): boolean =>
  * query heads that share it, `layers:1` a layer: that which changes its input least, whatever the score, unless that is `random`.
  * @throws RecipeError
  */
-export function shrinkingOf({ pattern: text, score = 'magnitude', repair = 'none', seed = 0 }: ShrinkRule): Shrinking {
+export function shrinkingOf(rule: ShrinkRule): Shrinking {
+  const { pattern: text, score = 'magnitude', repair = 'none', seed = 0, layers = 'uniform' } = rule;
   const amounts = new Map<Structure, Amount>();
   for (const part of text.split(',')) {
     const [, name, amount] = AMOUNT.exec(part) ?? [];
@@ -76,19 +89,34 @@ export function shrinkingOf({ pattern: text, score = 'magnitude', repair = 'none
       amount.endsWith('%') ? { fraction: Number(amount.slice(0, -1)) / 100 } : { count: Number(amount) },
     );
   }
-  return { text, amounts, score, repair, seed };
+  const spreads = layers !== 'uniform';
+  if (spreads && !amounts.has('ffn')) {
+    throw new RecipeError(
+      `Only channels are spread over layers (${layers}), such as ffn:25%, and "${text}" has none: leave "layers" out.`,
+    );
+  }
+  if (spreads && score === 'random') {
+    throw new RecipeError(
+      'Channels that are chosen at random are worth nothing that layers could be compared by: leave "layers" out.',
+    );
+  }
+  return { text, amounts, score, repair, seed, spreads };
 }
 
 /** What one of a structure is called. */
 const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads: 'KV groups', layers: 'layers' };
 
-/** How many of `total` are left. @throws ArgumentError that says which values work */
-export function unitsLeft(structure: Structure, amount: Amount, total: number, model: string): number {
+/** How many of `total` are left. `layer` is that which they are of, where layers differ. @throws ArgumentError that says which values work */
+export function unitsLeft(structure: Structure, amount: Amount, total: number, model: string, layer?: number): number {
   const removed = 'count' in amount ? amount.count : Math.floor(amount.fraction * total + 1e-9);
   if (removed >= 1 && removed < total) return total - removed;
   const units = total === 1 ? UNITS[structure].slice(0, -1) : UNITS[structure];
   const what =
-    structure === 'layers' ? `${model}: it has ${total} ${units}` : `${model}: its layers have ${total} ${units} each`;
+    structure === 'layers'
+      ? `${model}: it has ${total} ${units}`
+      : layer === undefined
+        ? `${model}: its layers have ${total} ${units} each`
+        : `${model}: its layer ${layer} has ${total} ${units}`;
   if (total === 1) throw new ArgumentError(`${what}, which can't be removed: leave ${structure} out.`);
   const asked = removed < 1 ? 'of which none would go' : `of which ${removed} would go, which leaves nothing`;
   throw new ArgumentError(

@@ -79,7 +79,23 @@ test('structures leave: the config of what is written says so', async () => {
   });
   const wrong = { out: join(cli.folder, 'none'), pattern: 'ffn:25%', format: 'keep' };
   await expect(runPrune(SAMPLE, { ...wrong, score: 'obs' }, running)).rejects.toThrow(/needs a calibration/);
-  await expect(runPrune(SAMPLE, { ...wrong, layers: 'owl' }, running)).rejects.toThrow('--layers is for');
+  await expect(runPrune(SAMPLE, { ...wrong, layers: 'owl' }, running)).rejects.toThrow('--layers owl is for');
+  await expect(runPrune(SAMPLE, { ...wrong, layers: 'sensitivty' }, running)).rejects.toThrow(
+    /Did you mean "sensitivity"/,
+  );
+  await expect(runPrune(SAMPLE, { ...wrong, layers: 'sensitivity' }, running)).rejects.toThrow(/needs a calibration/);
+  const calibration = 'models/union-7m/calibration.txt';
+  const spread = { ...wrong, calibration, layers: 'sensitivity', windows: '2', window: '64' };
+  const file = { ...spread, out: join(cli.folder, 'none.gguf') };
+  await expect(runPrune(SAMPLE, file, running)).rejects.toThrow(
+    /GGUF has one for all: leave the spread over layers out/,
+  );
+  cli.printed = '';
+  await runPrune(SAMPLE, { ...spread, out: join(cli.folder, 'spread') }, running);
+  expect(cli.printed).toMatch(/ffn +\d+ to \d+ of 768 in each of 8 layers/);
+  const { intermediate_size: widths } = JSON.parse(await readFile(join(cli.folder, 'spread', 'config.json'), 'utf8'));
+  expect(widths).toHaveLength(8);
+  expect(widths.reduce((sum: number, width: number) => sum + width, 0)).toBe(8 * 0.75 * before.intermediate_size);
   await expect(runPrune(SAMPLE, { ...wrong, pattern: 'heads:99' }, running)).rejects.toThrow(/heads/);
   expect(await readdir(cli.folder)).not.toContain('none');
 });

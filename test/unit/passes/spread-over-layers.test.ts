@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { cheapestShares, sharesAround } from '../../../src/passes/pruning/layer-sensitivities.ts';
+import { cheapestCounts, cheapestShares, sharesAround } from '../../../src/passes/spread-over-layers.ts';
 import { randomSource } from '../../gpu/random.ts';
 
 test('costs are measured to both sides of a share, and something of every layer stays', () => {
@@ -67,4 +67,54 @@ test('a step that pays only with the next one is taken with it', () => {
   ];
   const found = cheapestShares(0.5, shares, layers);
   for (const [i, share] of [0.7, 0.3].entries()) expect(found[i]).toBeCloseTo(share, 12);
+});
+
+test('counts are whole, add up exactly, and no other way to lose as many costs less', () => {
+  const random = randomSource(6);
+  for (let problem = 0; problem < 100; problem++) {
+    const step = [1, 3, 32][problem % 3]!;
+    const layers = Array.from({ length: 2 + Math.floor(3 * random()) }, () => {
+      let [count, cost] = [step * Math.floor(3 * random()), random()];
+      const points = Array.from({ length: 1 + Math.floor(4 * random()) }, () => {
+        count += step * (1 + Math.floor(3 * random()));
+        cost += random();
+        return { count, cost };
+      });
+      return { counts: points.map((one) => one.count), costs: points.map((one) => one.cost) };
+    });
+    const sumOf = (numbers: readonly number[]) => numbers.reduce((sum, one) => sum + one, 0);
+    const [least, most] = [0, -1].map((at) => sumOf(layers.map(({ counts }) => counts.at(at)!))) as [number, number];
+    const total = least + step * Math.floor(((most - least) / step) * random());
+    const found = cheapestCounts(total, layers);
+    expect(sumOf(found)).toBe(total);
+    expect(cheapestCounts(total, layers)).toEqual(found);
+    for (const [i, { counts }] of layers.entries()) {
+      expect((found[i]! - counts[0]!) % step).toBe(0);
+      expect(found[i]).toBeGreaterThanOrEqual(counts[0]!);
+      expect(found[i]).toBeLessThanOrEqual(counts.at(-1)!);
+    }
+    // Costs on the lower hulls of all layers, by trying every line between two points.
+    const hullCost = ({ counts, costs }: (typeof layers)[number], at: number): number => {
+      let lowest = Number.POSITIVE_INFINITY;
+      for (const [i, x] of counts.entries()) {
+        if (x === at) lowest = Math.min(lowest, costs[i]!);
+        for (const [j, y] of counts.entries()) {
+          if (x < at && at < y) lowest = Math.min(lowest, costs[i]! + ((at - x) / (y - x)) * (costs[j]! - costs[i]!));
+        }
+      }
+      return lowest;
+    };
+    const costOf = (at: readonly number[]) => sumOf(layers.map((layer, i) => hullCost(layer, at[i]!)));
+    const best = costOf(found);
+    for (const [i] of layers.entries()) {
+      for (const [j] of layers.entries()) {
+        const at = [...found];
+        at[i]! += step;
+        at[j]! -= step;
+        if (i === j || at.some((count, l) => count < layers[l]!.counts[0]! || count > layers[l]!.counts.at(-1)!))
+          continue;
+        expect(costOf(at)).toBeGreaterThanOrEqual(best - 1e-9);
+      }
+    }
+  }
 });
