@@ -59,11 +59,22 @@ export const claim: Claim = {
 
 /** The browser's own entries of long tasks while the whole model compresses. */
 async function longTasks(page: Page): Promise<Measurement> {
-  const { longest, tasks } = await page.evaluate(async () => {
+  const { longest, tasks, control } = await page.evaluate(async () => {
     const found: number[] = [];
     new PerformanceObserver((list) => found.push(...list.getEntries().map(({ duration }) => duration))).observe({
       type: 'longtask',
     });
+    const rest = () => new Promise((done) => setTimeout(done, 500));
+    // A task that is long on purpose: that the browser tells of it is what the rest of the measurement stands on.
+    await new Promise<void>((done) =>
+      setTimeout(() => {
+        const until = performance.now() + 120;
+        while (performance.now() < until);
+        done();
+      }),
+    );
+    await rest();
+    const control = Math.max(0, ...found.splice(0));
     const app = window.compressa!;
     const recipe = {
       version: 1,
@@ -74,14 +85,14 @@ async function longTasks(page: Page): Promise<Measurement> {
     while (!app.model.compressed || document.querySelector<HTMLButtonElement>('#compress')!.disabled) {
       await new Promise((done) => setTimeout(done, 100));
     }
-    await new Promise((done) => setTimeout(done, 500));
-    return { longest: Math.max(0, ...found), tasks: found.length };
+    await rest();
+    return { longest: Math.max(0, ...found), tasks: found.length, control };
   });
   return {
     claim: "the longest task on the page's thread while the sample model is pruned 2:4 and compressed to q4_k",
     threshold: 'at most 200 ms',
-    measured: `${longest.toFixed(0)} ms, of ${tasks} tasks over 50 ms`,
-    pass: longest <= 200,
+    measured: `${longest.toFixed(0)} ms, of ${tasks} tasks over 50 ms; one of 120 ms that is made on purpose is seen with ${control.toFixed(0)} ms`,
+    pass: longest <= 200 && control >= 120,
   };
 }
 

@@ -50,6 +50,8 @@ export class App {
   readonly model: ModelPanel;
   landscape: Landscape | undefined;
   gpu: Gpu | undefined;
+  /** The device, once it is open. */
+  #device: Promise<Gpu> | undefined;
   network: Network | undefined;
   tensor: TensorSession | undefined;
   /** Whether the page and the sample model are there without a network. */
@@ -112,7 +114,8 @@ export class App {
     const opening = new AbortController();
     const network = openNetwork(input, opening.signal);
     network.catch(() => undefined); // `#take` says what is wrong.
-    const gpu = await openGpu();
+    this.#device = openGpu();
+    const gpu = await this.#device;
     this.gpu = gpu;
     void gpu.lost.then((error) => this.#lost(gpu, error));
     const attached = this.microscope.attach(gpu);
@@ -124,8 +127,10 @@ export class App {
 
   /** Opens a model in place of the one that is there; where it can't be read, that one stays. */
   async open(input: ModelInput): Promise<void> {
+    // A file may come before the device is open; where that fails `start` says so.
+    const gpu = await this.#device?.catch(() => undefined);
     const opening = new AbortController();
-    if (this.gpu) await this.#take(this.gpu, input, opening, openNetwork(input, opening.signal));
+    if (gpu) await this.#take(gpu, input, opening, openNetwork(input, opening.signal));
   }
 
   async #take(gpu: Gpu, input: ModelInput, opening: AbortController, opened: Promise<Network>): Promise<void> {

@@ -73,7 +73,7 @@ export interface CompressOptions extends RecipeOptions {
    * output has to be opened with `resume`, too. The result is the same.
    */
   readonly resume?: boolean;
-  /** Called as each stage is done with some rows of a tensor. */
+  /** Called as each stage is done with some rows of a tensor, or with all of one that is pruned, factored or calibrated, whose reading counts as computing. */
   readonly onTimeline?: (span: TimelineSpan) => void;
 }
 

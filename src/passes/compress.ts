@@ -59,6 +59,7 @@ export async function compress(
 ): Promise<CompressReport> {
   const { gpu, signal, onProgress, onTimeline, chunkBytes } = options;
   const started = performance.now();
+  const record = onTimeline && spansFrom(started, onTimeline);
   const saturated: SaturatedCounts = new Map();
   const extra: string[] = [];
   let losses: ReadonlyMap<string, MatrixLosses> = new Map();
@@ -95,11 +96,11 @@ export async function compress(
         ...(chunkBytes !== undefined && { chunkBytes }),
         ...(signal && { signal }),
         ...(onProgress && { onProgress }),
-        ...(onTimeline && { record: spansFrom(started, onTimeline) }),
+        ...(record && { record }),
       });
       if (prepared.plan.apart.length > 0) {
         const { writeApart } = await import('./write-apart.ts');
-        losses = await writeApart(prepared, writer, inputs, options, notice);
+        losses = await writeApart(prepared, writer, inputs, options, notice, record);
       }
       if (folder) {
         if (shards.length > 1) await writeFile(folder, INDEX_FILE, shardIndex(shards));

@@ -13,6 +13,19 @@ export interface TimelineSpan {
 /** Takes a span with times of `performance.now()`. */
 export type RecordSpan = (stage: Stage, tensor: string, start: number, end: number) => void;
 
+/** Does a piece of work and tells when it was done. */
+export async function recorded<T>(
+  record: RecordSpan | undefined,
+  stage: Stage,
+  tensor: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const start = performance.now();
+  const result = await work();
+  record?.(stage, tensor, start, performance.now());
+  return result;
+}
+
 /** Turns clock times into times since `origin`. */
 export const spansFrom =
   (origin: number, onTimeline: (span: TimelineSpan) => void): RecordSpan =>

@@ -8,6 +8,7 @@ import type { Prepared } from './prepare.ts';
 import { layerPrunings } from './pruning/layer-prunings.ts';
 import { modelThresholds } from './pruning/pruned-slices.ts';
 import type { TensorOutput } from './tensor-output.ts';
+import type { RecordSpan } from './timeline.ts';
 import { writeCalibrated } from './write-calibrated.ts';
 import { writePruned } from './write-pruned.ts';
 
@@ -18,6 +19,7 @@ export async function writeApart(
   inputs: Calibration | StatisticsSource | undefined,
   { gpu, tuner, signal, onProgress }: CompressOptions,
   notice: (text: string) => void,
+  record: RecordSpan | undefined,
 ): Promise<ReadonlyMap<string, MatrixLosses>> {
   const { apart } = plan;
   const shown = new Set(graph && inputs ? inputGroups(graph).flatMap(({ weights }) => weights) : []);
@@ -29,7 +31,15 @@ export async function writeApart(
   const others = apart.filter((tensor) => !isShown(tensor));
   const source = { gpu, checkpoint, ...(signal && { signal }) };
   const thresholds = await modelThresholds(source, apart, outputFormat);
-  const work = { ...source, writer, notice, thresholds, total, ...(onProgress && { onProgress }) };
+  const work = {
+    ...source,
+    writer,
+    notice,
+    thresholds,
+    total,
+    ...(onProgress && { onProgress }),
+    ...(record && { record }),
+  };
   try {
     const losses: [string, MatrixLosses][] = [];
     if (graph && inputs && calibrated.length > 0) {

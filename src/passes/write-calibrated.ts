@@ -27,6 +27,7 @@ import type { Threshold } from './pruning/find-mask.ts';
 import type { PruneInputs } from './pruning/prune-rows.ts';
 import { needsHessian, type Pruning } from './pruning/pruning.ts';
 import { pruneInputs, scoreFactors } from './pruning/score-factors.ts';
+import { recorded } from './timeline.ts';
 import type { Work } from './write-tensors.ts';
 
 /**
@@ -52,7 +53,7 @@ export async function writeCalibrated(
     readonly tuner?: VariantChoice | undefined;
   },
 ): Promise<Map<string, MatrixLosses>> {
-  const { gpu, checkpoint, graph, tensors, writer, signal, onProgress } = work;
+  const { gpu, checkpoint, graph, tensors, writer, signal, onProgress, record } = work;
   const planned = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const biases = new Map(tensors.flatMap((tensor) => (tensor.compensates ? [[tensor.compensates, tensor]] : [])));
   const losses = new Map<string, MatrixLosses>();
@@ -78,31 +79,31 @@ export async function writeCalibrated(
           const { factorTensor } = await import('./factorize/factor-tensor.ts');
           const threshold = tensor.prune && work.thresholds.get(tensor.prune);
           const known = { quantize, prune: pruneFor(tensor), whitening };
-          const { arrays, lost, product } = await factorTensor(
-            work,
-            own ? { ...tensor, prune: own } : tensor,
-            known,
-            threshold,
+          const { arrays, lost, product } = await recorded(record, 'compute', tensor.name, () =>
+            factorTensor(work, own ? { ...tensor, prune: own } : tensor, known, threshold),
           );
           if (keeps) product.release();
           else weights.set(tensor.name, product);
-          await writer.write(tensor, arrays, rows, true);
+          await recorded(record, 'write', tensor.name, () => writer.write(tensor, arrays, rows, true));
           wrote(tensor, lost);
           continue;
         }
-        const { arrays, lost } = await compressMatrix(
-          work,
-          own ? { ...tensor, prune: own } : tensor,
-          { quantize, prune: pruneFor(tensor) },
-          {
-            correct: correctionOf(tensor, given),
-            threshold: tensor.prune && work.thresholds.get(tensor.prune),
-          },
+        const { arrays, lost } = await recorded(record, 'compute', tensor.name, () =>
+          compressMatrix(
+            work,
+            own ? { ...tensor, prune: own } : tensor,
+            { quantize, prune: pruneFor(tensor) },
+            {
+              correct: correctionOf(tensor, given),
+              threshold: tensor.prune && work.thresholds.get(tensor.prune),
+            },
+          ),
         );
         if (tensor.target?.activations === 'static') {
           arrays.activations = activationScales(Math.max(...columns.absMax), tensor.weight.shape[0]!);
         }
-        await writer.write(tensor, inOutputOrder(tensor, arrays), rows, true);
+        const ordered = inOutputOrder(tensor, arrays);
+        await recorded(record, 'write', tensor.name, () => writer.write(tensor, ordered, rows, true));
         wrote(tensor, lost);
         const bias = biases.get(tensor.name);
         const made = bias && (await compensated(work, tensor, arrays, bias, columns.mean));

@@ -3,6 +3,7 @@ import { compressMatrix, inOutputOrder, type MatrixLosses } from './compress-mat
 import type { PlannedTensor } from './plan.ts';
 import type { Threshold } from './pruning/find-mask.ts';
 import type { Pruning } from './pruning/pruning.ts';
+import { recorded } from './timeline.ts';
 import type { Work } from './write-tensors.ts';
 
 /**
@@ -20,7 +21,7 @@ export async function writePruned(
     readonly notice: (text: string) => void;
   },
 ): Promise<Map<string, MatrixLosses>> {
-  const { tensors, thresholds, writer, total, signal, onProgress } = work;
+  const { tensors, thresholds, writer, total, signal, onProgress, record } = work;
   const losses = new Map<string, MatrixLosses>();
   let { done } = work;
   for (const tensor of tensors) {
@@ -29,17 +30,18 @@ export async function writePruned(
     // Every column counts alike.
     const quantize = { importance: new Float32Array(k).fill(1) };
     const threshold = tensor.prune && thresholds.get(tensor.prune);
-    if (tensor.factors) {
-      const { factorTensor } = await import('./factorize/factor-tensor.ts');
-      const { arrays, lost, product } = await factorTensor(work, tensor, { quantize }, threshold);
-      product.release();
-      losses.set(tensor.name, lost);
-      await writer.write(tensor, arrays, rows, true);
-    } else {
-      const { arrays, lost } = await compressMatrix(work, tensor, { quantize }, { correct: 0, threshold });
-      losses.set(tensor.name, lost);
-      await writer.write(tensor, inOutputOrder(tensor, arrays), rows, true);
-    }
+    const { arrays, lost } = await recorded(record, 'compute', tensor.name, async () => {
+      if (tensor.factors) {
+        const { factorTensor } = await import('./factorize/factor-tensor.ts');
+        const { product, ...made } = await factorTensor(work, tensor, { quantize }, threshold);
+        product.release();
+        return made;
+      }
+      const made = await compressMatrix(work, tensor, { quantize }, { correct: 0, threshold });
+      return { ...made, arrays: inOutputOrder(tensor, made.arrays) };
+    });
+    losses.set(tensor.name, lost);
+    await recorded(record, 'write', tensor.name, () => writer.write(tensor, arrays, rows, true));
     done += tensor.report.bytesBefore;
     onProgress?.({ done, total, tensor: tensor.name });
   }

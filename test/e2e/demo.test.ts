@@ -23,9 +23,11 @@ import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { selectMasks } from '../../src/kernels/reference/select-mask.ts';
 import { compress } from '../../src/passes/compress.ts';
+import { encodeText } from '../../src/passes/encode-text.ts';
 import { parsePattern } from '../../src/passes/pruning/pruning.ts';
 import type { Recipe } from '../../src/passes/recipe.ts';
 import { checkWeight, findWeight, readValues } from '../../src/passes/stored-weight.ts';
+import { cutWindows } from '../../src/passes/windows.ts';
 import { openTestGpu } from '../gpu/open-test-gpu.ts';
 import { SAMPLE } from './served-page.ts';
 
@@ -173,13 +175,16 @@ test('compresses the whole model by the library, to the same bytes and errors; b
   await again.close();
 
   await page.waitForSelector('#write:not(:disabled)');
+  await page.$eval('#tokens', (input) => {
+    (input as HTMLInputElement).value = '12';
+  });
   await page.click('#write');
   await page.waitForFunction(() => window.compressa!.model.rates !== undefined, { timeout: 120_000 });
   const texts = await page.$$eval('#written p', (all) => all.map((one) => one.textContent ?? ''));
   expect(texts).toHaveLength(2);
   for (const text of texts) expect(text).toMatch(/^My fellow citizens\W.*\w+ \w+ \w+/s);
 
-  await page.$eval('#model-page input[type=number]', (input) => {
+  await page.$eval('#windows', (input) => {
     (input as HTMLInputElement).value = '1';
   });
   await page.$eval('#model-page input[type=checkbox]', (input) => (input as HTMLInputElement).click());
@@ -190,6 +195,31 @@ test('compresses the whole model by the library, to the same bytes and errors; b
   expect(verified.checks.filter(({ passed }) => !passed)).toEqual([]);
   expect(verified.accuracy!.perplexity.compressed! / verified.accuracy!.perplexity.original).toBeLessThan(1.2);
   expect(await page.$eval('#report iframe', (frame) => (frame as HTMLIFrameElement).srcdoc)).toContain('<svg');
+});
+
+test('a method that looks at inputs is given the calibration text of the sample model', async () => {
+  const { page } = demo;
+  const name = 'model.layers.0.self_attn.k_proj.weight';
+  const recipe: Recipe = { version: 1, rules: [{ match: name, format: 'int4-g32', method: 'gptq' }] };
+  await page.evaluate((to) => window.compressa!.store.set({ page: 'model', recipe: to as never }), recipe);
+  await page.click('#compress');
+  await page.waitForFunction(() => window.compressa!.model.compressed?.report.recipe.rules[0]?.method === 'gptq', {
+    timeout: 120_000,
+  });
+  await page.waitForSelector('#compress:not(:disabled)');
+  const { tensors } = await page.evaluate(() => window.compressa!.model.compressed!.report);
+  const { chosen, rtn } = tensors.find((tensor) => tensor.name === name)!.error!;
+  // Without the inputs, or with those of another matrix, rounding to nearest would be taken.
+  expect(chosen).toBeLessThan(0.8 * rtn);
+  const text = await readFile(`${SAMPLE}/calibration.txt`, 'utf8');
+  const checkpoint = await openCheckpoint(await nodeFolder(SAMPLE), { checkWeight });
+  const windows = cutWindows(await encodeText(checkpoint, text), { windows: 16, window: 128 });
+  await checkpoint.close();
+  const library = await compress(await nodeFolder(SAMPLE), memoryOutput(), { gpu, recipe, calibration: { windows } });
+  const error = library.tensors.find((tensor) => tensor.name === name)!.error!;
+  // Other devices add up the products of inputs in other orders.
+  expect(chosen / error.chosen).toBeCloseTo(1, 2);
+  expect(rtn / error.rtn).toBeCloseTo(1, 3);
 });
 
 test('the landscape is drawn by three.js on the device of the engine, and nothing is read back for it', async () => {
@@ -360,9 +390,42 @@ test('says in words what is wrong with a file that is broken, and goes on with t
   expect(await page.$('.notice.error')).toBeNull();
 });
 
+test('says in words that a tensor exceeds what the device allows, and goes on', async () => {
+  const { page } = demo;
+  await page.evaluate(() => {
+    const gpu = window.compressa!.gpu!;
+    const columns = gpu.device.limits.maxBufferSize / 4 + 64;
+    const sizes = { 'long.weight': columns, 'small.weight': 64 };
+    let at = 0;
+    const header = Object.entries(sizes).map(([name, k]) => {
+      const start = at;
+      at += 2 * k;
+      return [name, { dtype: 'BF16', shape: [1, k], data_offsets: [start, at] }];
+    });
+    const text = JSON.stringify(Object.fromEntries(header));
+    const padded = text.padEnd(8 * Math.ceil(text.length / 8));
+    // The same megabyte over and over: nobody reads it.
+    const some = new Blob([new Uint8Array(2 ** 20)]);
+    const parts = Array.from({ length: Math.ceil(at / 2 ** 20) }, () => some);
+    const data = new Blob(parts).slice(0, at);
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new BigUint64Array([BigInt(padded.length)]), padded, data], 'long.safetensors'));
+    window.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer }));
+  });
+  await page.waitForSelector('.notice.error[data-key=tensor]');
+  expect(await page.$eval('.notice.error[data-key=tensor] p', (notice) => notice.textContent)).toMatch(
+    /^Not enough GPU memory\. long\.weight.*this device allows.*Choose a smaller tensor/,
+  );
+  await turn(page, 'small.weight', { format: 'keep', pattern: '2:4', rank: 0 });
+  expect(await page.$('.notice.error[data-key=tensor]')).toBeNull();
+  for (const close of await page.$$('.notice button')) await close.click();
+  await page.click('#sample');
+  await untilOpen(page, 'union-7m');
+});
+
 test('opens a lost device again, with the same tensor and knobs', async () => {
   const { page } = demo;
-  const knobs = { format: 'int4-g64-asym', pattern: '50%', rank: 0 };
+  const knobs = { format: 'keep', pattern: '2:4', rank: 0 };
   await turn(page, TENSOR, knobs);
   await page.evaluate(() => {
     const app = window.compressa!;
@@ -380,7 +443,7 @@ test('opens a lost device again, with the same tensor and knobs', async () => {
 
 test('without a network, the link of a view brings it back', async () => {
   const { page } = demo;
-  const knobs = { format: 'int4-g64-asym', pattern: '50%', rank: 0 };
+  const knobs = { format: 'keep', pattern: '2:4', rank: 0 };
   await page.waitForFunction(() => window.compressa!.keptOffline, { timeout: 60_000 });
   const link = new URL(await page.evaluate(() => window.compressa!.store.link()), served.url).href;
   const other = await demo.browser.newPage();

@@ -4,6 +4,8 @@ import { choiceOf, formatChoices, formatOf, methodChoices, planOf } from '../../
 import { levelsOf, pyramidBytes } from '../../demo/src/engine/pyramid.ts';
 import { magnitudeColour } from '../../demo/src/palette.ts';
 import { decodeView, encodeView, FIRST_VIEW, type ViewState } from '../../demo/src/view-state.ts';
+import { cameraFor, onFrame } from '../../demo/src/views/landscape-camera.ts';
+import { ticks } from '../../demo/src/views/landscape-scale.ts';
 import { bounded, weightUnder, wholePlace, zoomed } from '../../demo/src/views/place.ts';
 import { patternText, sparsityOf } from '../../demo/src/views/sparsity-knobs.ts';
 import { formatByName, formats } from '../../src/formats/registry.ts';
@@ -108,4 +110,38 @@ test('colours of magnitudes grow lighter evenly', () => {
   const steps = lightness.slice(1).map((value, i) => value - lightness[i]!);
   // Viridis goes from 14 to 91: 1.2 for each of 64 steps.
   for (const step of steps) expect(Math.abs(step - 1.2)).toBeLessThan(0.5);
+});
+
+test('all of the landscape is in its frame and fills it, whatever way it is turned and whatever shape the frame has', () => {
+  const extent = { side: 64, height: 20 };
+  for (const aspect of [0.5, 1, 1.6, 3]) {
+    for (const tilt of [0.12, 0.55, 1.5]) {
+      const frame = { width: 300 * aspect, height: 300 };
+      let reach = 0;
+      for (let angle = 0; angle < 7; angle += 0.3) {
+        const seen = cameraFor({ angle, tilt, nearness: 1 }, extent, aspect);
+        for (const [x, z] of [
+          [-1, -1],
+          [-1, 1],
+          [1, -1],
+          [1, 1],
+        ] as const) {
+          for (const y of [0, extent.height]) {
+            const [left, top] = onFrame([x * 32, y, z * 32], seen, frame)!;
+            const [across, up] = [Math.abs(left / frame.width - 0.5), Math.abs(top / frame.height - 0.5)];
+            expect(Math.max(across, up)).toBeLessThan(0.48);
+            reach = Math.max(reach, across, up);
+          }
+        }
+      }
+      expect(reach).toBeGreaterThan(0.45);
+    }
+  }
+});
+
+test('heights have round numbers, some four of them', () => {
+  expect(ticks(0.115)).toEqual([0, 0.05, 0.1]);
+  expect(ticks(1.6)).toEqual([0, 0.5, 1, 1.5]);
+  expect(ticks(4)).toEqual([0, 1, 2, 3, 4]);
+  expect(ticks(0)).toEqual([0]);
 });

@@ -22,6 +22,7 @@ import type { TensorEntry } from './network.ts';
 import { type PlanBytes, planBytes } from './plan-bytes.ts';
 import { type Level, levelsOf, pyramidBytes, pyramidSteps } from './pyramid.ts';
 import { Rounding, type Rounds } from './rounding.ts';
+import { runSliced } from './slices.ts';
 import { joinSummary, SUMMARY_BYTES, type Summary, summaryStep } from './summary.ts';
 
 export const BINS = 128;
@@ -165,7 +166,7 @@ export class TensorSession {
     const { rows, k, entry } = this;
     const gpu = this.#gpu;
     gpu.clear(this.#live.buffer, COUNTS + HISTOGRAM_BYTES);
-    await gpu.scheduler.run(this.#viewSteps());
+    await runSliced(gpu, this.#viewSteps());
     this.version++;
     // The histogram stays where it is until somebody looks at it.
     const live = (await gpu.readBack(this.#live.buffer, 0, COUNTS + 8)).buffer;

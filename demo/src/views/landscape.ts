@@ -13,9 +13,9 @@ import {
   Scene,
   SRGBColorSpace,
   StorageBufferAttribute,
+  WebGPUCoordinateSystem,
   WebGPURenderer,
 } from 'three/webgpu';
-import { mat4 } from 'wgpu-matrix';
 import { packParams, read, readWrite } from '../../../src/gpu/kernel.ts';
 import { DeviceLostError, type Gpu } from '../../../src/index.ts';
 import { each } from '../../../src/kernels/each.ts';
@@ -23,15 +23,22 @@ import source from '../../shaders/landscape.wgsl';
 import { byId } from '../dom.ts';
 import { latest } from '../engine/coalesce.ts';
 import type { TensorSession } from '../engine/tensor-session.ts';
-import { paletteWords } from '../palette.ts';
+import { cssColour, magnitudeColour, paletteWords } from '../palette.ts';
 import type { Store } from '../store.ts';
-import { countText } from '../units.ts';
+import { countText, weightText } from '../units.ts';
+import { cameraFor } from './landscape-camera.ts';
+import { drawScale } from './landscape-scale.ts';
 import { explain, say } from './notices.ts';
 
 /** Columns along a side: a software device draws few. */
 const SIDES = { software: 64, hardware: 128 } as const;
 /** Milliseconds in which weights fall. */
 const FALL = 900;
+/** Of the limit where colours end: higher columns are cut off. */
+const HIGHEST = 1.6;
+/** How high the limit is, in sides of the landscape; and how high zero is. */
+const HEIGHT = 0.2;
+const FLOOR = 0.06;
 
 /** |w| as a landscape, drawn by three.js on the engine's device from a buffer that the engine fills. */
 export class Landscape {
@@ -41,7 +48,7 @@ export class Landscape {
   readonly #heights: GPUBuffer;
   readonly #renderer: WebGPURenderer;
   readonly #scene = new Scene();
-  readonly #camera = new PerspectiveCamera(38, 1, 0.1, 2000);
+  readonly #camera = new PerspectiveCamera();
   readonly #canvas = byId('landscape-canvas', HTMLCanvasElement);
   readonly #time = uniform(1);
   readonly #limit = uniform(1);
@@ -57,7 +64,7 @@ export class Landscape {
   #fallFrom = 0;
   #angle = 0.7;
   #tilt = 0.55;
-  #distance = 1.6;
+  #nearness = 1;
   frames = 0;
 
   constructor(gpu: Gpu, store: Store) {
@@ -76,6 +83,8 @@ export class Landscape {
   }
 
   async open(): Promise<void> {
+    const stops = Array.from({ length: 9 }, (_, i) => cssColour(magnitudeColour(i / 8))).join(',');
+    byId('landscape-bar').style.background = `linear-gradient(to right, ${stops})`;
     await this.#renderer.init();
     this.#renderer.setClearColor(0x000000, 0);
     const count = this.#side ** 2;
@@ -90,12 +99,12 @@ export class Landscape {
     const z = instanceIndex.div(side).toFloat();
     const there = select(height.lessThan(0), 0, 1);
     const material = new MeshLambertNodeMaterial();
-    const high = height.div(this.#limit).clamp(0, 1.6);
+    const high = height.div(this.#limit).clamp(0, HIGHEST);
     material.positionNode = vec3(
       positionLocal.x.mul(there).add(x.sub(side / 2)),
       positionLocal.y
         .add(0.5)
-        .mul(high.mul(side / 5).add(0.06))
+        .mul(high.mul(HEIGHT * side).add(FLOOR))
         .mul(there),
       positionLocal.z.mul(there).add(z.sub(side / 2)),
     );
@@ -114,6 +123,8 @@ export class Landscape {
     sun.position.set(0.5, 1, 0.25);
     this.#scene.add(mesh, sun, new AmbientLight(0xffffff, 1.5));
     this.#camera.matrixAutoUpdate = false;
+    // The renderer would make the projection anew for its own kind of coordinates.
+    this.#camera.coordinateSystem = WebGPUCoordinateSystem;
     this.#ready = true;
   }
 
@@ -165,6 +176,7 @@ export class Landscape {
       byId('landscape-scale').textContent =
         `rows ${countText(top)} to ${countText(until(rows, top) - 1)}, columns ${countText(left)} to ${countText(until(k, left) - 1)}; ` +
         (step === 1 ? 'a column is a weight' : `a column is ${step} × ${step} weights`);
+      byId('landscape-high').textContent = `≥ ${weightText(this.#limit.value)}`;
       const still = this.#fresh || matchMedia('(prefers-reduced-motion: reduce)').matches;
       this.#fallFrom = still ? Number.NEGATIVE_INFINITY : performance.now();
       this.#fresh = false;
@@ -203,24 +215,23 @@ export class Landscape {
     if (clientWidth === 0) return;
     this.#renderer.setPixelRatio(Math.min(2, devicePixelRatio));
     this.#renderer.setSize(clientWidth, clientHeight, false);
-    this.#camera.aspect = clientWidth / clientHeight;
-    this.#camera.updateProjectionMatrix();
-    const far = this.#side * this.#distance * Math.max(1, 1.35 / this.#camera.aspect);
-    const eye = [
-      far * Math.cos(this.#tilt) * Math.sin(this.#angle),
-      far * Math.sin(this.#tilt),
-      far * Math.cos(this.#tilt) * Math.cos(this.#angle),
-    ];
-    this.#camera.matrix.fromArray(mat4.cameraAim(eye, [0, this.#side * 0.02, 0], [0, 1, 0]));
+    const side = this.#side;
+    const extent = { side, height: HIGHEST * HEIGHT * side };
+    const from = { angle: this.#angle, tilt: this.#tilt, nearness: this.#nearness };
+    const seen = cameraFor(from, extent, clientWidth / clientHeight);
+    this.#camera.projectionMatrix.fromArray(seen.projection);
+    this.#camera.projectionMatrixInverse.copy(this.#camera.projectionMatrix).invert();
+    this.#camera.matrix.fromArray(seen.camera);
     this.#camera.updateMatrixWorld(true);
     this.#renderer.render(this.#scene, this.#camera);
+    drawScale(seen, extent, HIGHEST * this.#limit.value, { width: clientWidth, height: clientHeight });
     this.frames++;
   }
 
   #turn(angle: number, tilt: number, distance = 1): void {
     this.#angle += angle;
     this.#tilt = Math.min(1.5, Math.max(0.12, this.#tilt + tilt));
-    this.#distance = Math.min(3, Math.max(0.35, this.#distance * distance));
+    this.#nearness = Math.min(3, Math.max(0.35, this.#nearness / distance));
     this.#redraw();
   }
 

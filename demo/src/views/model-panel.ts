@@ -33,7 +33,8 @@ export class ModelPanel {
   readonly #write = make('button', { type: 'button', id: 'write', disabled: true }, 'Write side by side');
   readonly #verify = make('button', { type: 'button', id: 'verify', disabled: true }, 'Verify');
   readonly #prompt = make('input', { id: 'prompt', type: 'text', autocomplete: 'off' });
-  readonly #windows = make('input', { type: 'number', min: 1, max: 1000, value: 6 });
+  readonly #tokens = make('input', { id: 'tokens', type: 'number', min: 2, max: 1024, value: 64 });
+  readonly #windows = make('input', { id: 'windows', type: 'number', min: 1, max: 1000, value: 6 });
   readonly #speed = make('input', { type: 'checkbox', checked: true });
   readonly #texts = make('div', { class: 'tools', hidden: true });
   readonly #written = make('div', { id: 'written' });
@@ -76,7 +77,13 @@ export class ModelPanel {
         'section',
         {},
         make('h2', {}, 'Both models on one prompt'),
-        make('div', { class: 'tools' }, make('label', { class: 'grow' }, 'prompt ', this.#prompt), this.#write),
+        make(
+          'div',
+          { class: 'tools' },
+          make('label', { class: 'grow' }, 'prompt ', this.#prompt),
+          make('label', {}, 'tokens ', this.#tokens),
+          this.#write,
+        ),
         this.#written,
       ),
       make(
@@ -222,7 +229,8 @@ export class ModelPanel {
   async #writeBoth(signal: AbortSignal): Promise<string> {
     const { gpu, network } = this.#engine();
     const inputs = [network.input, this.compressed!.input] as const;
-    this.rates = await writeSideBySide(gpu, inputs, this.#prompt.value, this.#written, signal);
+    const tokens = Math.min(1024, Math.max(2, Math.floor(this.#tokens.valueAsNumber || 64)));
+    this.rates = await writeSideBySide(gpu, inputs, { prompt: this.#prompt.value, tokens }, this.#written, signal);
     const [before, after] = this.rates as [number, number];
     return `The original writes ${before.toFixed(1)} tokens/s, the compressed model ${after.toFixed(1)} on this device, taking turns.`;
   }

@@ -2,9 +2,8 @@ import { type Gpu, type Model, openModel } from '../../../src/index.ts';
 import { make } from '../dom.ts';
 import type { ModelInput } from '../engine/model-source.ts';
 
-/** Tokens that each model writes. */
-const TOKENS = 64;
-const POSITIONS = 256;
+/** Of the prompt, beside what is written. */
+const PROMPT_TOKENS = 192;
 
 interface Column {
   readonly model: Model;
@@ -18,13 +17,14 @@ interface Column {
 
 /**
  * Both models write on from one prompt, a token in turn, so that the device is shared fairly; each is timed by itself.
+ * @param tokens that each writes at most
  * @returns tokens per second of each
  * @throws FileError, ModelError, OutOfMemoryError, CancelledError, DeviceLostError
  */
 export async function writeSideBySide(
   gpu: Gpu,
   inputs: readonly [ModelInput, ModelInput],
-  prompt: string,
+  { prompt, tokens }: { readonly prompt: string; readonly tokens: number },
   box: HTMLElement,
   signal: AbortSignal,
 ): Promise<number[]> {
@@ -35,8 +35,8 @@ export async function writeSideBySide(
       const text = make('p', { class: 'written' }, make('b', {}, prompt));
       const rate = make('span', {}, 'loading');
       box.append(make('section', {}, make('h3', {}, i === 0 ? 'original' : 'compressed', ' ', rate), text));
-      const model = await openModel(input.open(), { gpu, maxPositions: POSITIONS, signal });
-      const run = model.generate(prompt, { maxTokens: TOKENS, signal });
+      const model = await openModel(input.open(), { gpu, maxPositions: PROMPT_TOKENS + tokens, signal });
+      const run = model.generate(prompt, { maxTokens: tokens, signal });
       columns.push({ model, text, rate, run, milliseconds: 0, tokens: 0, done: false });
     }
     while (columns.some(({ done }) => !done)) {

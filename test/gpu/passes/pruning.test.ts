@@ -16,6 +16,7 @@ import { modelGraph } from '../../../src/passes/model-graph.ts';
 import { knowsInputs, type PruneRule, parsePattern, pruningOf } from '../../../src/passes/pruning/pruning.ts';
 import type { Recipe } from '../../../src/passes/recipe.ts';
 import { checkWeight } from '../../../src/passes/stored-weight.ts';
+import type { TimelineSpan } from '../../../src/passes/timeline.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
 
@@ -39,6 +40,7 @@ async function pruned(
   on = gpu,
   change?: Parameters<typeof modelFolder>[1],
   method?: Method,
+  spans?: TimelineSpan[],
 ) {
   const model = await modelFolder(smallConfig(), change);
   const output = memoryOutput();
@@ -46,6 +48,7 @@ async function pruned(
   const report = await compress(model.open(), output, {
     ...{ gpu: on, recipe: recipeOf(prune, format, method) },
     ...(calibrated && { calibration: { windows } }),
+    onTimeline: (span) => spans?.push(span),
   });
   const checkpoint = await openCheckpoint(memoryFolder('pruned', Object.fromEntries(output.files)), { checkWeight });
   const values = await dequantizedWeights(checkpoint, modelGraph(checkpoint));
@@ -83,6 +86,18 @@ test.each(['2:4', '3:5', '1:4x8', '50%', '30%@row', '100@model', '40%@model', 'b
     }
   },
 );
+
+test.each(['magnitude', 'wanda'] as const)('a timeline tells of matrices that are pruned: %s', async (score) => {
+  const spans: TimelineSpan[] = [];
+  const { linear, report } = await pruned({ pattern: '50%', score }, 'keep', gpu, undefined, undefined, spans);
+  for (const { name } of linear) {
+    const [computed, written, ...others] = spans.filter(({ tensor }) => tensor === name);
+    expect([computed?.stage, written?.stage, others.length]).toEqual(['compute', 'write', 0]);
+    expect(computed!.end).toBeGreaterThan(computed!.start);
+    expect(written!.start).toBeGreaterThanOrEqual(computed!.end);
+    expect(written!.end).toBeLessThanOrEqual(1000 * report.seconds);
+  }
+});
 
 test('a layer in slices is compared with all of itself, and blocks are not cut', async () => {
   // Slices of 16 rows of 64 columns.
