@@ -135,6 +135,7 @@ export class App {
 
   async #take(gpu: Gpu, input: ModelInput, opening: AbortController, opened: Promise<Network>): Promise<void> {
     clear('model');
+    clear('summary');
     progress(0, `Opening ${input.name}`);
     this.#asked = opening;
     let network: Network;
@@ -179,13 +180,17 @@ export class App {
     const order = [...readable].sort((a, b) => a.bytes - b.bytes);
     const total = order.reduce((sum, { bytes }) => sum + bytes, 0);
     let [next, done, shown] = [0, 0, 0];
+    const failures: string[] = [];
     const work = async () => {
       for (let entry = order[next++]; entry; entry = order[next++]) {
         try {
           this.#summaries.set(entry.name, await summarize(gpu, network.checkpoint, entry, signal));
         } catch (error) {
           if (signal.aborted || error instanceof DeviceLostError) return;
-          say(`summary of ${entry.name}`, explain(error));
+          // One notice for all of them: a model may hold hundreds of a kind.
+          failures.push(explain(error));
+          const more = failures.length > 1 ? ` So it is with ${failures.length} tensors.` : '';
+          say('summary', `The map has no figures of a tensor. ${failures[0]}${more}`);
         }
         done += entry.bytes;
         progress(done / total, `Reading the network: ${bytesText(done)} of ${bytesText(total)}`);
