@@ -26,6 +26,8 @@ export interface UnitInputs {
   readonly hessian?: BufferView | undefined;
   /** Its diagonal. */
   readonly meanSquare?: Float32Array | undefined;
+  /** Of the inputs, where the reader has a bias: H is then their covariance. */
+  readonly mean?: Float32Array | undefined;
 }
 
 /** What became of the units of a layer. */
@@ -36,6 +38,8 @@ export interface ChosenUnits {
   readonly importance: ArrayLike<number>;
   /** The matrix that reads them, fitted: [rows, columns that stay], in its type. */
   readonly reader?: Uint8Array<ArrayBuffer>;
+  /** Its bias, which makes up for what the matrix has lost on the mean input, in its type. */
+  readonly bias?: Uint8Array<ArrayBuffer>;
   /** What that costs: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
   readonly error: number;
   /** Why it was not done as it was asked for. */
@@ -43,7 +47,9 @@ export interface ChosenUnits {
 }
 
 /**
- * Chooses the units of a layer that stay, and fits the matrix that reads them.
+ * Chooses the units of a layer that stay, and fits the matrix that reads them. One with a bias b gets b' = b + W mean(x) − W' mean(x₍S₎), which keeps the mean of the outputs (as FLAP
+ * does, An et al. 2024). What is then lost is tr(ΔW C ΔWᵀ), C = H − mean(x) mean(x)ᵀ being the covariance: W' and b' are the least squares of both together where C stands in H's
+ * place, in scores as in the fit W' = W C₍:,S₎ C₍S,S₎⁻¹.
  * @param left how many stay
  * @throws NonFiniteError naming the weight; FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
@@ -190,20 +196,23 @@ class UnitChoice {
   }
 
   /** The matrix with what is left of it, and what that costs. */
-  async #result(kept: Uint32Array, refit: boolean): Promise<Pick<ChosenUnits, 'reader' | 'error'>> {
+  async #result(kept: Uint32Array, refit: boolean): Promise<Pick<ChosenUnits, 'reader' | 'bias' | 'error'>> {
     const { reader: name, units, columns } = this.#coupling;
     const { type, shape } = this.#checkpoint.tensors.get(name)!;
     const k = units * columns;
     const places = placesOf(kept, columns);
     const n = places.length;
     const fitted = refit ? new Uint8Array(shape[0]! * n * (type === 'F32' ? 4 : 2)) : undefined;
+    const { hessian, mean } = this.#inputs;
+    /** (W − W') mean(x) */
+    const shift = new Float64Array(shape[0]!);
     let [lost, all] = [0, 0];
     for await (const slice of this.#slices()) {
       const { rows, view } = slice;
       const scratch = new Scratch(this.#gpu);
       try {
         const stays = new Float32Array(rows * k);
-        const before = fitted ? undefined : await this.#read(view, rows * k);
+        const before = fitted && !mean ? undefined : await this.#read(view, rows * k);
         let values: Float32Array | undefined;
         if (fitted) {
           const turned = await this.#read(await this.#system!.fitted(slice, scratch), n * rows);
@@ -218,7 +227,11 @@ class UnitChoice {
             stays[at] = values ? values[row * n + i]! : before![at]!;
           }
         }
-        const hessian = this.#inputs.hessian;
+        if (mean && before) {
+          for (let at = 0; at < rows * k; at++) {
+            shift[slice.rowStart + Math.floor(at / k)]! += (before[at]! - stays[at]!) * mean[at % k]!;
+          }
+        }
         const quantized = { format: F32, arrays: [scratch.upload(stays, 'what stays')] };
         lost += await matrixError(this.#gpu, { dense: slice, quantized, hessian });
         all += await matrixError(this.#gpu, { dense: slice, hessian });
@@ -226,7 +239,20 @@ class UnitChoice {
         scratch.release();
       }
     }
-    return { error: all > 0 ? lost / all : 0, ...(fitted && { reader: fitted }) };
+    const bias = mean && { bias: await this.#shifted(shift) };
+    return { error: all > 0 ? lost / all : 0, ...(fitted && { reader: fitted }), ...bias };
+  }
+
+  /** The bias of the reader, larger by as much. */
+  async #shifted(shift: Float64Array): Promise<Uint8Array<ArrayBuffer>> {
+    const name = this.#coupling.bias!;
+    const { type } = this.#checkpoint.tensors.get(name)!;
+    const before = decodeToF32(await this.#checkpoint.read(name, 0, undefined, this.#signal), type);
+    return encoded(
+      before.map((value, row) => value + shift[row]!),
+      type,
+      name,
+    );
   }
 
   async #read({ buffer, offset = 0 }: BufferView, count: number): Promise<Float32Array> {

@@ -22,6 +22,8 @@ export interface Coupling {
   /** What the reading matrix multiplies. */
   readonly input: ValueName;
   readonly reader: WeightName;
+  /** Its bias, which makes up for the mean of what goes. */
+  readonly bias?: WeightName;
   /** Columns of a unit, next to each other. */
   readonly columns: number;
   readonly makers: readonly CoupledRows[];
@@ -43,7 +45,8 @@ export function findCouplings(graph: Graph, structure: Exclude<Structure, 'layer
     if (readers.length !== 1 || reader?.op !== 'linear') throw coupled(name, input, reader);
     const makers = made.flatMap(({ value, rows }) => makersOf(graph, value, rows, operation, name));
     const layer = graph.layerRanges.findIndex(([from, to]) => at >= from && at < to);
-    couplings.push({ structure, layer, units, input, reader: reader.weight, columns, makers });
+    const bias = reader.bias === undefined ? {} : { bias: reader.bias };
+    couplings.push({ structure, layer, units, input, reader: reader.weight, ...bias, columns, makers });
   }
   if (couplings.length === 0) throw new ModelError(`${name}: it has no layers with ${structure} to remove.`);
   const [first] = couplings;

@@ -57,6 +57,7 @@ export class NarrowCheckpoint implements Checkpoint {
       this.#cuts.set(coupling.reader, { coupling, axis: 'columns', size: coupling.columns });
       for (const { name, rows } of coupling.makers) this.#cuts.set(name, { coupling, axis: 'rows', size: rows });
     }
+    for (const { bias } of left.keys()) if (bias !== undefined) this.#check(bias);
     for (const name of this.#cuts.keys()) this.#check(name);
     this.tensors = new Map([...source.tensors].map(([name, info]) => [name, this.#narrowed(info)]));
   }
@@ -69,12 +70,17 @@ export class NarrowCheckpoint implements Checkpoint {
   /**
    * Says which units stay.
    * @param units ascending, as many as were announced
-   * @param reader the matrix that reads them, [rows, columns that stay], in its own type, where it was fitted to them
+   * @param changed the matrix that reads them, [rows, columns that stay], where it was fitted to them, and its bias, where that makes up for what went, in their own types
    */
-  keep(coupling: Coupling, units: Uint32Array, reader?: Uint8Array): void {
+  keep(
+    coupling: Coupling,
+    units: Uint32Array,
+    { reader, bias }: { readonly reader?: Uint8Array; readonly bias?: Uint8Array } = {},
+  ): void {
     if (units.length !== this.#kept.get(coupling)?.length) throw new Error('Another number of units was announced.');
     this.#kept.set(coupling, units);
     if (reader) this.#refitted.set(coupling.reader, reader);
+    if (bias) this.#refitted.set(coupling.bias!, bias);
   }
 
   async read(
@@ -85,7 +91,8 @@ export class NarrowCheckpoint implements Checkpoint {
   ): Promise<Uint8Array<ArrayBuffer>> {
     const info = findTensor(this.name, this.tensors, tensor);
     const cut = this.#cuts.get(info.name);
-    if (!cut) return this.#source.read(info.name, rowStart, rowCount, signal);
+    const refitted = this.#refitted.get(info.name);
+    if (!cut && !refitted) return this.#source.read(info.name, rowStart, rowCount, signal);
     const total = info.shape[0]!;
     const rows = rowCount ?? total - rowStart;
     const valid = Number.isSafeInteger(rowStart) && Number.isSafeInteger(rows) && rowStart >= 0 && rows >= 0;
@@ -95,8 +102,8 @@ export class NarrowCheckpoint implements Checkpoint {
       );
     }
     const rowBytes = info.byteLength / total;
-    const refitted = this.#refitted.get(info.name);
-    if (refitted) return refitted.slice(rowStart * rowBytes, (rowStart + rows) * rowBytes) as Uint8Array<ArrayBuffer>;
+    if (refitted || !cut)
+      return refitted!.slice(rowStart * rowBytes, (rowStart + rows) * rowBytes) as Uint8Array<ArrayBuffer>;
     const out = new Uint8Array(rows * rowBytes);
     const places = placesOf(this.#kept.get(cut.coupling)!, cut.size);
     if (cut.axis === 'rows') await this.#pickRows(info.name, places.subarray(rowStart, rowStart + rows), out, signal);

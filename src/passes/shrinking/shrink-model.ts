@@ -1,11 +1,15 @@
 import { ArgumentError } from '../../errors.ts';
 import { checkCancelled } from '../../files/cancel.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
+import { decodeToF32 } from '../../files/convert.ts';
 import { ELEMENT_BYTES } from '../../files/element-type.ts';
 import { quote } from '../../files/text.ts';
 import { allocateArrays } from '../../formats/layout.ts';
+import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
+import { Scratch } from '../../gpu/scratch.ts';
 import type { Graph, WeightName } from '../../graph/graph.ts';
+import { centerHessianStep } from '../../kernels/center-hessian.ts';
 import { uploadWeight, type Weight } from '../../kernels/weight.ts';
 import type { Calibration } from '../calibration/calibration.ts';
 import type { InputGroup } from '../calibration/input-groups.ts';
@@ -54,7 +58,7 @@ export interface ShrunkLayer {
   readonly removed: readonly number[];
   /** What each of them was worth by the score; with `obs`, what removing it alone would cost. Of a layer: 1 − the cosine of its input and output. */
   readonly importance: readonly number[];
-  /** What the outputs of the matrix that reads them lost: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
+  /** What the outputs of the matrix that reads them lost: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. Where it has a bias H is centered. */
   readonly error?: number;
 }
 
@@ -78,13 +82,13 @@ export async function shrinkModel(
     const count = left.get(coupling)!;
     const source = { gpu, checkpoint: original, ...(signal && { signal }) };
     const chosen = await chooseUnits(source, coupling, count, shrinking, inputs);
-    const { kept, importance, error, reader, problem } = chosen;
+    const { kept, importance, error, problem } = chosen;
     if (problem !== undefined) {
       notice(
         `${quote(coupling.reader)}: ${coupling.structure} are chosen as wanda does, and nothing is fitted: ${problem}.`,
       );
     }
-    narrow.keep(coupling, kept, reader);
+    narrow.keep(coupling, kept, chosen);
     const stays = new Set(kept);
     const removed = Array.from({ length: coupling.units }, (_, unit) => unit).filter((unit) => !stays.has(unit));
     const { structure, layer, units } = coupling;
@@ -98,9 +102,11 @@ export async function shrinkModel(
   const byInput = new Map([...left.keys()].map((coupling) => [coupling.input, coupling]));
   const visit = async ({ input }: InputGroup, statistics: Statistics): Promise<ReadonlyMap<WeightName, Weight>> => {
     const coupling = byInput.get(input)!;
-    const { kept } = await shrink(coupling, await unitInputs(coupling, statistics));
+    const { kept, bias } = await shrink(coupling, await unitInputs(gpu, coupling, statistics));
     if (calibration.propagate === false) return new Map();
-    return new Map([[coupling.reader, await wideReader(gpu, original, narrow, coupling, kept)]]);
+    const weights = new Map([[coupling.reader, await wideReader(gpu, original, narrow, coupling, kept)]]);
+    if (bias) weights.set(coupling.bias!, denseBias(gpu, original, coupling.bias!, bias));
+    return weights;
   };
   const source = checkpointSource(gpu, original, signal);
   const wanted = ({ input }: InputGroup) => byInput.has(input);
@@ -109,18 +115,41 @@ export async function shrinkModel(
   return layers;
 }
 
-/** What statistics say of the inputs of the matrix that reads units. @throws ArgumentError for what is no number; DeviceLostError */
-export async function unitInputs({ reader }: Coupling, statistics: Statistics): Promise<UnitInputs> {
-  const { meanSquare } = await statistics.columns();
+/**
+ * What statistics say of the inputs of the matrix that reads units. Where it has a bias, which makes up for the mean of what goes, they are centered: in place, so that H is the
+ * covariance from then on.
+ * @throws ArgumentError for what is no number; OutOfMemoryError, DeviceLostError
+ */
+export async function unitInputs(gpu: Gpu, { reader, bias }: Coupling, statistics: Statistics): Promise<UnitInputs> {
+  const { meanSquare, mean } = await statistics.columns();
   const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
-  if (bad < 0) return { hessian: statistics.hessian, meanSquare };
-  throw new ArgumentError(
-    `The inputs of ${quote(reader)} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
-  );
+  if (bad >= 0) {
+    throw new ArgumentError(
+      `The inputs of ${quote(reader)} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
+    );
+  }
+  const { hessian } = statistics;
+  if (bias === undefined || !mean) return { hessian, meanSquare };
+  // Rounding may leave less than nothing.
+  const variance = meanSquare.map((value, i) => Math.max(0, value - mean[i]! * mean[i]!));
+  if (!hessian) return { hessian, meanSquare: variance, mean };
+  const scratch = new Scratch(gpu);
+  try {
+    await gpu.scheduler.run([centerHessianStep({ hessian, mean: scratch.upload(mean, 'mean'), n: mean.length })]);
+  } finally {
+    scratch.release();
+  }
+  return { hessian, meanSquare: variance, mean };
 }
 
 /** Digits that a report needs. */
 export const shortened = (value: number): number => Number(value.toPrecision(4));
+
+/** A bias, changed, as models on the GPU have it. */
+function denseBias(gpu: Gpu, original: Checkpoint, name: WeightName, bytes: Uint8Array): Weight {
+  const values = decodeToF32(bytes, original.tensors.get(name)!.type);
+  return uploadWeight(gpu, formatByName('f32'), 1, values.length, { data: new Uint8Array(values.buffer) }, name);
+}
 
 /** The matrix that reads what is left as one of its former size, zeros in place of what went: in the model as it was it computes what the shrunken one does. */
 async function wideReader(

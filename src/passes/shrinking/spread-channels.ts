@@ -58,7 +58,7 @@ export async function spreadChannels(
     const coupling = byInput.get(input)!;
     const stays = countsAround(left.get(coupling)!, coupling.units, step);
     const source = { gpu, checkpoint: original, ...(signal && { signal }) };
-    const costs = await unitErrors(source, coupling, stays, shrinking, await unitInputs(coupling, statistics));
+    const costs = await unitErrors(source, coupling, stays, shrinking, await unitInputs(gpu, coupling, statistics));
     measured.set(coupling, { counts: stays.map((stay) => coupling.units - stay), costs });
     return new Map();
   };

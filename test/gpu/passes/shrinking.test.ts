@@ -156,6 +156,89 @@ test('the first channels that go are those that cost least, and the rest is fitt
   expect(error! / (lost / before)).toBeCloseTo(1, 2);
 });
 
+/** The mean of an input over the calibration, by the f64 reference. */
+function meanOf(graph: Graph, values: Values, input: string): Float64Array {
+  const sums = new Float64Array(graph.values[input]!);
+  let tokens = 0;
+  for (const window of windows) {
+    tokens += window.length;
+    new ReferenceRun(graph, values).forward([...window], {
+      onValue: (_, name, x) => {
+        if (name === input) for (const [at, value] of x.entries()) sums[at % sums.length]! += value;
+      },
+    });
+  }
+  return sums.map((sum) => sum / tokens);
+}
+
+const BIASED = smallConfig('Llama', { attention_bias: true, mlp_bias: true });
+
+test.each([
+  ['ffn:50%', 'obs', 'refit'],
+  ['heads:1', 'obs', 'refit'],
+  ['ffn:50%', 'wanda', 'none'],
+] as const)(
+  '%s, %s, %s: a bias makes up for the mean of what goes, and matrices are fitted for that',
+  async (pattern, score, repair) => {
+    const { model, report, values } = await shrunk({ pattern, score, repair }, { settings: BIASED });
+    const [structure] = pattern.split(':') as ['ffn' | 'heads'];
+    const [{ reader, bias, input, units, columns: size }] = findCouplings(model.graph, structure, 'random') as [
+      ReturnType<typeof findCouplings>[number],
+    ];
+    const k = units * size;
+    const mean = meanOf(model.graph, model.values, input);
+    const covariance = hessianOf(model.graph, model.values, input).map(
+      (value, at) => value - mean[Math.floor(at / k)]! * mean[at % k]!,
+    );
+    const [{ removed, importance, error }] = report.shrink as [NonNullable<typeof report.shrink>[number]];
+    const kept = columnsOf(
+      Array.from({ length: units }, (_, unit) => unit).filter((unit) => !removed.includes(unit)),
+      size,
+    );
+    const n = kept.length;
+    const [w, made] = [model.values(reader), values(reader)];
+    if (repair === 'refit') {
+      const average = Array.from({ length: k }, (_, i) => covariance[i * (k + 1)]!).reduce((a, b) => a + b, 0) / k;
+      const damped = covariance.map((value, at) => value + (at % (k + 1) === 0 ? 0.01 * average : 0));
+      const wanted = refitColumns(w, damped, kept, 64, k);
+      const most = Math.max(...wanted.map(Math.abs));
+      for (const [at, value] of made.entries()) expect(Math.abs(value - wanted[at]!)).toBeLessThan(1e-3 * most);
+      const costs = unitCosts(
+        w,
+        damped,
+        Array.from({ length: k }, (_, i) => i),
+        size,
+        64,
+        k,
+      );
+      for (const [i, cost] of costs.entries()) expect(importance[i]! / cost).toBeCloseTo(1, 2);
+    } else {
+      for (let unit = 0; unit < units; unit++) {
+        const squares = w.reduce((sum, value, at) => sum + (at % k === unit ? value * value : 0), 0);
+        expect(importance[unit]! / (squares * covariance[unit * (k + 1)]!)).toBeCloseTo(1, 2);
+      }
+    }
+    let [lost, all, moved] = [0, 0, 0];
+    for (let row = 0; row < 64; row++) {
+      const change = Float64Array.from(w.subarray(row * k, (row + 1) * k));
+      for (const [i, column] of kept.entries()) change[column]! -= made[row * n + i]!;
+      const shift = change.reduce((sum, value, i) => sum + value * mean[i]!, 0);
+      // The mean of f32 sums beside f64.
+      expect(values(bias!)[row]! - model.values(bias!)[row]!).toBeCloseTo(shift, 5);
+      moved += shift * shift;
+      for (let i = 0; i < k; i++) {
+        for (let j = 0; j < k; j++) {
+          lost += change[i]! * covariance[i * k + j]! * change[j]!;
+          all += w[row * k + i]! * covariance[i * k + j]! * w[row * k + j]!;
+        }
+      }
+    }
+    expect(error! / (lost / all)).toBeCloseTo(1, 2);
+    // What the outputs would lose besides, if the bias stayed as it was.
+    expect(moved).toBeGreaterThan(0.001 * lost);
+  },
+);
+
 test('a refit loses less than none, obs with it less than other scores, by far less than at random', async () => {
   const sum = async (rule: Omit<ShrinkRule, 'pattern'>) => {
     const { report } = await shrunk({ pattern: 'ffn:50%', ...rule });

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { Scratch } from '../../../src/gpu/scratch.ts';
+import { centerHessianStep } from '../../../src/kernels/center-hessian.ts';
 import { refitColumns, unitCosts } from '../../../src/kernels/reference/refit-columns.ts';
 import { transposedProduct } from '../../../src/kernels/reference/transposed-product.ts';
 import { DAMPING } from '../../../src/passes/methods/damped-cholesky.ts';
@@ -97,4 +98,21 @@ test('columns that depend on each other are fitted with more damping', async () 
   system.release();
   scratch.release();
   bench.release();
+});
+
+test('centered: H of what differs from the mean, to the rounding of f32', async () => {
+  const next = generator(18);
+  for (const n of [1, 2, 7, 64, 65, 200]) {
+    const mean = filled(n, () => 3 * gaussian(next));
+    const hessian = filled(n * n, (at) => mean[Math.floor(at / n)]! * mean[at % n]! + gaussian(next));
+    const view = bench.upload(hessian);
+    await bench.gpu.scheduler.run([centerHessianStep({ hessian: view, mean: bench.upload(mean), n })]);
+    for (const [at, value] of (await bench.floats(view, n * n)).entries()) {
+      const product = mean[Math.floor(at / n)]! * mean[at % n]!;
+      // A product and a difference, each rounded once, or together.
+      const tolerance = 2 ** -23 * (Math.abs(product) + Math.abs(hessian[at]!));
+      expect(Math.abs(value - (hessian[at]! - product))).toBeLessThanOrEqual(tolerance);
+    }
+    bench.release();
+  }
 });
