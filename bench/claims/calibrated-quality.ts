@@ -91,6 +91,7 @@ export const claim: Claim = {
       );
       const best = Math.min(...listed.map(([, figure]) => figure));
       const { perplexity, bitsPerWeight } = await measured.of(format, 'gptq');
+      table.add({ series: 'Compressa, gptq', format, perplexity, bitsPerWeight });
       const gain = 1 - (perplexity - dense) / (best - dense);
       yield {
         claim: `${bits} bits, group 64: loss of the best recipe (${format}, gptq) beside the best figure`,
