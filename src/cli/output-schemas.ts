@@ -41,6 +41,9 @@ const sizes = {
   notices: v.array(v.string()),
 };
 
+const matrix = v.nullable(v.strictObject({ shape: v.tuple([count, count]), format: v.string() }));
+const milliseconds = v.strictObject({ before: rate, after: rate });
+
 /** `compress --json` and `prune --json`; with `--dry-run` it is the plan. */
 export const CompressOutputSchema = v.union([
   v.strictObject({
@@ -75,6 +78,20 @@ export const CompressOutputSchema = v.union([
       ),
     ),
     seconds: v.optional(rate),
+    time: v.optional(
+      v.strictObject({
+        products: v.array(
+          v.strictObject({
+            ...{ tensors: v.array(v.string()), before: matrix, after: matrix, milliseconds },
+            ...{ ratio: v.nullable(rate), interval: v.nullable(v.tuple([rate, rate])), pays: v.nullable(v.boolean()) },
+          }),
+        ),
+        milliseconds: v.pipe(
+          milliseconds,
+          v.description('Of all products of a token; attention and norms are not in it'),
+        ),
+      }),
+    ),
   }),
 ]);
 

@@ -3,14 +3,16 @@ import { ArgumentError } from '../errors.ts';
 import { openPath } from '../files/node-files.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
+import { PRUNE_BUDGETS } from '../passes/pruning/budget.ts';
 import { REPAIRS } from '../passes/pruning/pruning.ts';
 import { parseRecipe, type Recipe } from '../passes/recipe.ts';
 import { isShrinkPattern, SHRINK_REPAIRS, SHRINK_SCORES } from '../passes/shrinking/shrinking.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
-import { adapterOption, gpuMemoryOption } from './gpu-options.ts';
+import { adapterOption, gpuMemoryOption, parseSize } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
 import { outputKind } from './output-kind.ts';
 import { wholeNumber } from './text.ts';
+import { tuneOption } from './tune-option.ts';
 import { type WriteModelOptions, writeModel } from './write-model.ts';
 
 export interface PruneCommandOptions extends WriteModelOptions, Omit<CalibrationOptions, 'correct'> {
@@ -19,6 +21,8 @@ export interface PruneCommandOptions extends WriteModelOptions, Omit<Calibration
   readonly repair?: string;
   readonly seed?: string;
   readonly layers?: string;
+  readonly keep?: string;
+  readonly budget?: string;
   readonly packed?: boolean;
   readonly format: string;
   readonly method?: string;
@@ -42,6 +46,10 @@ filled up with zeros. Of equal scores the first stay.
 These make the model smaller; several of them are written with commas between them. Weights, or structures, of one model are
 pruned at a time.
 
+A pattern that says no amount (ffn, heads, layers, or with --packed block:32x32) leaves it to a budget, which removes as little as it
+can: --keep 0.7 of the bytes of the files of weights, --keep 12MB, or with --budget time a share of the time that the products of a
+token take on this device, measured. Shares are of the same formats with nothing removed.
+
 Scores: magnitude |w|; wanda |w| √H_jj; obs w² / [H⁻¹]_jj, H being of the calibration. The repair obs removes weights in steps and
 moves those that stay (SparseGPT's update, then coordinate descent). Both are obs where there is a calibration and no score.
 Structures are scored by the columns of the matrix that reads them: by their squares, or what the error grows by when they go and
@@ -59,7 +67,8 @@ Examples:
   $ compressa prune models/union-7m -o out/union-half.gguf --pattern 50% --score magnitude
   $ compressa prune models/union-7m -o out/union-joint --pattern 2:4 --packed --format q4_0 --method gptq --calibration models/union-7m/calibration.txt
   $ compressa prune models/union-7m -o out/union-slim.gguf --pattern ffn:25% --calibration models/union-7m/calibration.txt
-  $ compressa prune my-model -o out/blocks --pattern block:32x32:75% --dry-run
+  $ compressa prune my-model -o out/faster --pattern ffn --keep 0.8 --budget time --calibration text.txt
+  $ compressa prune my-model -o out/blocks --pattern block:32x32:75% --packed --dry-run
 `;
 
 export function registerPrune(program: Command): void {
@@ -82,6 +91,8 @@ export function registerPrune(program: Command): void {
       '--layers <name>',
       'how a share is spread over layers: uniform, owl (by outlier ratio, of weights), sensitivity (as measured)',
     )
+    .option('--keep <amount>', 'in place of an amount in the pattern: what is to be left, a share such as 0.7, or 12MB')
+    .option('--budget <what>', `what it is a share of: ${PRUNE_BUDGETS.join(', ')} (default: bytes)`)
     .option('--packed', 'store only what an N:M or block pattern keeps, and where, for Compressa to read')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
@@ -92,10 +103,11 @@ export function registerPrune(program: Command): void {
     .option('--method <name>', 'how its codes are chosen; gptq prunes and quantizes in one sweep')
     .option('--refine <rounds>', 'rounds of refinement behind gptq (default: 8)')
     .option('--overwrite', 'replace what is at <path>')
-    .option('--dry-run', 'only say what would be done, and the memory that it takes')
+    .option('--dry-run', 'only say what would be done: sizes, memory, time on this device, masks')
     .option('--json', 'print one JSON document, as compress does')
     .addOption(adapterOption())
     .addOption(gpuMemoryOption())
+    .addOption(tuneOption('quick'))
     .addHelpText('after', HELP)
     .action((model: string, options: PruneCommandOptions) => runPrune(model, options, { signal: interruptSignal }));
 }
@@ -121,6 +133,12 @@ export async function runPrune(
   }
 }
 
+/** A share below 1, or bytes. @throws InvalidArgumentError */
+function amountLeft(text: string): number {
+  const share = Number(text.trim() || Number.NaN);
+  return share < 1 ? share : parseSize(text);
+}
+
 /** @throws RecipeError, FormatError that name the value */
 function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
   const { pattern, score, repair, seed, layers, packed, format, method, refine } = options;
@@ -142,6 +160,8 @@ function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
     ...(seed !== undefined && { seed: wholeNumber('--seed', seed, 0) }),
     ...(layers !== undefined && { layers }),
     ...(packed && { packed }),
+    ...(options.keep !== undefined && { keep: amountLeft(options.keep) }),
+    ...(options.budget !== undefined && { budget: options.budget }),
   };
   if (format === 'keep' && (method ?? refine) !== undefined)
     throw new ArgumentError('--method and --refine are about --format: say which.');

@@ -1,6 +1,7 @@
 import type { CompressReport } from '../passes/compress.ts';
 import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.ts';
 import { barred, shaded } from '../passes/pruning/density.ts';
+import type { MatrixKind, TimePrediction } from '../passes/pruning/predict-time.ts';
 import type { MaskPreview } from '../passes/pruning/preview-masks.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { table } from './output.ts';
@@ -50,6 +51,24 @@ export function maskPictures({ masks, seconds }: MaskPreview): string {
   );
   const title = `Masks by magnitude, one of each shape; choosing all takes about ${seconds.toFixed(1)} s (calibration and repair are not counted)`;
   return [title, ...pictures].join('\n\n');
+}
+
+/** How long the products of a token would take. */
+export function timeTable({ products, milliseconds }: TimePrediction): string {
+  const kind = (matrix: MatrixKind | null) => (matrix ? `${matrix.shape.join(' x ')} ${matrix.format}` : 'none');
+  const time = (value: number) => value.toPrecision(3);
+  const rows = products.map(({ tensors, before, after, milliseconds: one, ratio, interval, pays }) => [
+    ...[String(tensors.length), kind(before), ratio === null && after ? 'the same' : kind(after)],
+    ...[time(tensors.length * one.before), time(tensors.length * one.after)],
+    interval
+      ? `${ratio!.toFixed(2)}x (${interval.map((end) => end.toFixed(2)).join(' to ')}): ${pays ? 'pays' : 'does not pay'}`
+      : '',
+  ]);
+  const { before, after } = milliseconds;
+  rows.push(['', 'all', '', time(before), time(after), `${((100 * after) / before).toFixed(1)}% of the time`]);
+  const title =
+    'Time of the products of a token on this device, in ms (medians of paired runs, weights beyond the caches; attention, norms and what a decoder launches together are not in it)';
+  return `${title}\n${columns([['matrices', 'now', 'then', 'before', 'after', ''], ...rows], [0, 3, 4])}`;
 }
 
 /** What went from the layers, in all and in the mean; nothing where the model did not shrink. */

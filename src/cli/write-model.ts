@@ -4,7 +4,7 @@ import { nodeFileSink } from '../files/node-sink.ts';
 import type { ByteSink, OutputFolder, OutputOptions } from '../files/sink.ts';
 import { compress, planCompression } from '../passes/compress.ts';
 import type { OutputKind, RecipeOptions } from '../passes/compress-options.ts';
-import type { MaskPreview } from '../passes/pruning/preview-masks.ts';
+import type { PruningPreview } from '../passes/pruning/preview-pruning.ts';
 import { type GpuOptions, withGpu } from './gpu-options.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson } from './output.ts';
@@ -18,6 +18,7 @@ import {
   shrinkSummary,
   summary,
   tensorTable,
+  timeTable,
 } from './size-tables.ts';
 import { type TuneOptions, tunerOf } from './tune-option.ts';
 
@@ -42,16 +43,12 @@ export async function writeModel(
   const how: RecipeOptions = { ...recipe, signal, output: kind };
   // Before the GPU is opened: most mistakes show here.
   const plan = await planCompression(await openInput(model), how);
-  for (const notice of plan.notices) console.error(`note: ${notice}`);
   if (options.dryRun) {
-    const masks = plan.tensors.some(({ prune }) => prune) ? await preview(model, options, how) : undefined;
-    if (options.json) await printJson({ version: 1, dryRun: true, ...plan, ...masks });
-    else {
-      const parts = [tensorTable(plan.tensors), summary(plan), memory(plan), masks && maskPictures(masks)];
-      await print(parts.filter((part) => part !== undefined).join('\n\n'));
-    }
+    const removes = recipe.recipe?.shrink !== undefined || plan.tensors.some(({ prune }) => prune);
+    await printPreview(removes ? await preview(model, options, how, signal) : { plan }, options.json ?? false);
     return;
   }
+  for (const notice of plan.notices) console.error(`note: ${notice}`);
   const resume = options.resume ?? false;
   const outputOptions = { overwrite: options.overwrite ?? false, resume };
   const report = await withOutput(options.out, kind, outputOptions, (output) =>
@@ -73,7 +70,8 @@ export async function writeModel(
     }),
   );
   // What only the values showed.
-  for (const notice of report.notices.slice(plan.notices.length)) console.error(`note: ${notice}`);
+  const known = new Set(plan.notices);
+  for (const notice of report.notices) if (!known.has(notice)) console.error(`note: ${notice}`);
   if (options.json) await printJson({ ...report, output: options.out });
   else {
     const { tensors } = report;
@@ -82,12 +80,26 @@ export async function writeModel(
   }
 }
 
-/** What the masks of a pruning would be like, and how long choosing them takes. */
-const preview = (model: string, options: WriteModelOptions, how: RecipeOptions): Promise<MaskPreview> =>
+/** What a pruning would come to: of a budget of time, only the device knows. */
+const preview = (
+  model: string,
+  options: WriteModelOptions,
+  how: RecipeOptions,
+  signal: AbortSignal,
+): Promise<PruningPreview> =>
   withGpu(options, async (gpu) => {
-    const { previewMasks } = await import('../passes/pruning/preview-masks.ts');
-    return previewMasks(await openInput(model), { ...how, gpu });
+    const { previewPruning } = await import('../passes/pruning/preview-pruning.ts');
+    const tuner = tunerOf(gpu, options, signal);
+    return previewPruning(await openInput(model), { ...how, gpu, ...(tuner && { tuner }) });
   });
+
+async function printPreview({ plan, masks, time }: PruningPreview, json: boolean): Promise<void> {
+  for (const notice of plan.notices) console.error(`note: ${notice}`);
+  if (json) return printJson({ version: 1, dryRun: true, ...plan, ...masks, ...(time && { time }) });
+  const sizes = [tensorTable(plan.tensors), summary(plan), memory(plan)];
+  const parts = [...sizes, time && timeTable(time), masks && maskPictures(masks)];
+  return print(parts.filter((part) => part !== undefined).join('\n\n'));
+}
 
 /**
  * Lends the output at `path` to `work`: where that fails, neither the output nor a folder made for it is left, but for what the next

@@ -10,7 +10,7 @@ import type { CompressOptions, RecipeOptions } from './compress-options.ts';
 import { scaledStatistics } from './folding/scaled-statistics.ts';
 import { jobOf } from './job.ts';
 import type { CompressionPlan, PlannedTensor, SizeSummary } from './plan.ts';
-import { type Prepared, prepare } from './prepare.ts';
+import { type MeasuringDevice, type Prepared, prepare } from './prepare.ts';
 import type { Recipe } from './recipe.ts';
 import { resumedOutput } from './resume.ts';
 import { type SaturatedCounts, saturationNotices } from './saturation.ts';
@@ -34,11 +34,12 @@ const WHAT = 'The compression';
 
 /**
  * What `compress` would do with a model folder, a GGUF or a safetensors file: formats, sizes and an estimate of memory. Reads headers only.
+ * @param options with a GPU where a budget of time is to be measured
  * @throws as `compress`, except for what only the weights' values show.
  */
 export async function planCompression(
   source: ModelFiles | ByteSource,
-  options: RecipeOptions = {},
+  options: RecipeOptions & MeasuringDevice = {},
 ): Promise<CompressionPlan> {
   const { checkpoint, summary } = await prepare(source, options);
   await checkpoint.close();

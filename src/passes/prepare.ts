@@ -10,8 +10,10 @@ import type { ByteSource } from '../files/source.ts';
 import { quote } from '../files/text.ts';
 import { formatBytes } from '../formats/layout.ts';
 import { formatByName } from '../formats/registry.ts';
+import type { Gpu } from '../gpu/gpu.ts';
 import type { Graph } from '../graph/graph.ts';
 import { findScaleFoldings, type ScaleFolding } from '../graph/scale-folding.ts';
+import type { VariantChoice } from '../graph/variant-choice.ts';
 import { checkCalibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
 import { kindOf, type OutputKind, presetOf, type RecipeOptions, recipeOf } from './compress-options.ts';
@@ -24,6 +26,7 @@ import { modelGraph } from './model-graph.ts';
 import { type CompressionPlan, graphOfCheckpoint, type Plan, planTensors } from './plan.ts';
 import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { expandPreset } from './presets/preset-recipe.ts';
+import { openAmount, removes, unpruned } from './pruning/open-amount.ts';
 import { needsHessian, pruningOf } from './pruning/pruning.ts';
 import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
@@ -44,6 +47,13 @@ export interface Folding {
   readonly foldings: readonly ScaleFolding[];
 }
 
+/** What a budget of time is measured on. */
+export interface MeasuringDevice {
+  readonly gpu?: Gpu;
+  /** Chooses among variants of kernels. */
+  readonly tuner?: VariantChoice;
+}
+
 /** A compression that is decided but not begun. */
 export interface Prepared {
   /** To be closed by whoever takes this. */
@@ -62,6 +72,8 @@ export interface Prepared {
   readonly folding?: Folding;
   /** Where it is to get smaller first; `checkpoint` shows it so. */
   readonly shrunk?: Shrunk;
+  /** The same with nothing removed, where something is; beside this, and closed with it. */
+  readonly unpruned?: () => Promise<Prepared>;
   /** The same once the layers that stay, or how many channels of each, are chosen; in place of this. */
   readonly withShrunk?: (choice: ShrinkChoice) => Promise<Prepared>;
   /** The same once the ranks of all matrices are known, where singular values decide them; in place of this. */
@@ -71,10 +83,13 @@ export interface Prepared {
   readonly gguf?: { readonly target: GgufTarget; readonly entries: readonly GgufEntry[] };
 }
 
-/** Opens the source, which is the caller's no more, and decides what becomes of each tensor. */
+/**
+ * Opens the source, which is the caller's no more, and decides what becomes of each tensor.
+ * @param options with a GPU where a budget of time is to be measured; without one the plan is of the least that can go
+ */
 export async function prepare(
   source: ModelFiles | ByteSource,
-  options: RecipeOptions,
+  options: RecipeOptions & MeasuringDevice,
   output?: OutputFolder | ByteSink,
 ): Promise<Prepared> {
   const { signal } = options;
@@ -93,7 +108,7 @@ export async function prepare(
   }
   const opened = await openCheckpoint(source, { checkWeight, ...(signal && { signal }) });
   try {
-    return await planOpen({ opened, file, kind, given, preset }, options);
+    return await planWithinBudget({ opened, file, kind, given, preset }, options);
   } catch (error) {
     await opened.close();
     throw error;
@@ -107,6 +122,21 @@ interface Opened {
   readonly kind: OutputKind | undefined;
   readonly given: Recipe | undefined;
   readonly preset: GgmlPreset | undefined;
+  /** What there is to say about it. */
+  readonly notices?: readonly string[];
+}
+
+/** The plan of a recipe whose amounts are all known, if need be after a budget decided. */
+async function planWithinBudget(from: Opened, options: RecipeOptions & MeasuringDevice): Promise<Prepared> {
+  const { opened, file, given } = from;
+  const open = given && openAmount(given);
+  if (!open) return planOpen(from, options);
+  const { gpu, tuner, signal } = options;
+  const { withinBudget } = await import('./pruning/within-budget.ts');
+  const model = { checkpoint: opened, graph: graphOfCheckpoint(opened, file === undefined) };
+  const planWith = (recipe: Recipe) => planOpen({ ...from, given: recipe }, options);
+  const { recipe, notice } = await withinBudget(open, model, planWith, { gpu, tuner, signal });
+  return planOpen({ ...from, given: recipe, notices: [notice] }, options);
 }
 
 /** What a plan is made again with, once it is known. */
@@ -153,7 +183,7 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
       rotation,
     );
   const target = kind === 'gguf' ? ggufTarget(checkpoint) : undefined;
-  const notices = await lostWith(checkpoint, kind);
+  const notices = [...(from.notices ?? []), ...(await lostWith(checkpoint, kind))];
   if (kind !== 'safetensors' && (shrinking?.spreads || ownWidths(checkpoint.config))) {
     notices.push(
       'Layers have FFNs of their own width (intermediate_size is a list): Compressa runs that, other programs do not.',
@@ -201,6 +231,7 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
       shrunk,
       withShrunk: (choice) => planOpen(from, options, { ...chosen, shrink: { ...chosen.shrink, ...choice } }),
     }),
+    ...(given && removes(given) && { unpruned: () => planOpen({ ...from, given: unpruned(given) }, options) }),
     ...(plan.apart.some(({ factors }) => factors && factors.rank === undefined) && {
       withRanks: (ranks) => planOpen(from, options, { ...chosen, ranks }),
     }),

@@ -3,6 +3,7 @@ import type { FactorRule } from './factorize/factoring.ts';
 import { ACROSS, BUDGETS } from './factorize/rank.ts';
 import { WHITEN_BY } from './lowrank/whiten-by.ts';
 import { METHODS, type Method, MOST_ROUNDS } from './methods/method.ts';
+import { PRUNE_BUDGETS } from './pruning/budget.ts';
 import { LAYER_SHARES, type PruneRule, REPAIRS, SCORES } from './pruning/pruning.ts';
 import type { Rotation } from './rotation/rotation.ts';
 import { SHRINK_LAYERS, SHRINK_REPAIRS, SHRINK_SCORES, type ShrinkRule } from './shrinking/shrinking.ts';
@@ -49,6 +50,11 @@ export interface Recipe {
   shrink?: ShrinkRule | undefined;
 }
 
+const budget = {
+  keep: v.optional(v.pipe(v.number(), v.gtValue(0))),
+  budget: v.optional(v.picklist(PRUNE_BUDGETS)),
+};
+
 /** How to prune. */
 export const PruneSchema = v.strictObject({
   pattern: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
@@ -56,6 +62,7 @@ export const PruneSchema = v.strictObject({
   repair: v.optional(v.picklist(REPAIRS)),
   layers: v.optional(v.picklist(LAYER_SHARES)),
   packed: v.optional(v.boolean()),
+  ...budget,
 }) satisfies v.GenericSchema<unknown, PruneRule>;
 
 const share = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
@@ -97,6 +104,7 @@ export const ShrinkSchema = v.strictObject({
   repair: v.optional(v.picklist(SHRINK_REPAIRS)),
   seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1))),
   layers: v.optional(v.picklist(SHRINK_LAYERS)),
+  ...budget,
 }) satisfies v.GenericSchema<unknown, ShrinkRule>;
 
 /** A whole recipe, for the published JSON schema. */

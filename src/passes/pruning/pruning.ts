@@ -1,6 +1,7 @@
 import { RecipeError } from '../../errors.ts';
 import type { SparsePattern } from '../../formats/packed-layout.ts';
 import { checkPattern, type MaskPattern, SCOPES, type Scope } from '../../kernels/mask-pattern.ts';
+import { type BudgetRule, budgetOf, type SizeBudget } from './budget.ts';
 
 /** What a weight is worth. */
 export const SCORES = ['magnitude', 'wanda', 'obs'] as const;
@@ -18,8 +19,8 @@ export const LAYER_SHARES = ['uniform', 'owl', 'sensitivity'] as const;
 export type LayerShares = (typeof LAYER_SHARES)[number];
 
 /** How a matrix is pruned, as a recipe says it. */
-export interface PruneRule {
-  /** `2:4`, `2:4x8`, `50%`, `50%@row`, `block:32x32:75%@model`: see `parsePattern`. */
+export interface PruneRule extends BudgetRule {
+  /** `2:4`, `2:4x8`, `50%`, `50%@row`, `block:32x32:75%@model`: see `parsePattern`. With a budget: `block:32x32`. */
   pattern: string;
   /** Default: magnitude. */
   score?: Score | undefined;
@@ -44,6 +45,8 @@ export interface Pruning {
   readonly layers?: LayerShares;
   /** The pattern that the weights are packed by, where they are. */
   readonly packing?: Packing;
+  /** What decides how much goes, until it has: a block of each matrix stands for it. */
+  readonly budget?: SizeBudget;
 }
 
 /** A pattern that weights are packed by: N:M, or blocks of which each matrix keeps a number that is known in advance. */
@@ -91,12 +94,19 @@ export function parsePattern(text: string, score: Score = 'magnitude'): MaskPatt
   return pattern;
 }
 
+const OPEN = /^(block:\d{1,6}x\d{1,6})(@\w+)?$/;
+
+/** A pattern of blocks that says no amount, with one. */
+export const withAmount = (text: string, amount: string): string =>
+  text.replace(OPEN, (_, blocks: string, scope = '') => `${blocks}:${amount}${scope}`);
+
 const isScope = (text: string): text is Scope => SCOPES.some((scope) => scope === text);
 
 /** @throws RecipeError, ArgumentError */
 export function pruningOf(rule: PruneRule): Pruning {
   const { pattern: text, score = 'magnitude', repair = 'none', layers = 'uniform', packed = false } = rule;
-  const pattern = parsePattern(text, score);
+  const budget = budgetOf(rule, text, OPEN.test(text) && packed);
+  const pattern = parsePattern(budget ? withAmount(text, '1') : text, score);
   if (pattern.kind === 'ranked' && pattern.scope === 'model' && (score !== 'magnitude' || repair !== 'none')) {
     throw new RecipeError(
       `The pattern "${text}" compares weights of all matrices, whose inputs are not known together: use the score magnitude without repair, or @layer.`,
@@ -119,7 +129,7 @@ export function pruningOf(rule: PruneRule): Pruning {
       `Only what an N:M pattern keeps can be packed, such as 2:4 or 2:4x8, or blocks of a row or layer, such as block:32x32:75%, not "${text}".`,
     );
   }
-  return { text, pattern, score, repair, packing: pattern };
+  return { text, pattern, score, repair, packing: pattern, ...(budget && { budget }) };
 }
 
 /** Patterns that remove more and more, no two the same, up to the pattern itself. */

@@ -1,4 +1,5 @@
 import { ArgumentError, RecipeError } from '../../errors.ts';
+import { type BudgetRule, budgetOf, type SizeBudget } from '../pruning/budget.ts';
 
 /** What a structure is worth. */
 export const SHRINK_SCORES = ['magnitude', 'wanda', 'obs', 'random'] as const;
@@ -16,8 +17,8 @@ export const SHRINK_LAYERS = ['uniform', 'sensitivity'] as const;
 export type ShrinkLayers = (typeof SHRINK_LAYERS)[number];
 
 /** Which structures a model loses, as a recipe says it. */
-export interface ShrinkRule {
-  /** `ffn:25%`, `ffn:192`, `heads:1`, `layers:1`; several with commas between them. See `shrinkingOf`. */
+export interface ShrinkRule extends BudgetRule {
+  /** `ffn:25%`, `ffn:192`, `heads:1`, `layers:1`; several with commas between them. With a budget, one of them says no amount: `ffn`. See `shrinkingOf`. */
   pattern: string;
   /** Default: magnitude. */
   score?: ShrinkScore | undefined;
@@ -50,6 +51,8 @@ export interface Shrinking {
   readonly seed: number;
   /** Layers lose channels by their sensitivity. */
   readonly spreads: boolean;
+  /** What decides how many of a structure go, until it has: one of them stands for it. */
+  readonly open?: { readonly structure: Structure; readonly budget: SizeBudget };
 }
 
 /** Whether the inputs of matrices have to be known. */
@@ -62,9 +65,18 @@ export const ranksLayers = ({ amounts, score }: Pick<Shrinking, 'amounts' | 'sco
 
 const AMOUNT = /^(\w+):(\d{1,3}(?:\.\d{1,9})?%|\d{1,7})$/;
 
+const isOpen = (part: string): part is Structure => STRUCTURES.some((structure) => part === structure);
+
 /** Whether a pattern is about structures, and not about weights. */
 export const isShrinkPattern = (text: string): boolean =>
-  text.split(',').some((part) => STRUCTURES.some((structure) => part.startsWith(`${structure}:`)));
+  text.split(',').some((part) => isOpen(part) || STRUCTURES.some((structure) => part.startsWith(`${structure}:`)));
+
+/** A pattern one part of which says no amount, with one. */
+export const withCount = (text: string, count: number): string =>
+  text
+    .split(',')
+    .map((part) => (isOpen(part) ? `${part}:${count}` : part))
+    .join();
 
 /**
  * A rule, checked. `ffn:25%` removes that share of the channels of each FFN, `ffn:192` so many of them, `heads:1` of each layer a key and value head with all
@@ -74,7 +86,14 @@ export const isShrinkPattern = (text: string): boolean =>
 export function shrinkingOf(rule: ShrinkRule): Shrinking {
   const { pattern: text, score = 'magnitude', repair = 'none', seed = 0, layers = 'uniform' } = rule;
   const amounts = new Map<Structure, Amount>();
-  for (const part of text.split(',')) {
+  const [structure, another] = text.split(',').filter(isOpen);
+  if (another !== undefined) {
+    throw new RecipeError(
+      `The pattern "${text}" says of several structures not how much goes: a budget decides on one.`,
+    );
+  }
+  const budget = budgetOf(rule, text, structure !== undefined);
+  for (const part of (budget ? withCount(text, 1) : text).split(',')) {
     const [, name, amount] = AMOUNT.exec(part) ?? [];
     const structure = STRUCTURES.find((one) => one === name);
     if (structure === undefined || amount === undefined) {
@@ -100,7 +119,10 @@ export function shrinkingOf(rule: ShrinkRule): Shrinking {
       'Channels that are chosen at random are worth nothing that layers could be compared by: leave "layers" out.',
     );
   }
-  return { text, amounts, score, repair, seed, spreads };
+  if (spreads && budget)
+    throw new RecipeError('A budget is kept to by layers that lose alike: leave "layers" out, or give an amount.');
+  const open = budget && { open: { structure: structure!, budget } };
+  return { text, amounts, score, repair, seed, spreads, ...open };
 }
 
 /** What one of a structure is called. */

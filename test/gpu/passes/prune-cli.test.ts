@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
@@ -30,6 +30,10 @@ test('a dry run shows what would go, with pictures of masks, and writes nothing'
   expect(cli.printed).toMatch(/linear +56 +f16, block:32x32:75%/);
   expect(cli.printed).toMatch(/choosing all takes about [\d.]+ s/);
   expect(cli.printed).toMatch(/layers\.0\.self_attn\.\w_proj\.weight, block:32x32:75%: 75\.00% would go\n[ ░▒▓█]+\n/);
+  // Zeros that are not packed are multiplied like other weights.
+  expect(cli.printed).toMatch(
+    /Time of the products of a token on this device[^\n]+\n(.+\n)+ +all .* 100\.0% of the time/,
+  );
   cli.printed = '';
   await runPrune(SAMPLE, { ...options, pattern: '30%@model', json: true }, running);
   const document = JSON.parse(cli.printed);
@@ -38,7 +42,25 @@ test('a dry run shows what would go, with pictures of masks, and writes nothing'
     expect(map).toHaveLength(16);
     expect(zeros).toBeGreaterThan(0);
   }
+  const { products, milliseconds } = document.time;
+  expect(milliseconds.after).toBe(milliseconds.before);
+  // Seven matrices of each of eight layers, and the head.
+  expect(products.flatMap(({ tensors }: { tensors: string[] }) => tensors)).toHaveLength(57);
   expect(await readdir(cli.folder)).not.toContain('none');
+});
+
+test('a budget says how much goes', async () => {
+  const options = { out: join(cli.folder, 'slim'), pattern: 'ffn', format: 'keep', keep: '12MB', json: true };
+  await runPrune(SAMPLE, options, running);
+  const { recipe, bytesAfter, notices } = JSON.parse(cli.printed);
+  expect(recipe.shrink.pattern).toMatch(/^ffn:\d+$/);
+  const { size } = await stat(join(options.out, 'model.safetensors'));
+  expect(size).toBeLessThanOrEqual(12e6);
+  expect(size).toBeGreaterThan(12e6 - 3 * 8 * 256 * 2);
+  expect(bytesAfter).toBeLessThan(size);
+  expect(notices.join()).toContain(`The budget takes ${recipe.shrink.pattern}: ${size} bytes of weights are left`);
+  await expect(runPrune(SAMPLE, { ...options, keep: 'half' }, running)).rejects.toThrow('Give bytes as a number');
+  await expect(runPrune(SAMPLE, { ...options, budget: 'rows' }, running)).rejects.toThrow(/shrink\.budget/);
 });
 
 test('packed weights take less room, and say how they are stored', async () => {

@@ -426,7 +426,7 @@ test.each([
   ['heads:2', ArgumentError, /2 KV groups each, of which 2 would go, which leaves nothing: give heads:1 to heads:1/],
   ['heads:3', ArgumentError, /give heads:1/],
   ['layers:2', ArgumentError, /it has 2 layers, of which 2 would go, which leaves nothing: give layers:1 to layers:1/],
-  ['ffn', RecipeError, /There is no pattern "ffn"/],
+  ['ffn', RecipeError, /says not how much goes: write an amount behind it/],
   ['ffn:25%,ffn:3', RecipeError, /twice/],
   ['rows:3', RecipeError, /There is no pattern "rows:3"/],
 ] as const)('%s is refused', async (pattern, kind, message) => {

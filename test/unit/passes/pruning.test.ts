@@ -65,7 +65,7 @@ test('a recipe says how to prune, and what is wrong with it is said', () => {
   const decide = compileRecipe(parse({ prune: { pattern: '2:4', score: 'wanda' } })());
   expect(decide('x', 'linear')?.prune).toMatchObject({ text: '2:4', score: 'wanda', repair: 'none' });
   expect(parse({ prune: { pattern: '2:4', scor: 'obs' } })).toThrow(
-    'unknown key "scor" in rules.0.prune. Did you mean "score"? Known: pattern, score, repair, layers, packed.',
+    'unknown key "scor" in rules.0.prune. Did you mean "score"? Known: pattern, score, repair, layers, packed, keep, budget.',
   );
   expect(parse({ prune: { pattern: '2:4', score: 'wnada' } })).toThrow('Did you mean "wanda"?');
   expect(parse({ prune: {} })).toThrow('rules.0.prune.pattern is missing');

@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ArgumentError, type CompressaError, RecipeError } from '../../../src/errors.ts';
+import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import type { Gpu } from '../../../src/gpu/gpu.ts';
+import { compress, planCompression } from '../../../src/passes/compress.ts';
+import { prepare } from '../../../src/passes/prepare.ts';
+import { predictTime, productsOf } from '../../../src/passes/pruning/predict-time.ts';
+import { previewPruning } from '../../../src/passes/pruning/preview-pruning.ts';
+import type { Recipe } from '../../../src/passes/recipe.ts';
+import { type Product, productKey } from '../../../src/tuner/product-times.ts';
+import { openTestGpu } from '../open-test-gpu.ts';
+import { modelFolder, smallConfig } from '../small-model.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openTestGpu();
+});
+afterAll(() => gpu?.close());
+
+const settings = smallConfig('Llama', { num_hidden_layers: 4, intermediate_size: 128 });
+const shrinking = (pattern: string, more: object = {}, format = 'keep'): Recipe => ({
+  version: 1,
+  rules: [{ match: '*', role: 'linear', format }],
+  shrink: { pattern, ...more },
+});
+const blocks = (pattern: string, more: object = {}, format = 'keep'): Recipe => ({
+  version: 1,
+  rules: [{ match: '*', role: 'linear', format, prune: { pattern, packed: true, ...more } }],
+});
+
+/** Bytes of the file of weights that a recipe writes. */
+async function written(recipe: Recipe, kind: 'safetensors' | 'gguf' = 'safetensors') {
+  const model = await modelFolder(settings);
+  if (kind === 'gguf') {
+    const sink = memorySink('small.gguf');
+    const report = await compress(model.open(), sink, { gpu, recipe });
+    return { bytes: sink.bytes().byteLength, report };
+  }
+  const output = memoryOutput();
+  const report = await compress(model.open(), output, { gpu, recipe });
+  return { bytes: output.files.get('model.safetensors')!.byteLength, report };
+}
+
+const amountIn = ({ shrink, rules }: Recipe): string => shrink?.pattern ?? rules[0]!.prune!.pattern;
+
+test.each([
+  ['ffn', shrinking('ffn', { keep: 0.8 }), (at: number) => shrinking(`ffn:${at}`), 1],
+  ['ffn of blocks', shrinking('ffn', { keep: 0.8 }, 'q4_0'), (at: number) => shrinking(`ffn:${at}`, {}, 'q4_0'), 32],
+  [
+    'layers',
+    shrinking('layers', { keep: 0.6, score: 'random' }),
+    (at: number) => shrinking(`layers:${at}`, { score: 'random' }),
+    1,
+  ],
+  [
+    'heads beside channels',
+    shrinking('ffn:32,heads', { keep: 0.9 }),
+    (at: number) => shrinking(`ffn:32,heads:${at}`),
+    1,
+  ],
+  ['blocks', blocks('block:8x8', { keep: 0.5 }), (at: number) => blocks(`block:8x8:${at}%`), 0.01],
+  [
+    'blocks of rows',
+    blocks('block:8x8@row', { keep: 0.5 }, 'q8_0'),
+    (at: number) => blocks(`block:8x8:${at}%@row`, {}, 'q8_0'),
+    0.01,
+  ],
+] as const)('%s: the smallest amount whose files keep to a share of the bytes', async (_, recipe, amount, step) => {
+  const { keep } = recipe.shrink ?? recipe.rules[0]!.prune!;
+  const { report, bytes } = await written(recipe);
+  const { shrink, rules } = recipe;
+  const whole = await written({ version: 1, rules: [{ match: '*', role: 'linear', format: rules[0]!.format }] });
+  const found = Number(
+    /([\d.]+)(?:%|$)/.exec(
+      amountIn(report.recipe)
+        .split(shrink ? ',' : '@')
+        .at(shrink ? -1 : 0)!
+        .split(':')
+        .at(-1)!,
+    )![1],
+  );
+  expect(report.recipe).toEqual(amount(found));
+  expect(bytes).toBeLessThanOrEqual(keep! * whole.bytes);
+  if (found > step) {
+    const less = Number((found - step).toFixed(2));
+    expect((await written(amount(less))).bytes).toBeGreaterThan(keep! * whole.bytes);
+  }
+  expect(report.notices.join()).toContain(`${bytes} bytes of weights are left`);
+});
+
+test('bytes of a GGUF file are those that it has, and a budget may be a number of them', async () => {
+  const whole = await written({ version: 1, rules: [{ match: '*', format: 'keep' }] }, 'gguf');
+  const budget = Math.floor(whole.bytes * 0.77);
+  const { report, bytes } = await written(shrinking('ffn', { keep: budget }), 'gguf');
+  expect(bytes).toBeLessThanOrEqual(budget);
+  const count = Number(report.recipe.shrink!.pattern.split(':')[1]);
+  expect((await written(shrinking(`ffn:${count - 1}`), 'gguf')).bytes).toBeGreaterThan(budget);
+});
+
+test('what can be planned from headers is decided without a GPU; a budget of time says that it is not', async () => {
+  const model = await modelFolder(settings);
+  const plan = await planCompression(model.open(), { recipe: shrinking('ffn', { keep: 0.8 }) });
+  expect(plan.notices.join()).toMatch(/The budget takes ffn:\d+: \d+ bytes of weights are left, (79\.\d\d|80\.00)%/);
+  const timed = await planCompression(model.open(), { recipe: shrinking('ffn', { keep: 0.8, budget: 'time' }) });
+  expect(timed.notices.join()).toContain('found by timing products on the device');
+  // The least of blocks of 32.
+  const recipe = shrinking('ffn', { keep: 0.8, budget: 'time' }, 'q4_0');
+  const quantized = await planCompression(model.open(), { recipe });
+  expect(quantized.tensors.find(({ name }) => name.endsWith('0.mlp.down_proj.weight'))!.shape).toEqual([64, 96]);
+});
+
+test.each([
+  [shrinking('ffn', { keep: 0.01 }), ArgumentError, /can't be kept to: with ffn:127 \d+ bytes of weights are left/],
+  [shrinking('ffn', { keep: 1e9 }), ArgumentError, /nothing has to go/],
+  [
+    blocks('block:8x8', { keep: 0.001, budget: 'time' }),
+    ArgumentError,
+    /with block:8x8:96\.875% products of a token take [\d.]+% of their time in dense weights/,
+  ],
+  [shrinking('ffn:10', { keep: 0.5 }), RecipeError, /not one that a budget/],
+  [shrinking('ffn'), RecipeError, /says not how much goes/],
+  [shrinking('ffn,heads', { keep: 0.5 }), RecipeError, /several structures/],
+  [shrinking('ffn', { budget: 'time' }), RecipeError, /give "keep"/],
+  [shrinking('ffn', { keep: 2, budget: 'time' }), RecipeError, /a share of the time above 0 and below 1/],
+  [shrinking('ffn', { keep: 1.5 }), RecipeError, /or whole bytes/],
+  [blocks('50%', { keep: 0.5, packed: false }), RecipeError, /Zeros that are not packed/],
+  [blocks('2:4', { keep: 0.5 }), RecipeError, /not one that a budget/],
+  [{ ...blocks('block:8x8', { keep: 0.5 }), shrink: { pattern: 'ffn', keep: 0.5 } }, RecipeError, /several budgets/],
+] as const)('budget %#: refused, with what would work', async (recipe, kind, message) => {
+  const model = await modelFolder(settings);
+  const error = await prepare(model.open(), { recipe: recipe as Recipe, gpu }).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(kind);
+  expect((error as CompressaError).message).toMatch(message);
+});
+
+test('a prediction adds up every product of a token once, at what its kind takes', async () => {
+  const model = await modelFolder(settings);
+  const recipe = shrinking('layers:1,ffn:25%', { score: 'random' }, 'q8_0');
+  const prepared = await prepare(model.open(), { recipe });
+  const [before, after] = [productsOf(await prepared.unpruned!()), productsOf(prepared)];
+  const sizes = (products: typeof before) =>
+    [...products.values()].flat().reduce((sum, { rows, columns }) => sum + rows * columns, 0);
+  // Seven matrices of each of four layers, and the head.
+  expect(before.size).toBe(29);
+  expect(after.size).toBe(22);
+  const asked: string[] = [];
+  const cost = ({ rows, columns }: Product) => rows * columns;
+  const predicted = await predictTime(before, after, async (was, is) => {
+    asked.push(`${productKey(was)}, ${is && productKey(is)}`);
+    const taken = { before: cost(was), after: is ? cost(is) : 0 };
+    return { ...taken, ratio: taken.before / taken.after, interval: [1.1, 2] };
+  });
+  expect(new Set(asked).size).toBe(asked.length);
+  expect(predicted.milliseconds).toEqual({ before: sizes(before), after: sizes(after) });
+  const names = predicted.products.flatMap(({ tensors }) => tensors).sort();
+  expect(names).toEqual([...before.keys()].sort());
+  for (const { before: was, after: is, ratio, pays } of predicted.products) {
+    const changes = is !== null && was!.shape.join() !== is.shape.join();
+    expect(ratio === null).toBe(!changes);
+    expect(pays).toBe(changes ? true : null);
+    expect(was!.format).toMatch(/q8_0|f32/);
+  }
+});
+
+test('a preview measures what it predicts on the device, and a budget of time is one of what it measures', async () => {
+  const model = await modelFolder(settings);
+  const { time, masks } = await previewPruning(model.open(), { gpu, recipe: blocks('block:8x8:75%') });
+  expect(masks!.masks.length).toBeGreaterThan(0);
+  const { milliseconds, products } = time!;
+  const sum = (of: 'before' | 'after') =>
+    products.reduce((all, { tensors, milliseconds: one }) => all + tensors.length * one[of], 0);
+  expect(milliseconds.before).toBeCloseTo(sum('before'), 9);
+  expect(milliseconds.after).toBeCloseTo(sum('after'), 9);
+  const packed = products.filter(({ after }) => after!.format.includes('@block'));
+  expect(packed.flatMap(({ tensors }) => tensors)).toHaveLength(28);
+  for (const { ratio, interval, pays } of packed) {
+    expect(ratio).toBeGreaterThan(0);
+    expect(pays).toBe(interval![0] > 1);
+  }
+  // Without three of four layers a quarter of their products is left, whatever they take.
+  const output = memoryOutput();
+  const recipe = shrinking('layers', { keep: 0.999, budget: 'time', score: 'random' });
+  const report = await compress(model.open(), output, { gpu, recipe });
+  expect(report.recipe.shrink!.pattern).toBe('layers:1');
+  expect(report.notices.join()).toMatch(
+    /The budget takes layers:1: products of a token take [\d.]+% of their time \(measured; 99\.9%/,
+  );
+});
