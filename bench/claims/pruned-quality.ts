@@ -33,6 +33,11 @@ const MOST = 1.03;
 /** How much less the best recipe has to lose than the best figure there is. */
 const GAIN = 0.03;
 
+/** Of whole-model rounds, beside one. */
+const ROUNDS = [2, 4];
+/** What choices that are as good differ by. */
+const NOISE = 0.005;
+
 const PATTERNS = ['50%', '2:4', '4:8'] as const;
 
 /** Settings of COMPRESSA_CASES, `sparsegpt 2:4,wanda 50%`, say; all where it says nothing. */
@@ -70,10 +75,24 @@ export const claim: Claim = {
         });
       }
     }
+    for (const rounds of ROUNDS) if (wanted(`rounds ${rounds}`)) results.push(await besideOneRound(gpu, rounds));
     if (wanted('control')) results.push(await control(gpu));
     return results;
   },
 };
+
+/** The best recipe at 50% in several rounds, each calibrated on what the last left, beside one. */
+async function besideOneRound(gpu: Gpu, rounds: number): Promise<Measurement> {
+  const how = { pattern: '50%', ...WAYS.sparsegpt };
+  const { perplexity: once } = await prunedQuality(gpu, how);
+  const { perplexity, sparsity } = await prunedQuality(gpu, { ...how, rounds });
+  return {
+    claim: `sparsegpt, 50%, ${rounds} rounds`,
+    threshold: `at most ${1 + NOISE} of one round's, half of the weights gone`,
+    measured: `${perplexity.toFixed(4)} beside ${once.toFixed(4)} (${(perplexity / once).toFixed(4)})`,
+    pass: perplexity <= (1 + NOISE) * once && Math.abs(sparsity - 0.5) < 1e-6,
+  };
+}
 
 /** A model that is pruned as above, with its rows shuffled. */
 async function control(gpu: Gpu): Promise<Measurement> {

@@ -25,6 +25,10 @@ interface Reference {
 /** How much of the reference's perplexity ours may be. */
 const MOST = 1.03;
 const SHARES = ['25%', '50%'] as const;
+/** Of whole-model rounds, beside one. */
+const ROUNDS = [2, 4];
+/** What choices that are as good differ by. */
+const NOISE = 0.005;
 const SEEDS = [1, 2, 3, 4, 5];
 
 const recipeOf = (shrink: ShrinkRule) => ({
@@ -36,7 +40,9 @@ const recipeOf = (shrink: ShrinkRule) => ({
 const perplexityOf = async (gpu: Gpu, shrink: ShrinkRule): Promise<number> => {
   const calibration = { windows: calibrationWindows() };
   const { perplexity } = await qualityOf(gpu, { recipe: recipeOf(shrink), calibration }, validationWindows());
-  console.error(`  ${shrink.pattern} ${shrink.score} ${shrink.repair} ${shrink.seed ?? ''}: ${perplexity.toFixed(4)}`);
+  console.error(
+    `  ${shrink.pattern} ${shrink.score} ${shrink.repair} ${shrink.seed ?? shrink.rounds ?? ''}: ${perplexity.toFixed(4)}`,
+  );
   return perplexity;
 };
 
@@ -65,6 +71,7 @@ export const claim: Claim = {
     for (const pattern of ['heads:1', 'layers:1', 'layers:2']) {
       if (takes(pattern)) results.push(await besideRandom(gpu, pattern));
     }
+    if (takes('rounds')) results.push(await besideOneRound(gpu));
     if (takes('control')) results.push(await control(gpu));
     if (takes('llama.cpp')) results.push(await inLlamaCpp(gpu));
     return results;
@@ -83,6 +90,20 @@ async function besideRandom(gpu: Gpu, pattern: string): Promise<Measurement> {
     threshold: `at most the mean of ${SEEDS.length} random choices`,
     measured: `${chosen.toFixed(4)}; at random ${mean.toFixed(4)} (${random.map((value) => value.toFixed(2)).join(', ')})`,
     pass: chosen <= mean,
+  };
+}
+
+/** Half of the channels in rounds, each calibrated on what the last left, beside one. */
+async function besideOneRound(gpu: Gpu): Promise<Measurement> {
+  const how = { pattern: 'ffn:50%', score: 'obs', repair: 'refit' } as const;
+  const once = await perplexityOf(gpu, how);
+  const several: number[] = [];
+  for (const rounds of ROUNDS) several.push(await perplexityOf(gpu, { ...how, rounds }));
+  return {
+    claim: `ffn:50%, refitted, in ${ROUNDS.join(' and ')} rounds`,
+    threshold: `at most ${1 + NOISE} of one round's`,
+    measured: `${several.map((value) => value.toFixed(4)).join(', ')} beside ${once.toFixed(4)}`,
+    pass: several.every((value) => value <= (1 + NOISE) * once),
   };
 }
 

@@ -21,6 +21,7 @@ export interface PruneCommandOptions extends WriteModelOptions, Omit<Calibration
   readonly repair?: string;
   readonly seed?: string;
   readonly layers?: string;
+  readonly rounds?: string;
   readonly keep?: string;
   readonly budget?: string;
   readonly packed?: boolean;
@@ -91,6 +92,10 @@ export function registerPrune(program: Command): void {
       '--layers <name>',
       'how a share is spread over layers: uniform, owl (by outlier ratio, of weights), sensitivity (as measured)',
     )
+    .option(
+      '--rounds <n>',
+      'prune the whole model so often, by more each time, calibrated anew on what is left (default: 1)',
+    )
     .option('--keep <amount>', 'in place of an amount in the pattern: what is to be left, a share such as 0.7, or 12MB')
     .option('--budget <what>', `what it is a share of: ${PRUNE_BUDGETS.join(', ')} (default: bytes)`)
     .option('--packed', 'store only what an N:M or block pattern keeps, and where, for Compressa to read')
@@ -160,6 +165,7 @@ function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
     ...(seed !== undefined && { seed: wholeNumber('--seed', seed, 0) }),
     ...(layers !== undefined && { layers }),
     ...(packed && { packed }),
+    ...(options.rounds !== undefined && { rounds: wholeNumber('--rounds', options.rounds, 1) }),
     ...(options.keep !== undefined && { keep: amountLeft(options.keep) }),
     ...(options.budget !== undefined && { budget: options.budget }),
   };

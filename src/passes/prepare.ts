@@ -28,6 +28,7 @@ import type { GgmlPreset } from './presets/ggml-presets.ts';
 import { expandPreset } from './presets/preset-recipe.ts';
 import { openAmount, removes, unpruned } from './pruning/open-amount.ts';
 import { needsHessian, pruningOf } from './pruning/pruning.ts';
+import { roundBytes } from './pruning/rounds.ts';
 import { compileRecipe, type Recipe } from './recipe.ts';
 import { RotatedCheckpoint } from './rotation/rotated-checkpoint.ts';
 import type { Rotation } from './rotation/rotation.ts';
@@ -189,6 +190,7 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
       'Layers have FFNs of their own width (intermediate_size is a list): Compressa runs that, other programs do not.',
     );
   }
+  checkRounds(recipe, options);
   if (options.statistics?.squaresOnly) checkSquaresSuffice(recipe, options.statistics.name);
   const calibrated = calibratedWeights(checkpoint, graph, options);
   const folding = graph && foldingOf(checkpoint, graph, recipe);
@@ -238,6 +240,21 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
     ...(gguf && { gguf }),
     ...(contained && { contained }),
   };
+}
+
+/** @throws RecipeError where rounds could not see what the last ones left */
+function checkRounds({ rules, shrink }: Recipe, { calibration, statistics }: RecipeOptions): void {
+  const rounds = Math.max(shrink?.rounds ?? 1, ...rules.map(({ prune }) => prune?.rounds ?? 1));
+  if (rounds === 1) return;
+  if (statistics) {
+    throw new RecipeError(
+      `${statistics.name}: statistics are of the model as it was, and each of ${rounds} rounds is calibrated on what the last one left: give a calibration text, or leave "rounds" out.`,
+    );
+  }
+  if (calibration?.propagate !== false) return;
+  throw new RecipeError(
+    `Each of ${rounds} rounds is calibrated on what the last one left: let blocks see what those before them make ("propagate"), or leave "rounds" out.`,
+  );
 }
 
 /** @throws RecipeError where a rule needs to know more of inputs than how large their columns are */
@@ -349,7 +366,8 @@ async function withCalibration(
   const bytesOf = (name: string) => loadedBytes(findWeight(checkpoint, name));
   const taken = calibrationMemory(graph, apart, bytesOf, calibration);
   const { host, gpu } = summary.memory;
-  return { ...summary, memory: { ...summary.memory, host: host + taken.host, gpu: Math.max(gpu, taken.gpu) } };
+  const used = host + taken.host + roundBytes(apart);
+  return { ...summary, memory: { ...summary.memory, host: used, gpu: Math.max(gpu, taken.gpu) } };
 }
 
 /** Of a weight on the GPU as it is stored. */

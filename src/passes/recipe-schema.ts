@@ -16,6 +16,8 @@ export type Role = (typeof ROLES)[number];
 /** Limits of a recipe (CWE-400): globs become regular expressions that run over every name. */
 export const MAX_RULES = 1024;
 export const MAX_GLOB_LENGTH = 256;
+/** Each goes through all of the calibration. */
+const MOST_PRUNING_ROUNDS = 64;
 
 const glob = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_GLOB_LENGTH));
 
@@ -50,6 +52,8 @@ export interface Recipe {
   shrink?: ShrinkRule | undefined;
 }
 
+const rounds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MOST_PRUNING_ROUNDS));
+
 const budget = {
   keep: v.optional(v.pipe(v.number(), v.gtValue(0))),
   budget: v.optional(v.picklist(PRUNE_BUDGETS)),
@@ -62,6 +66,7 @@ export const PruneSchema = v.strictObject({
   repair: v.optional(v.picklist(REPAIRS)),
   layers: v.optional(v.picklist(LAYER_SHARES)),
   packed: v.optional(v.boolean()),
+  rounds: v.optional(rounds),
   ...budget,
 }) satisfies v.GenericSchema<unknown, PruneRule>;
 
@@ -104,6 +109,7 @@ export const ShrinkSchema = v.strictObject({
   repair: v.optional(v.picklist(SHRINK_REPAIRS)),
   seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1))),
   layers: v.optional(v.picklist(SHRINK_LAYERS)),
+  rounds: v.optional(rounds),
   ...budget,
 }) satisfies v.GenericSchema<unknown, ShrinkRule>;
 

@@ -2,15 +2,19 @@ import type { Calibration } from './calibration/calibration.ts';
 import { inputGroups } from './calibration/input-groups.ts';
 import type { StatisticsSource } from './calibration/statistics.ts';
 import { type MatrixLosses, outputFormat } from './compress-matrix.ts';
-import type { CompressOptions } from './compress-options.ts';
+import type { CompressOptions, CompressProgress } from './compress-options.ts';
 import type { PlannedTensor } from './plan.ts';
 import type { Prepared } from './prepare.ts';
 import { layerPrunings } from './pruning/layer-prunings.ts';
 import { modelThresholds } from './pruning/pruned-slices.ts';
+import { inRound, PruningRounds } from './pruning/rounds.ts';
 import type { TensorOutput } from './tensor-output.ts';
 import type { RecordSpan } from './timeline.ts';
 import { writeCalibrated } from './write-calibrated.ts';
 import { writePruned } from './write-pruned.ts';
+
+/** Of a round that is not the last, masks are left. */
+const NOWHERE: TensorOutput = { async write() {}, async skip() {}, async finish() {} };
 
 /** Writes the matrices that are calibrated or pruned; returns what each lost. A module that a page loads only when there are any. */
 export async function writeApart(
@@ -29,7 +33,8 @@ export async function writeApart(
   const isShown = ({ name, compensates = name }: PlannedTensor) => shown.has(compensates);
   const calibrated = apart.filter(isShown);
   const others = apart.filter((tensor) => !isShown(tensor));
-  const source = { gpu, checkpoint, ...(signal && { signal }) };
+  const rounds = new PruningRounds(calibrated);
+  const source = { gpu, checkpoint, rounds, ...(signal && { signal }) };
   const thresholds = await modelThresholds(source, apart, outputFormat);
   const work = {
     ...source,
@@ -44,6 +49,14 @@ export async function writeApart(
     const losses: [string, MatrixLosses][] = [];
     if (graph && inputs && calibrated.length > 0) {
       const done = total - sizeOf(apart);
+      for (; !rounds.isLast; rounds.number++) {
+        const inThisRound = new Set(calibrated.filter((tensor) => rounds.roundOf(tensor)).map(({ name }) => name));
+        const tensors = calibrated.filter(({ name, compensates = name }) => inThisRound.has(compensates)).map(inRound);
+        const round = `round ${rounds.number} of ${rounds.of}`;
+        const told = ({ tensor }: CompressProgress) => onProgress?.({ done, total, tensor: `${tensor}, ${round}` });
+        const how = { ...work, writer: NOWHERE, notice: () => {}, onProgress: told, tuner, graph, inputs };
+        await writeCalibrated({ ...how, tensors, prunings: new Map(), done });
+      }
       const prunings = await layerPrunings(source, graph, inputs, calibrated);
       losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, prunings, done })));
     }

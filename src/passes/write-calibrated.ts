@@ -26,6 +26,7 @@ import { type CompensatedBias, compensatedBias, meanLoss } from './pruning/compe
 import type { Threshold } from './pruning/find-mask.ts';
 import type { PruneInputs } from './pruning/prune-rows.ts';
 import { needsHessian, type Pruning } from './pruning/pruning.ts';
+import type { PruningRounds } from './pruning/rounds.ts';
 import { pruneInputs, scoreFactors } from './pruning/score-factors.ts';
 import { recorded } from './timeline.ts';
 import type { Work } from './write-tensors.ts';
@@ -46,6 +47,8 @@ export async function writeCalibrated(
     readonly thresholds: ReadonlyMap<Pruning, Threshold>;
     /** In place of what the plan says, by name. */
     readonly prunings: ReadonlyMap<string, Pruning>;
+    /** Where matrices are pruned in several: this is one of them. */
+    readonly rounds?: PruningRounds;
     /** Bytes of the input that are done, and in all. */
     readonly done: number;
     readonly total: number;

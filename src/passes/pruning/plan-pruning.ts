@@ -38,7 +38,7 @@ export function prunableAs(
     );
   }
   notices.push(`${quote(name)} is pruned by magnitude: a calibration does not show its inputs.`);
-  const { layers: _, ...uniform } = prune;
+  const { layers: _, rounds: __, ...uniform } = prune;
   return { ...uniform, score: 'magnitude', repair: 'none' };
 }
 

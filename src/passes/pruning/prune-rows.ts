@@ -12,6 +12,7 @@ import type { FactoredHessian } from '../methods/factored-hessian.ts';
 import { type DenseRows, matrixError } from '../methods/matrix-error.ts';
 import { maskedRows, maskSteps, selectionRoom, type Threshold } from './find-mask.ts';
 import { growing } from './pruning.ts';
+import type { Round } from './rounds.ts';
 
 /** What is known of the inputs of a matrix that is pruned. */
 export interface PruneInputs {
@@ -27,6 +28,8 @@ export interface PruneInputs {
 export interface PrunedRows {
   /** Weights that stay. */
   readonly kept: number;
+  /** A bit for each weight: see `maskWords`. */
+  readonly mask: Uint32Array;
   /** tr(ΔW H ΔWᵀ), and of leaving the rows out. */
   readonly errors: { readonly pruned: number; readonly all: number };
 }
@@ -39,7 +42,7 @@ const DESCENTS = { between: 1, last: 8 } as const;
 /**
  * Prunes some finite rows in place. With `repair` in steps: a mask, SparseGPT's update, coordinate descent; the next mask is chosen on what that made.
  * @param pattern for these rows by themselves, or a threshold that more rows share
- * @param options `maskTo` receives the mask, `originalTo` the rows as they were
+ * @param options `maskTo` receives the mask, `originalTo` the rows as they were; in one of several rounds, `before` is the mask of the last
  * @throws ArgumentError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function pruneRows(
@@ -52,8 +55,12 @@ export async function pruneRows(
     signal,
     maskTo,
     originalTo,
+    round,
+    before,
   }: {
     readonly signal?: AbortSignal | undefined;
+    readonly round?: Round | undefined;
+    readonly before?: BufferView | undefined;
     readonly maskTo?: BufferView | undefined;
     readonly originalTo?: BufferView | undefined;
   } = {},
@@ -71,8 +78,14 @@ export async function pruneRows(
     const { mask } = matrix;
     const apply = applyMaskStep({ format, data: view, mask, rows, k });
     const room = selectionRoom(scratch);
-    if (!repair) await run([...(threshold ? threshold.steps(matrix) : maskSteps(matrix, pattern, room)), apply]);
-    else {
+    const words = maskWords(rows, k);
+    // What went before has no weight any more, so that it goes first.
+    if (before) copyView(gpu, before, mask, 4 * words);
+    if (!repair) {
+      if (before) await run([apply]);
+      const [here] = growing(pattern, 1, round) as [MaskPattern];
+      await run([...(threshold ? threshold.steps(matrix) : maskSteps(matrix, here, room)), apply]);
+    } else {
       const identity = scratch.upload(
         Uint32Array.from({ length: Math.max(rows, k) }, (_, i) => i),
         'rows',
@@ -86,9 +99,10 @@ export async function pruneRows(
         scratch: scratch.room(4 * CODES_BLOCK * rows, 'products'),
       };
       await run([gatherColumnsStep({ weights: original, order, out: weights, rows, k })]);
-      for (const here of growing(pattern, STEPS)) {
-        const descents = here === pattern ? DESCENTS.last : DESCENTS.between;
-        await run(maskSteps(matrix, here, room));
+      const patterns = [...(before ? [undefined] : []), ...growing(pattern, STEPS, round)];
+      for (const [i, here] of patterns.entries()) {
+        const descents = i === patterns.length - 1 ? DESCENTS.last : DESCENTS.between;
+        if (here) await run(maskSteps(matrix, here, room));
         gpu.clear(errors.buffer, 4 * count);
         await run(refitKeptSteps({ ...fit, matrix: factor, pass: 'factor' }));
         for (let round = 0; round < descents; round++) {
@@ -104,11 +118,11 @@ export async function pruneRows(
     }
     const lost = scratch.room(4 * count, 'lost');
     await run([differenceStep({ a: original, b: view, out: lost, count })]);
-    const words = maskWords(rows, k);
     if (maskTo) copyView(gpu, mask, maskTo, 4 * words);
     const bits = new Uint32Array((await gpu.readBack(mask.buffer, 0, 4 * words)).buffer);
     return {
       kept: bits.reduce((sum, word) => sum + bitsOf(word), 0),
+      mask: bits,
       errors: {
         pruned: await matrixError(gpu, { dense: { ...dense, view: lost }, hessian }),
         all: await matrixError(gpu, { dense: { ...dense, view: original }, hessian }),

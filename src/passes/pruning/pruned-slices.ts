@@ -1,21 +1,28 @@
 import type { Checkpoint } from '../../files/checkpoint.ts';
 import type { Format } from '../../formats/format.ts';
+import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
+import { applyMaskStep } from '../../kernels/apply-mask.ts';
 import { blocksOf, keptOf, type MaskPattern, maskWords } from '../../kernels/mask-pattern.ts';
 import { type DenseSlice, denseSlices, sliceRows } from '../dense-slices.ts';
 import type { PlannedTensor } from '../plan.ts';
 import { Threshold } from './find-mask.ts';
 import { type PrunedRows, type PruneInputs, pruneRows } from './prune-rows.ts';
-import type { Pruning } from './pruning.ts';
+import { growing, type Pruning } from './pruning.ts';
+import type { PruningRounds } from './rounds.ts';
 
 /** What slices of a matrix come from. */
 export interface SliceSource {
   readonly gpu: Gpu;
   readonly checkpoint: Pick<Checkpoint, 'read' | 'name'>;
   readonly signal?: AbortSignal;
+  /** Where matrices are pruned in several. */
+  readonly rounds?: PruningRounds;
 }
+
+const F32 = formatByName('f32');
 
 const bandOf = ({ pattern }: Pruning): number => pattern.rows ?? 1;
 
@@ -79,7 +86,7 @@ export interface PrunedSlice extends DenseSlice {
  * @throws NonFiniteError naming the weight; ArgumentError where nothing would be left; FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function* prunedSlices(
-  { gpu, checkpoint, signal }: SliceSource,
+  { gpu, checkpoint, signal, rounds }: SliceSource,
   tensor: PlannedTensor,
   format: Format,
   inputs: PruneInputs,
@@ -89,15 +96,31 @@ export async function* prunedSlices(
   const { rows, k, info, prune } = rowsOfTensor(tensor);
   const { pattern } = prune;
   const band = bandOf(prune);
+  const round = rounds?.roundOf(tensor);
   const slices = () => denseSlices(gpu, checkpoint, info, format, signal, band);
+  const maskBefore = ({ rowStart, rows }: DenseSlice, scratch: Scratch) => {
+    const mask = round && rounds?.maskOf(tensor, rowStart, rows);
+    return mask && scratch.upload(mask, 'mask before');
+  };
   const overAll = pattern.kind === 'ranked' && pattern.scope === 'layer' && rows > sliceRows(gpu, k, format, band);
   const { factors } = inputs;
-  const own = overAll && !inputs.repair ? new Threshold(gpu, pattern) : undefined;
+  const [ranked = pattern] = growing(pattern, 1, round);
+  const own = overAll && !inputs.repair && ranked.kind === 'ranked' ? new Threshold(gpu, ranked) : undefined;
   try {
     await own?.find(
       [{ rows, k }],
       async function* () {
-        for await (const slice of slices()) yield { ...slice, ...(factors && { factors }) };
+        for await (const slice of slices()) {
+          const scratch = new Scratch(gpu);
+          try {
+            const mask = maskBefore(slice, scratch);
+            const { view: data, rows, k } = slice;
+            if (mask) await gpu.scheduler.run([applyMaskStep({ format: F32, data, mask, rows, k })]);
+            yield { ...slice, ...(factors && { factors }) };
+          } finally {
+            scratch.release();
+          }
+        }
       },
       signal,
     );
@@ -107,8 +130,9 @@ export async function* prunedSlices(
       try {
         const mask = prune.packing || swept ? scratch.room(4 * maskWords(slice.rows, k), 'mask') : undefined;
         const original = swept ? scratch.room(4 * slice.rows * k, 'original weights') : undefined;
-        const to = { maskTo: mask, originalTo: original };
+        const to = { maskTo: mask, originalTo: original, round, before: maskBefore(slice, scratch) };
         const pruned = await pruneRows(gpu, slice, here, shared ?? own, inputs, { signal, ...to });
+        if (round && !rounds?.isLast) rounds?.keep(tensor, slice.rowStart, pruned.mask);
         yield { ...slice, pruned, ...(mask && { mask }), ...(original && { original }) };
       } finally {
         scratch.release();

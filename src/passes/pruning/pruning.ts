@@ -2,6 +2,7 @@ import { RecipeError } from '../../errors.ts';
 import type { SparsePattern } from '../../formats/packed-layout.ts';
 import { checkPattern, type MaskPattern, SCOPES, type Scope } from '../../kernels/mask-pattern.ts';
 import { type BudgetRule, budgetOf, type SizeBudget } from './budget.ts';
+import type { Round } from './rounds.ts';
 
 /** What a weight is worth. */
 export const SCORES = ['magnitude', 'wanda', 'obs'] as const;
@@ -33,6 +34,11 @@ export interface PruneRule extends BudgetRule {
   layers?: LayerShares | undefined;
   /** Store only the weights, or blocks, that an N:M or block pattern keeps, and their places, in Compressa's own container. Default: zeros. */
   packed?: boolean | undefined;
+  /**
+   * The whole model is pruned so often, by more each time (after round r of n, 1 − (1 − r/n)³ of what goes is gone: Zhu and Gupta 2017), and calibrated anew on what is left. Default: 1. More than one needs a
+   * calibration text.
+   */
+  rounds?: number | undefined;
 }
 
 /** The same, checked and complete. */
@@ -43,6 +49,8 @@ export interface Pruning {
   readonly score: Score;
   readonly repair: Repair;
   readonly layers?: LayerShares;
+  /** More than one. */
+  readonly rounds?: number;
   /** The pattern that the weights are packed by, where they are. */
   readonly packing?: Packing;
   /** What decides how much goes, until it has: a block of each matrix stands for it. */
@@ -107,6 +115,8 @@ export function pruningOf(rule: PruneRule): Pruning {
   const { pattern: text, score = 'magnitude', repair = 'none', layers = 'uniform', packed = false } = rule;
   const budget = budgetOf(rule, text, OPEN.test(text) && packed);
   const pattern = parsePattern(budget ? withAmount(text, '1') : text, score);
+  const several = rule.rounds !== undefined && rule.rounds > 1 && { rounds: rule.rounds };
+  if (several) checkRounds(rule, budget ? undefined : pattern, several.rounds);
   if (pattern.kind === 'ranked' && pattern.scope === 'model' && (score !== 'magnitude' || repair !== 'none')) {
     throw new RecipeError(
       `The pattern "${text}" compares weights of all matrices, whose inputs are not known together: use the score magnitude without repair, or @layer.`,
@@ -118,30 +128,60 @@ export function pruningOf(rule: PruneRule): Pruning {
         `Layers with sparsities of their own (${layers}) are not packed: leave "packed" out, or "layers".`,
       );
     const shares = pattern.kind === 'ranked' && pattern.scope !== 'model' && 'fraction' in pattern.remove;
-    if (shares) return { text, pattern, score, repair, layers };
+    if (shares) return { text, pattern, score, repair, layers, ...several };
     throw new RecipeError(
       `Only a share can differ by layer (${layers}), such as 50% or block:32x32:75%, not "${text}".`,
     );
   }
-  if (!packed) return { text, pattern, score, repair };
+  if (!packed) return { text, pattern, score, repair, ...several };
   if (pattern.kind === 'ranked' && (pattern.rows * pattern.columns === 1 || pattern.scope === 'model')) {
     throw new RecipeError(
       `Only what an N:M pattern keeps can be packed, such as 2:4 or 2:4x8, or blocks of a row or layer, such as block:32x32:75%, not "${text}".`,
     );
   }
-  return { text, pattern, score, repair, packing: pattern, ...(budget && { budget }) };
+  return { text, pattern, score, repair, packing: pattern, ...several, ...(budget && { budget }) };
 }
 
-/** Patterns that remove more and more, no two the same, up to the pattern itself. */
-export function growing(pattern: MaskPattern, steps: number): MaskPattern[] {
-  const all = Array.from({ length: steps }, (_, i) => milder(pattern, i + 1, steps));
+/** @param pattern undefined where a budget decides on it @throws RecipeError where there is nothing to do in so many rounds */
+function checkRounds(
+  { pattern: text, score = 'magnitude', repair = 'none', layers }: PruneRule,
+  pattern: MaskPattern | undefined,
+  rounds: number,
+): void {
+  if (score === 'magnitude' && repair === 'none') {
+    throw new RecipeError(
+      'Rounds are for scores and repair that look at inputs: by size alone the same weights go at once. Leave "rounds" out, or take wanda or obs.',
+    );
+  }
+  if (differs(layers))
+    throw new RecipeError(
+      `Sparsities of layers (${layers}) are found once, on the original model: leave "rounds" out, or "layers".`,
+    );
+  if (!pattern) return;
+  const distinct = (of: number) => growing(pattern, of).length === of;
+  if (distinct(rounds)) return;
+  let most = rounds - 1;
+  while (!distinct(most)) most--;
+  const which = most === 1 ? 'which goes in one round' : `which goes in ${most} rounds at most`;
+  throw new RecipeError(
+    `The pattern "${text}" can't remove more in each of ${rounds} rounds, ${which}: give fewer "rounds".`,
+  );
+}
+
+/** The share of what goes that is gone after a step: it grows as a cube does that slows down, since early weights are cheap (Zhu and Gupta 2017). */
+export const goneAfter = (step: number, steps: number): number => 1 - (1 - step / steps) ** 3;
+
+const ONLY_ROUND: Round = { number: 1, of: 1 };
+
+/** Patterns that remove more and more, no two the same, up to the pattern itself; of several rounds, those of one. */
+export function growing(pattern: MaskPattern, steps: number, { number, of }: Round = ONLY_ROUND): MaskPattern[] {
+  const all = Array.from({ length: steps }, (_, i) => milder(pattern, (number - 1) * steps + i + 1, of * steps));
   return all.filter((one, i) => JSON.stringify(one) !== JSON.stringify(all[i + 1]));
 }
 
 function milder(pattern: MaskPattern, step: number, steps: number): MaskPattern {
   if (step === steps) return pattern;
-  // What is removed grows as a cube does that slows down: early weights are cheap (Zhu and Gupta 2017).
-  const share = 1 - (1 - step / steps) ** 3;
+  const share = goneAfter(step, steps);
   if (pattern.kind === 'n:m') {
     const { of, keep } = pattern;
     return { ...pattern, keep: Math.min(of - 1, Math.ceil(of - share * (of - keep))) };

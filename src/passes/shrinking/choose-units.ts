@@ -34,7 +34,7 @@ export interface UnitInputs {
 export interface ChosenUnits {
   /** Ascending. */
   readonly kept: Uint32Array;
-  /** What each was worth, before any went. */
+  /** What each was worth, before any went; in a later round, of those that were left. */
   readonly importance: ArrayLike<number>;
   /** The matrix that reads them, fitted: [rows, columns that stay], in its type. */
   readonly reader?: Uint8Array<ArrayBuffer>;
@@ -51,6 +51,7 @@ export interface ChosenUnits {
  * does, An et al. 2024). What is then lost is tr(ΔW C ΔWᵀ), C = H − mean(x) mean(x)ᵀ being the covariance: W' and b' are the least squares of both together where C stands in H's
  * place, in scores as in the fit W' = W C₍:,S₎ C₍S,S₎⁻¹.
  * @param left how many stay
+ * @param before those that an earlier round left, ascending; default: all
  * @throws NonFiniteError naming the weight; FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function chooseUnits(
@@ -59,10 +60,11 @@ export async function chooseUnits(
   left: number,
   shrinking: Shrinking,
   inputs: UnitInputs,
+  before?: Uint32Array,
 ): Promise<ChosenUnits> {
   const work = new UnitChoice(source, coupling, inputs);
   try {
-    for await (const chosen of work.narrow([left], shrinking)) return chosen;
+    for await (const chosen of work.narrow([left], shrinking, before)) return chosen;
     throw new Error('Nothing was chosen.');
   } finally {
     work.release();
@@ -108,23 +110,29 @@ class UnitChoice {
   }
 
   /** Once for each number of units that stay, descending. */
-  async *narrow(stays: readonly number[], { score, repair, seed }: Shrinking): AsyncGenerator<ChosenUnits> {
+  async *narrow(
+    stays: readonly number[],
+    { score, repair, seed }: Shrinking,
+    earlier?: Uint32Array,
+  ): AsyncGenerator<ChosenUnits> {
     const { units, layer } = this.#coupling;
     const least = stays.at(-1)!;
-    let kept: Uint32Array = Uint32Array.from({ length: units }, (_, unit) => unit);
+    let kept: Uint32Array = earlier ?? Uint32Array.from({ length: units }, (_, unit) => unit);
+    const all = kept.length;
     let problem = score === 'obs' || repair === 'refit' ? await this.#factor(kept) : undefined;
     const inRounds = score === 'obs' && problem === undefined;
-    const importance = inRounds
-      ? await this.#costs()
+    const sizes = inRounds
+      ? undefined
       : score === 'random'
         ? Uint32Array.from({ length: units }, (_, unit) => randomU32(seed, layer * units + unit))
         : await this.#sizes(score === 'magnitude' ? undefined : this.#inputs.meanSquare);
+    const importance = sizes ? Float64Array.from(kept, (unit) => sizes[unit]!) : await this.#costs();
     let worth: ArrayLike<number> = importance;
     for (const stay of stays) {
       const from = kept.length;
-      const rounds = inRounds ? Math.min(Math.ceil((ROUNDS * (from - stay)) / (units - least)), from - stay) : 1;
+      const rounds = inRounds ? Math.min(Math.ceil((ROUNDS * (from - stay)) / (all - least)), from - stay) : 1;
       for (let round = 1; round <= rounds; round++) {
-        if (inRounds && kept.length < units && problem === undefined) worth = await this.#costs();
+        if (inRounds && kept.length < all && problem === undefined) worth = await this.#costs();
         const left = from - Math.floor(((from - stay) * round) / rounds);
         const before = kept;
         kept = largest(before, worth, left);

@@ -12,7 +12,14 @@ import { ffnSizeOf } from './ffn-widths.ts';
 import { LayerCheckpoint } from './layer-checkpoint.ts';
 import { NarrowCheckpoint } from './narrow-checkpoint.ts';
 import type { Shrunk } from './shrink-model.ts';
-import { ranksLayers, type Shrinking, shrinkNeedsInputs, unitsLeft } from './shrinking.ts';
+import {
+  leftInRounds,
+  ranksLayers,
+  type Shrinking,
+  type Structure,
+  shrinkNeedsInputs,
+  unitsLeft,
+} from './shrinking.ts';
 
 /** The format that a matrix gets; undefined: it keeps its own. */
 export type FormatOf = (weight: WeightName) => Format | undefined;
@@ -96,6 +103,24 @@ function checkedStep(
   );
 }
 
+/** @throws ArgumentError where there are too few units for each round to remove more */
+function checkEachRound(
+  structure: Structure,
+  couplings: readonly Coupling[],
+  stays: readonly number[],
+  { rounds, open }: Shrinking,
+  name: string,
+): void {
+  if (open?.structure === structure) return;
+  for (const [i, { units }] of couplings.entries()) {
+    const distinct = new Set([units, ...leftInRounds(units, stays[i]!, rounds)]).size;
+    if (distinct > rounds) continue;
+    throw new ArgumentError(
+      `${name}: ${units - stays[i]!} of ${units} ${structure} of each layer can't go in ${rounds} rounds with more in each: give fewer "rounds" (--rounds).`,
+    );
+  }
+}
+
 /** The model with fewer units in each layer. */
 function narrowed(
   checkpoint: Checkpoint,
@@ -115,6 +140,7 @@ function narrowed(
         (structure === 'ffn' ? widths?.get(reader) : undefined) ??
         unitsLeft(structure, amount, units, name, differ ? layer : undefined),
     );
+    if (!widths) checkEachRound(structure, couplings, stays, shrinking, name);
     for (const [i, coupling] of couplings.entries()) left.set(coupling, stays[i]!);
     if (structure === 'ffn') config = { ...config, intermediate_size: ffnSizeOf(stays) };
     else {

@@ -20,7 +20,7 @@ import { denseFormatOf } from '../stored-weight.ts';
 import { type ChosenUnits, chooseUnits, type UnitInputs } from './choose-units.ts';
 import type { Coupling } from './couplings.ts';
 import { type NarrowCheckpoint, placesOf } from './narrow-checkpoint.ts';
-import { type Shrinking, type Structure, shrinkNeedsInputs } from './shrinking.ts';
+import { leftInRounds, type Shrinking, type Structure, shrinkNeedsInputs } from './shrinking.ts';
 
 /** A model that is about to lose layers. */
 export interface WholeModel {
@@ -77,12 +77,23 @@ export async function shrinkModel(
 ): Promise<ShrunkLayer[]> {
   const { gpu, calibration, notice, signal } = work;
   const layers: ShrunkLayer[] = [];
+  const rounds = shrinking.rounds;
+  /** What earlier rounds left, and what units were worth in the first. */
+  const before = new Map<Coupling, Pick<ChosenUnits, 'kept' | 'importance'>>();
+  let round = 1;
   const shrink = async (coupling: Coupling, inputs: UnitInputs): Promise<ChosenUnits> => {
     checkCancelled(signal, 'Shrinking the model');
-    const count = left.get(coupling)!;
+    const { structure, layer, units } = coupling;
+    const count = leftInRounds(units, left.get(coupling)!, rounds)[round - 1]!;
     const source = { gpu, checkpoint: original, ...(signal && { signal }) };
-    const chosen = await chooseUnits(source, coupling, count, shrinking, inputs);
-    const { kept, importance, error, problem } = chosen;
+    const last = before.get(coupling);
+    const chosen = await chooseUnits(source, coupling, count, shrinking, inputs, last?.kept);
+    const importance = last?.importance ?? chosen.importance;
+    if (round < rounds) {
+      before.set(coupling, { kept: chosen.kept, importance });
+      return chosen;
+    }
+    const { kept, error, problem } = chosen;
     if (problem !== undefined) {
       notice(
         `${quote(coupling.reader)}: ${coupling.structure} are chosen as wanda does, and nothing is fitted: ${problem}.`,
@@ -91,7 +102,6 @@ export async function shrinkModel(
     narrow.keep(coupling, kept, chosen);
     const stays = new Set(kept);
     const removed = Array.from({ length: coupling.units }, (_, unit) => unit).filter((unit) => !stays.has(unit));
-    const { structure, layer, units } = coupling;
     layers.push({ structure, layer, units, removed, importance: Array.from(importance, shortened), error });
     return chosen;
   };
@@ -102,16 +112,18 @@ export async function shrinkModel(
   const byInput = new Map([...left.keys()].map((coupling) => [coupling.input, coupling]));
   const visit = async ({ input }: InputGroup, statistics: Statistics): Promise<ReadonlyMap<WeightName, Weight>> => {
     const coupling = byInput.get(input)!;
-    const { kept, bias } = await shrink(coupling, await unitInputs(gpu, coupling, statistics));
+    const chosen = await shrink(coupling, await unitInputs(gpu, coupling, statistics));
     if (calibration.propagate === false) return new Map();
-    const weights = new Map([[coupling.reader, await wideReader(gpu, original, narrow, coupling, kept)]]);
-    if (bias) weights.set(coupling.bias!, denseBias(gpu, original, coupling.bias!, bias));
+    const weights = new Map([[coupling.reader, await wideReader(gpu, original, coupling, chosen, signal)]]);
+    if (chosen.bias) weights.set(coupling.bias!, denseBias(gpu, original, coupling.bias!, chosen.bias));
     return weights;
   };
   const source = checkpointSource(gpu, original, signal);
   const wanted = ({ input }: InputGroup) => byInput.has(input);
   const { windows } = calibration;
-  await walkInputs({ gpu, graph, source, windows, visit, wanted, ...(signal && { signal }) });
+  for (; round <= rounds; round++) {
+    await walkInputs({ gpu, graph, source, windows, visit, wanted, ...(signal && { signal }) });
+  }
   return layers;
 }
 
@@ -155,9 +167,9 @@ function denseBias(gpu: Gpu, original: Checkpoint, name: WeightName, bytes: Uint
 async function wideReader(
   gpu: Gpu,
   original: Checkpoint,
-  narrow: NarrowCheckpoint,
-  { reader, columns }: Coupling,
-  kept: Uint32Array,
+  { reader, units, columns }: Coupling,
+  { kept, reader: fitted }: ChosenUnits,
+  signal: AbortSignal | undefined,
 ): Promise<Weight> {
   const { type, shape } = original.tensors.get(reader)!;
   const [rows, k] = shape as [number, number];
@@ -165,13 +177,13 @@ async function wideReader(
   const arrays = allocateArrays(format.arrays, rows, k);
   const size = ELEMENT_BYTES[type];
   const places = placesOf(kept, columns);
-  const bytes = await narrow.read(reader);
+  const bytes = fitted ?? (await original.read(reader, 0, rows, signal));
   const data = arrays[format.arrays[0]!.name]!;
-  const n = places.length;
+  const width = fitted ? places.length : units * columns;
   for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < n; i++) {
-      const at = (row * n + i) * size;
-      data.set(bytes.subarray(at, at + size), (row * k + places[i]!) * size);
+    for (const [i, place] of places.entries()) {
+      const at = (row * width + (fitted ? i : place)) * size;
+      data.set(bytes.subarray(at, at + size), (row * k + place) * size);
     }
   }
   return uploadWeight(gpu, format, rows, k, arrays, reader);

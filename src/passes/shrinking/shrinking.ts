@@ -1,5 +1,6 @@
 import { ArgumentError, RecipeError } from '../../errors.ts';
 import { type BudgetRule, budgetOf, type SizeBudget } from '../pruning/budget.ts';
+import { goneAfter } from '../pruning/pruning.ts';
 
 /** What a structure is worth. */
 export const SHRINK_SCORES = ['magnitude', 'wanda', 'obs', 'random'] as const;
@@ -31,6 +32,8 @@ export interface ShrinkRule extends BudgetRule {
    * needs a calibration. Layers then have widths of their own, which only Compressa reads.
    */
   layers?: ShrinkLayers | undefined;
+  /** So often all layers lose channels or heads, more each time, and the model is calibrated anew: see `PruneRule`. Default: 1. */
+  rounds?: number | undefined;
 }
 
 /** What can be removed: channels of FFNs; groups of a key and value head with its query heads; whole layers. */
@@ -51,6 +54,7 @@ export interface Shrinking {
   readonly seed: number;
   /** Layers lose channels by their sensitivity. */
   readonly spreads: boolean;
+  readonly rounds: number;
   /** What decides how many of a structure go, until it has: one of them stands for it. */
   readonly open?: { readonly structure: Structure; readonly budget: SizeBudget };
 }
@@ -84,7 +88,7 @@ export const withCount = (text: string, count: number): string =>
  * @throws RecipeError
  */
 export function shrinkingOf(rule: ShrinkRule): Shrinking {
-  const { pattern: text, score = 'magnitude', repair = 'none', seed = 0, layers = 'uniform' } = rule;
+  const { pattern: text, score = 'magnitude', repair = 'none', seed = 0, layers = 'uniform', rounds = 1 } = rule;
   const amounts = new Map<Structure, Amount>();
   const [structure, another] = text.split(',').filter(isOpen);
   if (another !== undefined) {
@@ -108,6 +112,12 @@ export function shrinkingOf(rule: ShrinkRule): Shrinking {
       amount.endsWith('%') ? { fraction: Number(amount.slice(0, -1)) / 100 } : { count: Number(amount) },
     );
   }
+  const fixed = (score === 'magnitude' || score === 'random') && repair === 'none';
+  if (rounds > 1 && (fixed || [...amounts.keys()].every((one) => one === 'layers'))) {
+    throw new RecipeError(
+      `Rounds are for channels and heads that are chosen, or fitted, by their inputs, not for "${text}" by ${score}: leave "rounds" out.`,
+    );
+  }
   const spreads = layers !== 'uniform';
   if (spreads && !amounts.has('ffn')) {
     throw new RecipeError(
@@ -122,8 +132,12 @@ export function shrinkingOf(rule: ShrinkRule): Shrinking {
   if (spreads && budget)
     throw new RecipeError('A budget is kept to by layers that lose alike: leave "layers" out, or give an amount.');
   const open = budget && { open: { structure: structure!, budget } };
-  return { text, amounts, score, repair, seed, spreads, ...open };
+  return { text, amounts, score, repair, seed, spreads, rounds, ...open };
 }
+
+/** How many units are left after each round. */
+export const leftInRounds = (units: number, left: number, rounds: number): number[] =>
+  Array.from({ length: rounds }, (_, i) => units - Math.floor((units - left) * goneAfter(i + 1, rounds)));
 
 /** What one of a structure is called. */
 const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads: 'KV groups', layers: 'layers' };

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { CompressaError, RecipeError } from '../../../src/errors.ts';
-import { growing, parsePattern, pruningOf } from '../../../src/passes/pruning/pruning.ts';
+import { goneAfter, growing, parsePattern, pruningOf } from '../../../src/passes/pruning/pruning.ts';
 import { compileRecipe, parseRecipe } from '../../../src/passes/recipe.ts';
 
 const single = { kind: 'ranked', rows: 1, columns: 1 } as const;
@@ -59,13 +59,22 @@ test('steps remove more and more, and end with the pattern', () => {
   expect(kept('3:4')).toEqual([3]);
 });
 
+test('steps of rounds are those of one long way, cut where rounds end', () => {
+  const half = parsePattern('50%');
+  const rounds = [1, 2, 3].flatMap((number) => growing(half, 4, { number, of: 3 }));
+  expect(rounds).toEqual(growing(half, 12));
+  expect(growing(half, 1, { number: 2, of: 3 })).toEqual([{ ...half, remove: { fraction: 0.5 * goneAfter(2, 3) } }]);
+  expect(goneAfter(2, 3)).toBeCloseTo(26 / 27, 12);
+  expect(growing(parsePattern('2:4'), 1, { number: 1, of: 2 })).toEqual([{ kind: 'n:m', keep: 3, of: 4 }]);
+});
+
 test('a recipe says how to prune, and what is wrong with it is said', () => {
   const parse = (rule: object) => () =>
     parseRecipe({ version: 1, rules: [{ match: '*', format: 'keep', ...rule }] }, 'r');
   const decide = compileRecipe(parse({ prune: { pattern: '2:4', score: 'wanda' } })());
   expect(decide('x', 'linear')?.prune).toMatchObject({ text: '2:4', score: 'wanda', repair: 'none' });
   expect(parse({ prune: { pattern: '2:4', scor: 'obs' } })).toThrow(
-    'unknown key "scor" in rules.0.prune. Did you mean "score"? Known: pattern, score, repair, layers, packed, keep, budget.',
+    'unknown key "scor" in rules.0.prune. Did you mean "score"? Known: pattern, score, repair, layers, packed, rounds, keep, budget.',
   );
   expect(parse({ prune: { pattern: '2:4', score: 'wnada' } })).toThrow('Did you mean "wanda"?');
   expect(parse({ prune: {} })).toThrow('rules.0.prune.pattern is missing');
