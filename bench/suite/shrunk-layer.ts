@@ -1,0 +1,111 @@
+import { formatByName } from '../../src/formats/registry.ts';
+import type { Gpu } from '../../src/gpu/gpu.ts';
+import type { BufferView } from '../../src/gpu/kernel.ts';
+import { planBatch } from '../../src/graph/batch.ts';
+import { Decoder } from '../../src/graph/decoder.ts';
+import type { Graph } from '../../src/graph/graph.ts';
+import { randomUniform } from '../../src/graph/reference/random.ts';
+import { segmentGraph, segmentOf } from '../../src/graph/segments.ts';
+import { stateWords } from '../../src/kernels/state.ts';
+import { stackGraph } from '../../src/models/stack.ts';
+import { median } from '../../src/verify/statistics.ts';
+import { WeightMaker } from '../../src/verify/synthetic-weights.ts';
+import { MODEL_SHAPES } from './model-shapes.ts';
+import { pairedRatio, type Ratio } from './statistics.ts';
+
+/** Positions that the token sees. */
+const CONTEXT = 128;
+/** Rows of a vocabulary that takes no time. */
+const VOCABULARY = 32;
+
+/** Time of what is left over that of the whole: of the FFN, and of a layer. */
+export interface ShrunkTimes {
+  readonly ffn: Ratio;
+  readonly layer: Ratio;
+  /** Median seconds of the whole. */
+  readonly dense: { readonly ffn: number; readonly layer: number };
+}
+
+interface Timed {
+  run(): Promise<number>;
+  release(): void;
+}
+
+/**
+ * What a token takes in a layer of 8B shapes with a share of its FFN channels, over all of them: linear matrices of synthetic weights in a format, the layer behind as many
+ * tokens as `CONTEXT`. Pairs in alternating order.
+ */
+export async function measureShrunkLayer(gpu: Gpu, format: string, share: number, pairs: number): Promise<ShrunkTimes> {
+  const shapes = MODEL_SHAPES['8B'];
+  const maker = new WeightMaker(gpu);
+  const opened: Timed[] = [];
+  try {
+    const graphs = [shapes.ffn, Math.round(shapes.ffn * share)].map((ffn) =>
+      stackGraph({ ...shapes, ffn, layers: 1, vocabulary: VOCABULARY, maxPositions: CONTEXT + 1 }),
+    );
+    for (const graph of graphs) {
+      const [from, to] = graph.layerRanges[0]!;
+      const gate = graph.operations.findIndex(({ out }) => out.endsWith('.gate'));
+      const weights = await maker.make(graph.weights, (role) => formatByName(role === 'linear' ? format : 'f32'));
+      opened.push(await openPiece(gpu, graph, weights, gate, to), await openPiece(gpu, graph, weights, from, to));
+    }
+    const [ffn, layer, lessFfn, lessLayer] = opened as [Timed, Timed, Timed, Timed];
+    // Compiled, and all memory touched.
+    for (const one of opened) await one.run();
+    const times = { ffn: [[], []], layer: [[], []] } as Record<'ffn' | 'layer', [number[], number[]]>;
+    for (let pair = 0; pair < pairs; pair++) {
+      for (const [what, whole, less] of [
+        ['ffn', ffn, lessFfn],
+        ['layer', layer, lessLayer],
+      ] as const) {
+        const turns = [whole, less].map((one, i) => async () => times[what][i]!.push(await one.run()));
+        for (const take of pair % 2 === 0 ? turns : turns.reverse()) await take();
+      }
+    }
+    return {
+      ffn: pairedRatio(times.ffn[1], times.ffn[0]),
+      layer: pairedRatio(times.layer[1], times.layer[0]),
+      dense: { ffn: median(times.ffn[0]), layer: median(times.layer[0]) },
+    };
+  } finally {
+    for (const one of opened) one.release();
+    maker.release();
+  }
+}
+
+/** Some operations of a graph for a token at the position `CONTEXT`, launched together where the decoder does. */
+async function openPiece(
+  gpu: Gpu,
+  whole: Graph,
+  weights: Awaited<ReturnType<WeightMaker['make']>>,
+  from: number,
+  to: number,
+): Promise<Timed> {
+  const segment = segmentOf(whole, from, to);
+  const graph = segmentGraph(whole, segment);
+  const decoder = new Decoder(gpu, graph, weights, { maxPositions: CONTEXT + 1 });
+  const inputs = new Map<string, BufferView>();
+  for (const name of segment.inputs) {
+    const values = Float32Array.from({ length: graph.values[name]! }, (_, i) => 2 * randomUniform(1, i) - 1);
+    const view = { buffer: gpu.memory.allocate(values.byteLength, name), size: values.byteLength };
+    gpu.upload(view.buffer, new Uint8Array(values.buffer));
+    inputs.set(name, view);
+  }
+  gpu.upload(decoder.buffers.state.buffer, new Uint8Array(stateWords(CONTEXT).buffer));
+  const batch = planBatch(gpu, graph, decoder.buffers, 1, { inputs, keep: new Set(segment.outputs) });
+  const recording = await gpu.scheduler.record(batch.steps, 'a piece of a layer');
+  return {
+    async run() {
+      const start = performance.now();
+      recording.submit();
+      await gpu.idle();
+      return (performance.now() - start) / 1000;
+    },
+    release() {
+      recording.release();
+      batch.release();
+      decoder.release();
+      for (const { buffer } of inputs.values()) gpu.memory.release(buffer);
+    },
+  };
+}
