@@ -74,6 +74,8 @@ export const CompressOutputSchema = v.union([
           zeros: rate,
           map: v.array(v.string()),
           channels: v.string(),
+          least: rate,
+          columns: v.array(rate),
         }),
       ),
     ),

@@ -42,11 +42,11 @@ export function pruneSummary(tensors: readonly TensorReport[]): string | undefin
 
 /** Masks as pictures: the darker, the more weights stay. */
 export function maskPictures({ masks, seconds }: MaskPreview): string {
-  const pictures = masks.map(({ name, pattern, zeros, map, channels }) =>
+  const pictures = masks.map(({ name, pattern, zeros, map, channels, least }) =>
     [
       `${safeName(name)}, ${pattern}: ${(100 * zeros).toFixed(2)}% would go`,
       ...shaded(map),
-      `${barred(channels)} what is left by columns`,
+      `${barred(channels)} what is left by columns: the lowest has ${least.toFixed(2)} of the highest`,
     ].join('\n'),
   );
   const title = `Masks by magnitude, one of each shape; choosing all takes about ${seconds.toFixed(1)} s (calibration and repair are not counted)`;
@@ -89,11 +89,13 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
     ];
   });
   const title = 'What was removed, and the mean error of the outputs behind it (tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))';
+  const many = shrink.some(({ units }) => units > MOST_CELLS);
   const drawn = shrink.map(({ structure, layer, importance, removed }) => [
     `${structure}${layer === undefined ? '' : ` ${layer}`}`,
     ...importancePicture(importance, removed),
   ]);
-  const legend = 'What each was worth, the higher the more, and below where some are gone, the darker the more of them';
+  const order = many ? ` (more than ${MOST_CELLS} stand in falling order)` : '';
+  const legend = `What each was worth, the higher the more${order}, and below where some are gone, the darker the more of them`;
   const pictures = drawn.flatMap(([what, worth, gone]) => [
     `${what!.padEnd(10)} ${worth}`,
     `${' '.repeat(10)} ${gone}`.trimEnd(),
@@ -104,16 +106,21 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
 /** Cells of a picture of units. */
 const MOST_CELLS = 64;
 
-/** Units side by side, several in a cell where there are many: the mean of what they were worth, beside the largest, and the share that is gone. */
+/**
+ * Units side by side: what they were worth, beside the largest, and whether they are gone. Where there are many those that were worth most come first, several in a cell: the mean of
+ * what they were worth, and the share that is gone.
+ */
 export function importancePicture(
   importance: readonly number[],
   removed: readonly number[],
 ): [worth: string, gone: string] {
   const gone = new Set(removed);
   const count = Math.min(MOST_CELLS, importance.length);
+  const order = Array.from(importance.keys());
+  if (importance.length > MOST_CELLS) order.sort((a, b) => importance[b]! - importance[a]! || a - b);
   const cells = Array.from({ length: count }, (_, cell) => {
     const [from, to] = [cell, cell + 1].map((at) => Math.floor((at * importance.length) / count)) as [number, number];
-    const units = Array.from({ length: to - from }, (_, i) => from + i);
+    const units = order.slice(from, to);
     return {
       worth: units.reduce((sum, unit) => sum + Math.max(0, importance[unit]!), 0) / units.length,
       gone: units.filter((unit) => gone.has(unit)).length / units.length,

@@ -200,11 +200,11 @@ function maskPictures({ size }: Report): string {
   const pictures = size.tensors.flatMap(({ name, sparsity }) => {
     if (!sparsity) return [];
     const text = `${escapeHtml(name)}: ${percentText(sparsity.zeros)} are zero`;
-    const bars = `<pre class="mask" title="how much is read through the columns, by the size of their weights">${barred(sparsity.channels)}</pre>`;
+    const least = `lowest ${sparsity.least.toFixed(2)} of the highest`;
     return [
-      `<figure><figcaption>${text}</figcaption><pre class="mask">${shaded(sparsity.map).join('\n')}</pre>${bars}</figure>`,
+      `<figure><pre class="mask">${shaded(sparsity.map).join('\n')}</pre><pre class="mask bars">${barred(sparsity.channels)}</pre><figcaption>${text}; ${least}</figcaption></figure>`,
     ];
   });
   if (pictures.length === 0) return '';
-  return `<details><summary>Zeros of ${pictures.length} matrices: the darker, the more weights are not zero; below, how much is read through the columns</summary>${pictures.join('\n')}</details>`;
+  return `<details><summary>Zeros of ${pictures.length} matrices: the denser, the more weights are not zero; below, how much is read through the columns, by the size of their weights</summary><div class="masks">${pictures.join('\n')}</div></details>`;
 }

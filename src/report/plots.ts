@@ -5,7 +5,7 @@ import { spectrumPlots } from './spectrum-plots.ts';
 
 /** The plots that a report has data for, in the order of the page. */
 export function plotsOf(report: Report): Plot[] {
-  const plots = [sizes, weightErrors, zeros, sensitivity, perplexity, divergence, ratios, rates];
+  const plots = [sizes, weightErrors, zeros, columns, sensitivity, perplexity, divergence, ratios, rates];
   return [...plots.flatMap((plot) => plot(report) ?? []), ...spectrumPlots(report)];
 }
 
@@ -72,7 +72,7 @@ function zeros({ size }: Report): Plot | undefined {
   if (values.length === 0) return undefined;
   return {
     title: 'Zeros by layer',
-    caption: 'The share of the weights of a matrix that are zero, where it is at least a hundredth.',
+    caption: 'The share of the weights of a matrix that are zero, where it is at least a fifth.',
     spec: {
       width: WIDTH,
       height: HEIGHT,
@@ -82,6 +82,35 @@ function zeros({ size }: Report): Plot | undefined {
         x: { field: 'layer', type: 'nominal', sort: layerOrder(values.map(({ layer }) => layer)), title: 'layer' },
         xOffset: { field: 'kind' },
         y: { field: 'zeros', type: 'quantitative', title: 'zeros, %', scale: { domain: [0, 100] } },
+        color: { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } },
+      },
+    },
+  };
+}
+
+/** Points of a curve are at equal steps. */
+const shareAt = (i: number, points: number): number => (points > 1 ? (100 * i) / (points - 1) : 0);
+
+function columns({ size }: Report): Plot | undefined {
+  const values = size.tensors.flatMap((tensor) => {
+    const curve = tensor.sparsity?.columns ?? [];
+    const { kind } = placeOf(tensor);
+    return curve.map((value, i) => ({ kind, name: tensor.name, share: shareAt(i, curve.length), value }));
+  });
+  if (values.length === 0) return undefined;
+  return {
+    title: 'Columns by importance',
+    caption:
+      'Of each pruned matrix the size of what is left of its columns (the root of the sum of squares), the largest first. Where a line falls soon, few channels carry the matrix; where it meets the ground, the rest could go as a whole.',
+    spec: {
+      width: WIDTH,
+      height: HEIGHT,
+      data: { values },
+      mark: { type: 'line', strokeWidth: 1.5, opacity: 0.75, clip: true },
+      encoding: {
+        x: { field: 'share', type: 'quantitative', title: 'columns, %', scale: { domain: [0, 100], nice: false } },
+        y: { field: 'value', type: 'quantitative', title: 'of the largest', scale: { domain: [0, 1] } },
+        detail: { field: 'name' },
         color: { field: 'kind', type: 'nominal', title: null, scale: { range: KINDS } },
       },
     },

@@ -29,5 +29,8 @@ table { border-collapse: collapse; font-size: .86rem; width: 100%; }
 td, th { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td:first-child, th:first-child { text-align: left; }
 pre { font-size: .8rem; overflow-x: auto; }
-pre.mask { line-height: 1; margin: .3rem 0 1rem; }
+pre.mask { line-height: 1; margin: 0; width: 32ch; max-width: 100%; box-shadow: 0 0 0 1px var(--line); }
+pre.mask.bars { margin-top: 1px; color: var(--soft); }
+.masks { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.2rem; margin: .8rem 0; }
+.masks figcaption { overflow-wrap: anywhere; }
 `;

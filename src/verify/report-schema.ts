@@ -61,10 +61,15 @@ const TensorSchema = v.object({
         ),
         channels: described(
           v.string(),
-          'What is read through the columns of each column of cells, a hexadecimal digit each: the root of the mean square of their weights, in fifteenths of the largest',
+          'What is read through the columns of each column of cells, by the root of the mean square of their weights, a hexadecimal digit each; 0: the least, f: the largest',
+        ),
+        least: finite('The least of those over the largest'),
+        columns: described(
+          v.array(v.number()),
+          'The same of single columns over the largest of them, falling: at equal steps from the first to the last',
         ),
       }),
-      'Of matrices of which at least a hundredth is zero, where both models were given',
+      'Of matrices of which at least a fifth is zero, where both models were given',
     ),
   ),
 });

@@ -236,10 +236,10 @@ function maskLines({ tensors }: Report['size']): string[] {
     '```',
     ...sparse
       .slice(0, MOST_MASKS)
-      .flatMap(({ name, zeros, map, channels }) => [
+      .flatMap(({ name, zeros, map, channels, least }) => [
         `${name}: ${percentText(zeros)} are zero`,
         ...shaded(map),
-        `${barred(channels)} what is read through columns`,
+        `${barred(channels)} what is read through columns: the lowest has ${least.toFixed(2)} of the highest`,
       ]),
     '```',
     ...(sparse.length > MOST_MASKS ? [`and ${sparse.length - MOST_MASKS} more in the page and in JSON`] : []),

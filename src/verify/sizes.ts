@@ -183,18 +183,19 @@ async function compareWeight(
 ): Promise<Comparison> {
   const { original: a, compressed: b } = pair;
   if (original === compressed || !comparable || !sameShape(pair) || !isReal(a) || !isReal(b)) {
-    const first = await countNonFinite(gpu, original, a, signal);
+    const first = await countNonFinite(gpu, original, a, undefined, signal);
+    if (original === compressed) return { nonFinite: { original: first, compressed: 0 } };
+    const counted = densityOf(b);
+    const second = await countNonFinite(gpu, compressed, b, counted, signal);
     return {
-      nonFinite: {
-        original: first,
-        compressed: original === compressed ? 0 : await countNonFinite(gpu, compressed, b, signal),
-      },
+      nonFinite: { original: first, compressed: second },
+      ...(counted && isReal(b) && second === 0 && { density: counted.result }),
     };
   }
   const nonFinite = { original: 0, compressed: 0 };
   let squared = 0;
   let total = 0;
-  const counted = b.shape.length === 2 && !b.shape.includes(0) ? new DensityCount(b.shape[0]!, b.shape[1]!) : undefined;
+  const counted = densityOf(b);
   const readers = [new WholeReader(gpu, original, a, signal), new WholeReader(gpu, compressed, b, signal)] as const;
   try {
     for (const [row, count] of chunksOf(a)) {
@@ -225,17 +226,27 @@ async function compareWeight(
   };
 }
 
+/** Undefined where there is no matrix to draw. */
+const densityOf = ({ shape: [rows, k, ...more] }: WholeWeight): DensityCount | undefined =>
+  rows && k && more.length === 0 ? new DensityCount(rows, k) : undefined;
+
+/** Values that are no numbers; all are shown to `counted`. */
 async function countNonFinite(
   gpu: Gpu,
   checkpoint: Checkpoint,
   weight: WholeWeight,
+  counted: DensityCount | undefined,
   signal?: AbortSignal,
 ): Promise<number> {
   if (!isReal(weight)) return 0;
   const reader = new WholeReader(gpu, checkpoint, weight, signal);
   let found = 0;
   try {
-    for (const [row, count] of chunksOf(weight)) found += nonFiniteIn(await reader.read(row, count));
+    for (const [row, count] of chunksOf(weight)) {
+      const values = await reader.read(row, count);
+      counted?.add(row, values);
+      found += nonFiniteIn(values);
+    }
     return found;
   } finally {
     reader.release();

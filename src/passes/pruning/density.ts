@@ -10,9 +10,16 @@ export interface Density {
   readonly zeros: number;
   /** Equal cells of the matrix, row by row: 0 where all weights are zero, f where none is, in fifteenths in between. */
   readonly map: string[];
-  /** Of the same columns of cells how much is read through them: the root of the mean square of their weights, in fifteenths of the largest. */
+  /** Of the same columns of cells how much is read through them, by the root of the mean square of their weights: 0 for the least, f for the largest, in fifteenths in between. */
   readonly channels: string;
+  /** The least of them over the largest. */
+  readonly least: number;
+  /** Of single columns the same, over the largest, falling: at equal steps from the first to the last. */
+  readonly columns: number[];
 }
+
+/** Points of the curve of columns. */
+const MOST_POINTS = 33;
 
 /** Counts zeros of a matrix, some rows at a time, by cells that it is cut into. */
 export class DensityCount {
@@ -22,7 +29,7 @@ export class DensityCount {
   readonly #across: number;
   readonly #zeros: Float64Array;
   readonly #all: Float64Array;
-  /** Sums of squares, of columns of cells. */
+  /** Sums of squares, of columns. */
   readonly #squares: Float64Array;
   /** Of each column. */
   readonly #cells: Uint16Array;
@@ -34,7 +41,7 @@ export class DensityCount {
     this.#across = Math.min(k, MOST.across);
     this.#zeros = new Float64Array(this.#down * this.#across);
     this.#all = new Float64Array(this.#down * this.#across);
-    this.#squares = new Float64Array(this.#across);
+    this.#squares = new Float64Array(k);
     this.#cells = Uint16Array.from({ length: k }, (_, column) => Math.floor((column * this.#across) / k));
   }
 
@@ -48,7 +55,7 @@ export class DensityCount {
         const value = values[row * k + column]!;
         this.#all[cell]!++;
         if (value === 0) this.#zeros[cell]!++;
-        this.#squares[this.#cells[column]!]! += value * value;
+        this.#squares[column]! += value * value;
       }
     }
   }
@@ -61,16 +68,35 @@ export class DensityCount {
     const lines = Array.from({ length: this.#down }, (_, row) =>
       digits.slice(row * this.#across, (row + 1) * this.#across).join(''),
     );
-    const roots = Array.from(this.#squares, (squares, across) => {
-      let count = 0;
-      for (let cell = across; cell < this.#all.length; cell += this.#across) count += this.#all[cell]!;
-      return Math.sqrt(squares / Math.max(1, count));
+    const k = this.#k;
+    const squares = new Float64Array(this.#across);
+    const counts = new Uint32Array(this.#across);
+    for (const [column, cell] of this.#cells.entries()) {
+      squares[cell]! += this.#squares[column]!;
+      counts[cell]!++;
+    }
+    const roots = Array.from(squares, (sum, cell) => Math.sqrt(sum / Math.max(1, counts[cell]!)));
+    const [least, largest] = [Math.min(...roots), Math.max(...roots)];
+    const channels = roots.map((root) =>
+      Math.round(largest > least ? (15 * (root - least)) / (largest - least) : 15).toString(16),
+    );
+    const falling = this.#squares.toSorted().reverse();
+    const points = Math.min(MOST_POINTS, k);
+    const columns = Array.from({ length: points }, (_, i) => {
+      const square = falling[Math.round((i * (k - 1)) / Math.max(1, points - 1))]!;
+      return shortened(Math.sqrt(square / Math.max(falling[0]!, Number.MIN_VALUE)));
     });
-    const largest = Math.max(...roots, Number.MIN_VALUE);
-    const channels = roots.map((root) => Math.round((15 * root) / largest).toString(16)).join('');
-    return { zeros: sum(this.#zeros) / Math.max(1, sum(this.#all)), map: lines, channels };
+    return {
+      zeros: sum(this.#zeros) / Math.max(1, sum(this.#all)),
+      map: lines,
+      channels: channels.join(''),
+      least: largest > 0 ? shortened(least / largest) : 1,
+      columns,
+    };
   }
 }
+
+const shortened = (value: number): number => Number(value.toPrecision(3));
 
 /** What is read through columns as a line of bars: the higher, the more. */
 export const barred = (channels: string): string =>

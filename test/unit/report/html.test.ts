@@ -87,7 +87,15 @@ test('zeros are drawn, and packed formats judged', async () => {
   const pattern = { format: 'q8_0@2:4', dense: 'q8_0', tensors, rows: 64, columns: 64, tokens: 1, ratio: 1.31 };
   const report: Report = {
     ...REPORT,
-    size: { ...REPORT.size, tensors: [{ ...sparse, sparsity: { zeros: 0.5, map: ['f08', '0ff'], channels: '7bf' } }] },
+    size: {
+      ...REPORT.size,
+      tensors: [
+        {
+          ...sparse,
+          sparsity: { zeros: 0.5, map: ['f08', '0ff'], channels: '08f', least: 0.4, columns: [1, 0.6, 0.4] },
+        },
+      ],
+    },
     speed: {
       ...REPORT.speed!,
       patterns: [
@@ -99,7 +107,9 @@ test('zeros are drawn, and packed formats judged', async () => {
   const page = await reportHtml(report);
   expect(page).toContain('Zeros by layer');
   expect(page).toContain('<pre class="mask">█ ▒\n ██</pre>');
-  expect(page).toContain('by the size of their weights">▄▆█</pre>');
+  expect(page).toContain('<pre class="mask bars"> ▄█</pre>');
+  expect(page).toContain('Columns by importance');
+  expect(page).toContain('lowest 0.40 of the highest');
   for (const text of [page, reportMarkdown(report)]) {
     expect(text).toContain(
       'q8_0@2:4, 2 matrices of 64 x 64, a token: 1.31x of q8_0 (1.25 to 1.40): pays on this device',
