@@ -1,11 +1,12 @@
-// Pictures of the main views, light and dark, on a desk and on a phone: `npx tsx demo/screenshots.ts <folder> [part of a name]`. Those of the README are
+// Pictures of the main views, light and dark, on a desk and on a phone: `npx tsx demo/screenshots.ts <folder> [parts of names, as model-desk,landscape]`. Those of the README are
 // written anew where they are.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openDemo, serveDemo, untilShown } from './build/served-demo.ts';
 import type { ViewState } from './src/view-state.ts';
 
-const [folder = 'out/demo-pictures', part = ''] = process.argv.slice(2);
+const [folder = 'out/demo-pictures', wantedParts = ''] = process.argv.slice(2);
+const parts = wantedParts.split(',');
 const TENSOR = 'model.layers.1.mlp.down_proj.weight';
 const Q4 = { format: 'q4_0', pattern: '2:4', rank: 0 };
 
@@ -41,7 +42,7 @@ const served = await serveDemo();
 try {
   for (const [size, [width, height]] of Object.entries(SIZES)) {
     const wanted = Object.entries(VIEWS).filter(([name]) =>
-      [`${name}-${size}-light`, `${name}-${size}-dark`].some((one) => one.includes(part)),
+      [`${name}-${size}-light`, `${name}-${size}-dark`].some((one) => parts.some((part) => one.includes(part))),
     );
     if (wanted.length === 0) continue;
     const { browser, page, said } = await openDemo(served.url, { width, height });
@@ -85,7 +86,7 @@ try {
         await page.screenshot({ path: join(folder, `${picture}.png`), fullPage: size === 'phone' });
         if (README.includes(picture)) {
           const path = join(import.meta.dirname, 'pictures', `${name}.webp`) as `${string}.webp`;
-          await page.screenshot({ path, type: 'webp', quality: 82 });
+          await page.screenshot({ path, type: 'webp', quality: 70 });
         }
       }
       await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
