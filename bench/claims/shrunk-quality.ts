@@ -68,6 +68,7 @@ export const claim: Claim = {
         pass: perplexity <= MOST * figure && perplexity < random,
       });
     }
+    for (const share of SHARES) if (takes(`widths:${share}`)) results.push(await ownWidths(gpu, share));
     for (const pattern of ['heads:1', 'layers:1', 'layers:2']) {
       if (takes(pattern)) results.push(await besideRandom(gpu, pattern));
     }
@@ -77,6 +78,22 @@ export const claim: Claim = {
     return results;
   },
 };
+
+/** Layers with as many channels as cost least, beside layers that are alike, of the same size. */
+async function ownWidths(gpu: Gpu, share: string): Promise<Measurement> {
+  const rule = { pattern: `ffn:${share}`, score: 'obs', repair: 'refit' } as const;
+  const alike = await perplexityOf(gpu, rule);
+  const calibration = { windows: calibrationWindows() };
+  const recipe = recipeOf({ ...rule, layers: 'sensitivity' });
+  const { perplexity, report } = await qualityOf(gpu, { recipe, calibration }, validationWindows());
+  const widths = report.shrink!.map(({ units, removed }) => units - removed.length);
+  return {
+    claim: `ffn:${share}, refitted, each layer as wide as its sensitivity says`,
+    threshold: 'reported beside layers that are alike',
+    measured: `${perplexity.toFixed(4)}, alike ${alike.toFixed(4)} (${(perplexity / alike).toFixed(4)}); ${widths.join(', ')} channels`,
+    pass: Number.isFinite(perplexity),
+  };
+}
 
 /** Never worse than random choice of the same size, refitted just as well, in the mean of five. */
 async function besideRandom(gpu: Gpu, pattern: string): Promise<Measurement> {
