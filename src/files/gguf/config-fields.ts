@@ -45,6 +45,14 @@ export class ConfigFields {
     return this.number(key) ?? this.fail(`${key} is missing.`);
   }
 
+  /** The width of FFNs, which may be written once for each layer where all are alike. */
+  get ffn(): number {
+    const size = this.config.intermediate_size;
+    const [width, another] = Array.isArray(size) ? new Set(size) : [];
+    const alike = width !== undefined && another === undefined ? { intermediate_size: width } : this.config;
+    return this.number('intermediate_size', alike) ?? this.fail('intermediate_size is missing.');
+  }
+
   /** A field that null switches off; without it `absent` holds. */
   nullable(key: string, absent: number): number | undefined {
     return this.config[key] === undefined ? absent : this.number(key);

@@ -2,6 +2,7 @@ import { type Product, type ProductTime, productKey } from '../../tuner/product-
 import { outputFormat } from '../compress-matrix.ts';
 import type { PlannedTensor } from '../plan.ts';
 import type { Prepared } from '../prepare.ts';
+import { denseFormatOf } from '../stored-weight.ts';
 
 /** Size and format of a matrix. */
 export interface MatrixKind {
@@ -38,24 +39,28 @@ export interface TimePrediction {
 /** The products of a token by the names of their matrices. */
 export type Products = ReadonlyMap<string, readonly Product[]>;
 
-/** The matrices that a decoded token is multiplied with, as a plan stores them. */
-export function productsOf({ graph, plan }: Pick<Prepared, 'graph' | 'plan'>): Products {
+/** The matrices that a decoded token is multiplied with, as a plan stores them; undefined where no kernel multiplies with one of them. */
+export function productsOf({ graph, plan }: Pick<Prepared, 'graph' | 'plan'>): Products | undefined {
   const tensors = new Map(plan.tensors.map((tensor) => [tensor.name, tensor]));
   const products = new Map<string, Product[]>();
   for (const operation of graph?.operations ?? []) {
     if (operation.op !== 'linear') continue;
     const tensor = tensors.get(operation.weight);
-    if (tensor) products.set(operation.weight, productsWith(tensor));
+    if (!tensor) continue;
+    const own = productsWith(tensor);
+    if (!own) return undefined;
+    products.set(operation.weight, own);
   }
   return products;
 }
 
-function productsWith(tensor: PlannedTensor): Product[] {
+function productsWith(tensor: PlannedTensor): Product[] | undefined {
   const [rows, columns] = tensor.weight.shape as readonly [number, number];
   const { factors, weight, target } = tensor;
   if (!factors) {
-    const format = weight.kind === 'quantized' ? weight.format : (target ?? outputFormat(tensor));
-    return [{ rows, columns, format }];
+    const readable = target ?? (weight.kind === 'dense' ? denseFormatOf(weight.info.type) : undefined);
+    const format = weight.kind === 'quantized' ? weight.format : readable && outputFormat(tensor);
+    return format && [{ rows, columns, format }];
   }
   const { rank = Math.min(rows, columns), base, format } = factors;
   const factored = [

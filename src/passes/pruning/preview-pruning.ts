@@ -15,7 +15,7 @@ export interface PruningPreview {
   readonly plan: CompressionPlan;
   /** Where weights go, and not structures. */
   readonly masks?: MaskPreview;
-  /** Undefined where the recipe removes nothing, for bare tensors, and where a matrix does not fit the GPU. */
+  /** Undefined where the recipe removes nothing, for bare tensors, and where a matrix does not fit the GPU, or no kernel multiplies with it. */
   readonly time?: TimePrediction;
 }
 
@@ -49,8 +49,8 @@ async function timeOf(
   if (!prepared.unpruned || !prepared.graph) return undefined;
   const timer = new ProductTimer(gpu, tuner, signal);
   try {
-    const before = productsOf(await prepared.unpruned());
-    return await predictTime(before, productsOf(prepared), (was, is) => timer.time(was, is));
+    const [before, after] = [productsOf(await prepared.unpruned()), productsOf(prepared)];
+    return before && after && (await predictTime(before, after, (was, is) => timer.time(was, is)));
   } catch (error) {
     // A matrix is too large, or only what is left of it has rows that the format can have.
     if (error instanceof OutOfMemoryError || error instanceof FormatError) return undefined;

@@ -1,4 +1,4 @@
-import { ArgumentError } from '../../errors.ts';
+import { ArgumentError, FormatError, RecipeError } from '../../errors.ts';
 import { checkCancelled } from '../../files/cancel.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
 import type { ByteSink } from '../../files/sink.ts';
@@ -10,7 +10,7 @@ import { ProductTimer } from '../../tuner/product-times.ts';
 import type { Prepared } from '../prepare.ts';
 import { compileRecipe, type Recipe } from '../recipe.ts';
 import { findCouplings } from '../shrinking/couplings.ts';
-import type { Structure } from '../shrinking/shrinking.ts';
+import { goesInRounds, type Structure, shrinkingOf } from '../shrinking/shrinking.ts';
 import { filesOutput, weightFilesOf } from '../weight-files.ts';
 import { type OpenAmount, unpruned } from './open-amount.ts';
 import { predictTime, productsOf } from './predict-time.ts';
@@ -40,7 +40,7 @@ interface BudgetDevice {
  * Finds the smallest amount with which a model keeps to a budget: of bytes by planning alone, from headers; of time by timing products on the device, in steps of 1/32.
  * @param planWith plans the same run by another recipe
  * @param device without a GPU the least amount stands for that of a budget of time
- * @throws ArgumentError where the budget holds without removing anything, or can't be reached; and as planning, CancelledError, OutOfMemoryError, DeviceLostError
+ * @throws ArgumentError where the budget holds without removing anything, or can't be reached or measured; RecipeError where ranks are not known yet; and as planning, CancelledError, OutOfMemoryError, DeviceLostError
  */
 export async function withinBudget(
   open: OpenAmount,
@@ -51,12 +51,17 @@ export async function withinBudget(
   const { gpu, tuner, signal } = device;
   const { budget, pattern } = open;
   const timed = budget.of === 'time';
+  if (timed && !graph) {
+    throw new ArgumentError(
+      `${checkpoint.name}: a token takes no time in bare tensors, since nothing says how they are used. Give the folder of the model, or a budget of bytes.`,
+    );
+  }
   const amounts = amountsOf(open, checkpoint, graph, timed);
   if (timed && !gpu) {
     const notice = 'How much goes is found by timing products on the device, when it runs: this plan is of the least.';
     return { recipe: open.with(amounts[0]!), notice };
   }
-  const before = await planWith(unpruned(open.recipe));
+  const before = await planWhole(open, planWith);
   const cost = timed ? timeCosts(before, new ProductTimer(gpu!, tuner, signal)) : await byteCosts(before);
   try {
     const most = budget.keep < 1 ? budget.keep * cost.whole : budget.keep;
@@ -91,6 +96,24 @@ export async function withinBudget(
   }
 }
 
+/** What a budget is a share of. */
+async function planWhole(open: OpenAmount, planWith: (recipe: Recipe) => Promise<Prepared>): Promise<Prepared> {
+  let whole: Prepared;
+  try {
+    whole = await planWith(unpruned(open.recipe));
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    const { message } = error;
+    throw new FormatError(
+      `${message} That is where nothing is removed, which a budget compares with: give an amount in place of "keep", or another format.`,
+    );
+  }
+  if (!whole.withRanks) return whole;
+  throw new RecipeError(
+    'A budget has to know how large factors are, and the recipe finds their ranks by singular values: give "rank", or an amount in place of the budget\'s "keep".',
+  );
+}
+
 const percent = (share: number): string => `${Number((100 * share).toFixed(2))}%`;
 
 function outOfReach(name: string, open: OpenAmount, amount: string, share: number, whole: number): ArgumentError {
@@ -120,11 +143,18 @@ async function byteCosts(before: Prepared): Promise<Costs> {
 }
 
 function timeCosts(before: Prepared, timer: ProductTimer): Costs {
-  const whole = productsOf(before);
+  const products = (prepared: Prepared) => {
+    const found = productsOf(prepared);
+    if (found) return found;
+    throw new ArgumentError(
+      `${prepared.checkpoint.name}: some of its matrices are of types that no kernel multiplies with, so that a token takes no time that could be measured: give a budget of bytes.`,
+    );
+  };
+  const whole = products(before);
   return {
     whole: 1,
     async of(prepared) {
-      const { milliseconds } = await predictTime(whole, productsOf(prepared), (was, is) => timer.time(was, is));
+      const { milliseconds } = await predictTime(whole, products(prepared), (was, is) => timer.time(was, is));
       return milliseconds.after / milliseconds.before;
     },
     release: () => timer.release(),
@@ -170,7 +200,10 @@ function amountsOf(
   const { units, step } = unitsOf(structure, recipe, graph, name, timed);
   const apart = timed ? step * Math.ceil(units / TIMED / step) : step;
   const counts: string[] = [];
-  for (let stay = Math.floor((units - 1) / apart) * apart; stay > 0; stay -= apart) counts.push(String(units - stay));
+  const { rounds } = shrinkingOf(recipe.shrink!);
+  for (let stay = Math.floor((units - 1) / apart) * apart; stay > 0; stay -= apart) {
+    if (goesInRounds(units, stay, rounds)) counts.push(String(units - stay));
+  }
   if (counts.length > 0) return counts;
   throw new ArgumentError(
     `${name}: it has ${units} ${structure} in all, of which none can go: leave ${structure} out.`,

@@ -130,10 +130,11 @@ class UnitChoice {
     let worth: ArrayLike<number> = importance;
     for (const stay of stays) {
       const from = kept.length;
-      const rounds = inRounds ? Math.min(Math.ceil((ROUNDS * (from - stay)) / (all - least)), from - stay) : 1;
+      const goes = from - stay;
+      const rounds = inRounds && goes > 0 ? Math.min(Math.ceil((ROUNDS * goes) / (all - least)), goes) : 1;
       for (let round = 1; round <= rounds; round++) {
         if (inRounds && kept.length < all && problem === undefined) worth = await this.#costs();
-        const left = from - Math.floor(((from - stay) * round) / rounds);
+        const left = from - Math.floor((goes * round) / rounds);
         const before = kept;
         kept = largest(before, worth, left);
         worth = worthOf(kept, before, worth);

@@ -13,7 +13,7 @@ import { LayerCheckpoint } from './layer-checkpoint.ts';
 import { NarrowCheckpoint } from './narrow-checkpoint.ts';
 import type { Shrunk } from './shrink-model.ts';
 import {
-  leftInRounds,
+  goesInRounds,
   ranksLayers,
   type Shrinking,
   type Structure,
@@ -113,8 +113,7 @@ function checkEachRound(
 ): void {
   if (open?.structure === structure) return;
   for (const [i, { units }] of couplings.entries()) {
-    const distinct = new Set([units, ...leftInRounds(units, stays[i]!, rounds)]).size;
-    if (distinct > rounds) continue;
+    if (goesInRounds(units, stays[i]!, rounds)) continue;
     throw new ArgumentError(
       `${name}: ${units - stays[i]!} of ${units} ${structure} of each layer can't go in ${rounds} rounds with more in each: give fewer "rounds" (--rounds).`,
     );

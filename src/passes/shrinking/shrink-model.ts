@@ -105,7 +105,8 @@ export async function shrinkModel(
     layers.push({ structure, layer, units, removed, importance: Array.from(importance, shortened), error });
     return chosen;
   };
-  if (!calibration || !shrinkNeedsInputs(shrinking)) {
+  const makesUp = [...left.keys()].some(({ bias }) => bias !== undefined);
+  if (!calibration || !(makesUp || shrinkNeedsInputs(shrinking))) {
     for (const coupling of left.keys()) await shrink(coupling, {});
     return layers;
   }
@@ -115,8 +116,13 @@ export async function shrinkModel(
     const chosen = await shrink(coupling, await unitInputs(gpu, coupling, statistics));
     if (calibration.propagate === false) return new Map();
     const weights = new Map([[coupling.reader, await wideReader(gpu, original, coupling, chosen, signal)]]);
-    if (chosen.bias) weights.set(coupling.bias!, denseBias(gpu, original, coupling.bias!, chosen.bias));
-    return weights;
+    try {
+      if (chosen.bias) weights.set(coupling.bias!, denseBias(gpu, original, coupling.bias!, chosen.bias));
+      return weights;
+    } catch (error) {
+      for (const weight of weights.values()) weight.release();
+      throw error;
+    }
   };
   const source = checkpointSource(gpu, original, signal);
   const wanted = ({ input }: InputGroup) => byInput.has(input);

@@ -112,10 +112,10 @@ export function shrinkingOf(rule: ShrinkRule): Shrinking {
       amount.endsWith('%') ? { fraction: Number(amount.slice(0, -1)) / 100 } : { count: Number(amount) },
     );
   }
-  const fixed = (score === 'magnitude' || score === 'random') && repair === 'none';
+  const fixed = score === 'magnitude' || score === 'random';
   if (rounds > 1 && (fixed || [...amounts.keys()].every((one) => one === 'layers'))) {
     throw new RecipeError(
-      `Rounds are for channels and heads that are chosen, or fitted, by their inputs, not for "${text}" by ${score}: leave "rounds" out.`,
+      `Rounds are for channels and heads that are chosen by their inputs, not for "${text}" by ${score}: leave "rounds" out.`,
     );
   }
   const spreads = layers !== 'uniform';
@@ -138,6 +138,10 @@ export function shrinkingOf(rule: ShrinkRule): Shrinking {
 /** How many units are left after each round. */
 export const leftInRounds = (units: number, left: number, rounds: number): number[] =>
   Array.from({ length: rounds }, (_, i) => units - Math.floor((units - left) * goneAfter(i + 1, rounds)));
+
+/** Whether there are enough units for each round to remove some. */
+export const goesInRounds = (units: number, left: number, rounds: number): boolean =>
+  new Set([units, ...leftInRounds(units, left, rounds)]).size > rounds;
 
 /** What one of a structure is called. */
 const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads: 'KV groups', layers: 'layers' };

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ArgumentError, type CompressaError, RecipeError } from '../../../src/errors.ts';
+import { ArgumentError, type CompressaError, FormatError, RecipeError } from '../../../src/errors.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySource } from '../../../src/files/source.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { prepare } from '../../../src/passes/prepare.ts';
@@ -136,11 +137,49 @@ test.each([
   expect((error as CompressaError).message).toMatch(message);
 });
 
+test('a budget of time in bare tensors, and one whose factors have no ranks yet, are refused', async () => {
+  const model = await modelFolder(settings);
+  const output = memoryOutput();
+  await compress(model.open(), output, { gpu, recipe: { version: 1, rules: [{ match: '*', format: 'keep' }] } });
+  const bare = memorySource('bare.safetensors', output.files.get('model.safetensors')!);
+  const timed = blocks('block:8x8', { keep: 0.7, budget: 'time' });
+  await expect(prepare(bare, { recipe: timed, gpu })).rejects.toThrow(/a token takes no time in bare tensors/);
+  const { shrink } = shrinking('ffn', { keep: 0.5 });
+  const factored: Recipe = {
+    version: 1,
+    rules: [{ match: '*.q_proj.*', format: 'keep', factorize: { energy: 0.9 } }],
+    ...(shrink && { shrink }),
+  };
+  await expect(prepare(model.open(), { recipe: factored })).rejects.toThrow(/how large factors are/);
+});
+
+test('a format that only what is left can have can not be compared with', async () => {
+  const model = await modelFolder(smallConfig('Llama', { intermediate_size: 200 }));
+  const plan = prepare(model.open(), { recipe: shrinking('ffn', { keep: 0.7 }, 'q4_0') });
+  await expect(plan).rejects.toThrow(FormatError);
+  await expect(plan).rejects.toThrow(/where nothing is removed, .*: give an amount/);
+  const given = await prepare(model.open(), { recipe: shrinking('ffn:40', {}, 'q4_0') });
+  await given.checkpoint.close();
+});
+
+test('a budget is kept to by an amount that goes in as many rounds as there are', async () => {
+  const model = await modelFolder(settings);
+  const calibration = { windows: [Uint32Array.from({ length: 16 }, (_, i) => i)] };
+  const recipe = shrinking('ffn', { keep: 0.9999, score: 'wanda', rounds: 3 });
+  const { notices } = await planCompression(model.open(), { recipe, calibration });
+  const [, count] = /The budget takes ffn:(\d+):/.exec(notices.join())!;
+  expect(Number(count)).toBeGreaterThanOrEqual(3);
+  const given = shrinking(`ffn:${count}`, { score: 'wanda', rounds: 3 });
+  await planCompression(model.open(), { recipe: given, calibration });
+  const fewer = shrinking(`ffn:${Number(count) - 1}`, { score: 'wanda', rounds: 3 });
+  await expect(planCompression(model.open(), { recipe: fewer, calibration })).rejects.toThrow(/can't go in 3 rounds/);
+});
+
 test('a prediction adds up every product of a token once, at what its kind takes', async () => {
   const model = await modelFolder(settings);
   const recipe = shrinking('layers:1,ffn:25%', { score: 'random' }, 'q8_0');
   const prepared = await prepare(model.open(), { recipe });
-  const [before, after] = [productsOf(await prepared.unpruned!()), productsOf(prepared)];
+  const [before, after] = [productsOf(await prepared.unpruned!())!, productsOf(prepared)!];
   const sizes = (products: typeof before) =>
     [...products.values()].flat().reduce((sum, { rows, columns }) => sum + rows * columns, 0);
   // Seven matrices of each of four layers, and the head.

@@ -190,11 +190,11 @@ test('channels go in rounds, each among those that the last one left, by what th
   for (const { units, removed } of report.shrink!) expect(removed).toHaveLength(units / 2);
   expect(report.shrink).toHaveLength(couplings.length);
   expect(missed(report.shrink!)).toBeLessThanOrEqual(1);
+  expect(missed(once.report.shrink!)).toBeGreaterThan(1);
   const fitted = await run(shrinking({ ...shrink, score: 'obs', repair: 'refit', rounds: 2 }));
   const fittedOnce = await run(shrinking({ ...shrink, score: 'obs', repair: 'refit' }));
   for (const [at, { error }] of fitted.report.shrink!.entries())
     expect(error! / fittedOnce.report.shrink![at]!.error!).toBeLessThan(1.3);
-  expect(once.report.shrink).toHaveLength(couplings.length);
 });
 
 test('masks that wait are counted in the plan', async () => {
@@ -216,6 +216,7 @@ test.each([
   [pruning({ pattern: '50%', score: 'obs', layers: 'owl', rounds: 2 }), /leave "rounds" out, or "layers"/],
   [shrinking({ pattern: 'layers:1', score: 'obs', rounds: 2 }), /leave "rounds" out/],
   [shrinking({ pattern: 'ffn:50%', rounds: 2 }), /leave "rounds" out/],
+  [shrinking({ pattern: 'ffn:50%', repair: 'refit', rounds: 2 }), /leave "rounds" out/],
 ] as const)('rounds that could do nothing are refused: %#', async (recipe, message) => {
   const model = await modelFolder(settings);
   const plan = planCompression(model.open(), { recipe, calibration: { windows } });

@@ -188,6 +188,14 @@ const valueAt = (entries: readonly GgufEntry[], key: string) => {
   return entry && 'value' in entry ? entry.value : undefined;
 };
 
+test('a width for each layer is one where all are alike, and no number where they differ', () => {
+  const config = configs.Llama!;
+  const wide = (widths: number[]) => written({ ...config, intermediate_size: widths });
+  expect(wide([96, 96, 96, 96, 96])).toEqual(written(config));
+  expect(() => wide([96, 96, 64, 96, 96])).toThrow(/intermediate_size .* is no number/);
+  expect(() => wide([])).toThrow(/intermediate_size .* is no number/);
+});
+
 describe('what a family takes for granted', () => {
   test.each([
     ['gemma', 'blk.1.ffn_norm.weight', 'model.layers.1.post_attention_layernorm.weight'],
