@@ -64,7 +64,6 @@ async function longTasks(page: Page): Promise<Measurement> {
     new PerformanceObserver((list) => found.push(...list.getEntries().map(({ duration }) => duration))).observe({
       type: 'longtask',
     });
-    const rest = () => new Promise((done) => setTimeout(done, 500));
     // A task that is long on purpose: that the browser tells of it is what the rest of the measurement stands on.
     await new Promise<void>((done) =>
       setTimeout(() => {
@@ -73,7 +72,7 @@ async function longTasks(page: Page): Promise<Measurement> {
         done();
       }),
     );
-    await rest();
+    await new Promise((done) => setTimeout(done, 500));
     const control = Math.max(0, ...found.splice(0));
     const app = window.compressa!;
     const recipe = {
@@ -85,7 +84,7 @@ async function longTasks(page: Page): Promise<Measurement> {
     while (!app.model.compressed || document.querySelector<HTMLButtonElement>('#compress')!.disabled) {
       await new Promise((done) => setTimeout(done, 100));
     }
-    await rest();
+    await new Promise((done) => setTimeout(done, 500));
     return { longest: Math.max(0, ...found), tasks: found.length, control };
   });
   return {
