@@ -2,6 +2,7 @@ import axe from 'axe-core';
 import type { Page } from 'puppeteer-core';
 import { openDemo, serveDemo, untilShown } from '../../demo/build/served-demo.ts';
 import type { Claim, Measurement } from '../claim.ts';
+import { consoleWords } from '../console-words.ts';
 
 /** Of panning, zooming and turning knobs: seconds and compressions at least, and seconds at most. */
 const PLAY = { seconds: 15, compressions: 3, most: 150 } as const;
@@ -42,12 +43,7 @@ export const claim: Claim = {
         if (takes('tasks')) yield await longTasks(page);
         if (takes('axe')) yield* await findings(page);
         if (takes('read')) yield await readBacks(page);
-        yield {
-          claim: 'errors and warnings on the console meanwhile',
-          threshold: 'none',
-          measured: said.length === 0 ? 'none' : said.join('; ').slice(0, 300),
-          pass: said.length === 0,
-        };
+        yield consoleWords(said);
       } finally {
         await browser.close();
       }
