@@ -1,13 +1,28 @@
 // The weights of our formats as ONNX Runtime takes them, and what their products are in f64.
+
 import { type Gpu, readWeight, type Weight } from 'compressa';
+import { f16BitsToF32 } from '../src/formats/float16.ts';
 import { consecutiveNibbles, transpose } from './onnx-layouts.ts';
 import type { OnnxChain, OnnxWeight } from './peers/onnx-model.ts';
 
-/** A weight on the GPU for ONNX Runtime: f32, or integer groups with scales in f32 and the middle code as zero, whose codes stay the same. */
+/**
+ * A weight on the GPU for ONNX Runtime: f32, f16 as f32, q4_0 with scales in f32, or integer groups with scales in f32 and the middle code as zero. Codes
+ * stay the same.
+ */
 export async function onnxWeight(gpu: Gpu, weight: Weight): Promise<OnnxWeight> {
   const { format, rows, k } = weight;
   const arrays = await readWeight(gpu, weight);
   if (format.name === 'f32') return { kind: 'dense', values: transpose(floatsOf(arrays.data!), rows, k) };
+  if (format.name === 'f16') return { kind: 'dense', values: transpose(widened(arrays.data!), rows, k) };
+  if (format.name === 'q4_0') {
+    return {
+      kind: 'blocks',
+      bits: 4,
+      block: 32,
+      codes: consecutiveNibbles(arrays.codes!),
+      scales: widened(arrays.scales!),
+    };
+  }
   const { bits, zero, scale, group } = format.integer ?? {};
   if ((bits !== 4 && bits !== 8) || zero !== 'middle' || scale !== 'f32' || typeof group !== 'number') {
     throw new Error(`MatMulNBits has no weights like ${format.name}.`);
@@ -17,6 +32,9 @@ export async function onnxWeight(gpu: Gpu, weight: Weight): Promise<OnnxWeight> 
 }
 
 const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+
+const widened = (bytes: Uint8Array) =>
+  Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2), f16BitsToF32);
 
 /** One row of the input times all weights, one after another, in f64. */
 export function referenceRow(weights: readonly OnnxWeight[], { size }: OnnxChain, x: Float32Array): Float64Array {

@@ -148,7 +148,7 @@ async function inLlamaCpp(gpu: Gpu): Promise<Measurement> {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-shrunk-'));
   try {
     const path = join(folder, 'shrunk.gguf');
-    const recipe = recipeOf({ pattern: 'heads:1,ffn:50%', score: 'obs', repair: 'refit' });
+    const recipe = recipeOf({ pattern: 'layers:1,heads:1,ffn:50%', score: 'obs', repair: 'refit' });
     const calibration = { windows: calibrationWindows().slice(0, 16) };
     await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, recipe, calibration });
     const bytes = await readFile(`${SAMPLE_MODEL}/validation.tokens.u16`);
@@ -158,7 +158,7 @@ async function inLlamaCpp(gpu: Gpu): Promise<Measurement> {
     if (typeof theirs === 'string') {
       return { claim: 'llama.cpp', threshold: 'llama.cpp is there', measured: theirs, pass: false };
     }
-    return perplexityClaim('heads:1,ffn:50%', await ourOpinion(gpu, path, windows, prompt), theirs);
+    return perplexityClaim('layers:1,heads:1,ffn:50%', await ourOpinion(gpu, path, windows, prompt), theirs);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -64,14 +64,15 @@ export async function measureTwins(
   }
 }
 
-/** The dense product of 1024³ and the register tile that the suite keeps for it. */
+/** The dense product of `size`³ and the register tile that the suite keeps for it. */
 export async function measureSquare(
   gpu: Gpu,
+  size = 1024,
 ): Promise<{ speedUp: Ratio; rate: number; baselineRate: number; fraction: number }> {
   const anchor = await openAnchor(gpu);
   try {
     const context = contextOf(gpu, await measureRoofline(gpu, anchor.measure));
-    const { result, failures } = await runCase(linearCase('f32', 1024, 1024, 1024), context, {
+    const { result, failures } = await runCase(linearCase('f32', size, size, size), context, {
       ...FULL,
       anchor: anchor.measure,
     });

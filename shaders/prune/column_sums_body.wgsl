@@ -1,5 +1,5 @@
-// Of each column the sum of (|w| · factor)² over BAND rows that share a pattern, in f32; the last band may have fewer. A thread has four columns. The kernel
-// gives fn load(row, column).
+// Of each column the sum of (|w| · factor)² over BAND rows that share a pattern, in f32; the last band may have fewer. Squares below 2^-126 count as zero, whatever
+// the device makes of them. A thread has four columns. The kernel gives fn load(row, column).
 // #include "../common/each.wgsl"
 // #include "keys.wgsl"
 struct Params { rows: u32, k: u32, band: u32 }
@@ -18,7 +18,8 @@ fn each(thread: u32) {
   var sum = vec4<f32>(0.0);
   for (var row = first; row < min(first + params.band, params.rows); row++) {
     let value = bitcast<vec4<f32>>(keys4(row, column));
-    sum += value * value;
+    let square = value * value;
+    sum += select(square, vec4<f32>(0.0), square < vec4<f32>(0x1p-126));
   }
   sum = min(sum, LARGEST);
   let at = thread / fours * params.k + column;

@@ -33,6 +33,19 @@ export function blocksFormat(values: Format, { block, rows, k, kept }: BlockMatr
   return format;
 }
 
+/**
+ * The format for a matrix of another size: of one that is block-sparse with as large a share of its blocks; others are of any size.
+ * @throws FormatError where what fills blocks of that size up could not be 0
+ */
+export function resizedFormat(format: Format, rows: number, k: number): Format {
+  if (!format.blocks) return format;
+  const { values, layout, kept } = format.blocks;
+  const { block } = layout;
+  const { down, across } = blockLayout(block, values, rows, k);
+  const share = kept / (layout.down * layout.across);
+  return blocksFormat(values, { block, rows, k, kept: Math.max(1, Math.round(share * down * across)) });
+}
+
 function makeFormat(values: Format, { block, rows, k, kept }: BlockMatrix): Format {
   const layout = blockLayout(block, values, rows, k);
   const { slots, down, across } = layout;

@@ -1,5 +1,5 @@
 import source from '../../shaders/layers/embedding.wgsl';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, FormatError } from '../errors.ts';
 import { shaderConstants } from '../formats/layout.ts';
 import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { each } from './each.ts';
@@ -16,11 +16,17 @@ export interface EmbeddingArguments {
   readonly scale?: number;
 }
 
-/** out[t] = row ids[t] of the weight times the scale; a step for each part of the weight. */
+/**
+ * out[t] = row ids[t] of the weight times the scale; a step for each part of the weight.
+ * @throws ArgumentError; FormatError for packed weights
+ */
 export function embeddingSteps({ ids, weight, out, tokens, scale = 1 }: EmbeddingArguments): Step[] {
   const label = 'embedding';
   const { format, k: width } = weight;
   checkSizes(label, { tokens, width });
+  if (format.packed || format.blocks) {
+    throw new FormatError(`${label}: rows are looked up one by one, which weights in ${format.name} can't be.`);
+  }
   if (!Number.isFinite(scale)) throw new ArgumentError(`${label}: the scale is ${scale}.`);
   return weight.parts.map((part) => {
     checkSizes(label, { rows: part.rows, width });

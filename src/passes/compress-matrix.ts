@@ -9,7 +9,7 @@ import { compressRows, type Inputs } from './methods/compress-rows.ts';
 import { defaultRounds } from './methods/method.ts';
 import { roundWhole } from './methods/round-whole.ts';
 import type { PlannedTensor } from './plan.ts';
-import { blockRows } from './pruning/block-rows.ts';
+import { type BlockRows, blockRows, joinBlocks } from './pruning/block-rows.ts';
 import type { Threshold } from './pruning/find-mask.ts';
 import { packedRows } from './pruning/packed-rows.ts';
 import type { PruneInputs } from './pruning/prune-rows.ts';
@@ -63,7 +63,8 @@ export async function compressMatrix(
   if (weight.kind !== 'dense') throw new Error(`${name} is not dense.`);
   const format = outputFormat(tensor);
   const [rows, k] = weight.shape as [number, number];
-  const whole = allocateArrays(format.arrays, rows, k);
+  const whole = format.blocks ? undefined : allocateArrays(format.arrays, rows, k);
+  const blocks: BlockRows[] = [];
   const sums = { rtn: 0, chosen: 0, all: 0, pruned: 0, before: 0, kept: 0 };
   let fellBack = 0;
   const rounded = format.single && (await roundWhole(gpu, checkpoint, weight.info, format, signal));
@@ -83,23 +84,28 @@ export async function compressMatrix(
       ...(rounded && { rounded: rowsOf(format, rounded, slice) }),
     };
     const { mask, original } = slice;
-    const result = await (mask && original
-      ? sweptRows(
-          gpu,
-          { ...slice, mask, original },
-          format,
-          { ...how, repaired: inputs.prune?.repair !== undefined },
-          { ...inputs.quantize, factored: factored! },
-          signal,
-        )
-      : mask
-        ? (format.blocks ? blockRows : packedRows)(gpu, slice, mask, format, how, signal)
-        : format.kind === 'dense'
-          ? denseRows(gpu, slice, format, signal)
-          : compressRows(gpu, slice, format, how, inputs.quantize, signal));
-    for (const array of format.arrays) {
-      const part = result.arrays[array.name]!.subarray(0, contentBytes(array, slice.rows, k));
-      whole[array.name]!.set(part, contentBytes(array, slice.rowStart, k));
+    const piece = mask && format.blocks && (await blockRows(gpu, slice, mask, format, how, signal));
+    if (piece) blocks.push(piece);
+    const result = await (piece ??
+      (mask && original
+        ? sweptRows(
+            gpu,
+            { ...slice, mask, original },
+            format,
+            { ...how, repaired: inputs.prune?.repair !== undefined },
+            { ...inputs.quantize, factored: factored! },
+            signal,
+          )
+        : mask
+          ? packedRows(gpu, slice, mask, format, how, signal)
+          : format.kind === 'dense'
+            ? denseRows(gpu, slice, format, signal)
+            : compressRows(gpu, slice, format, how, inputs.quantize, signal)));
+    if (whole) {
+      for (const array of format.arrays) {
+        const part = result.arrays[array.name]!.subarray(0, contentBytes(array, slice.rows, k));
+        whole[array.name]!.set(part, contentBytes(array, slice.rowStart, k));
+      }
     }
     sums.rtn += result.errors.rtn;
     sums.chosen += result.errors.chosen;
@@ -112,7 +118,7 @@ export async function compressMatrix(
   }
   const share = (error: number, all: number) => (all > 0 ? error / all : 0);
   return {
-    arrays: whole,
+    arrays: whole ?? joinBlocks(format, blocks),
     lost: {
       ...(valuesOf(format).kind === 'block' && {
         quantized: { rtn: share(sums.rtn, sums.all), chosen: share(sums.chosen, sums.all) },

@@ -1,5 +1,7 @@
+import { OutOfMemoryError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { TensorInfo } from '../files/safetensors-read.ts';
+import { quote } from '../files/text.ts';
 import { nonFinite } from '../formats/checks.ts';
 import type { Format } from '../formats/format.ts';
 import { greatestCommonDivisor, rowMultiple } from '../formats/layout.ts';
@@ -21,10 +23,15 @@ export interface DenseSlice extends DenseRows {
   readonly rowStart: number;
 }
 
-/** Rows of a slice. */
+/** Rows of a slice. A format of stored blocks is cut where blocks end. */
 export function sliceRows({ bindingLimit }: Pick<Gpu, 'bindingLimit'>, k: number, format: Format, band = 1): number {
-  const multiple = leastCommonMultiple(Math.max(SLICE_ROWS, rowMultiple(format, k)), band);
+  const multiple = sliceMultiple(k, format, band);
   return Math.max(1, Math.floor(Math.min(SLICE_BYTES, bindingLimit) / (4 * k * multiple))) * multiple;
+}
+
+function sliceMultiple(k: number, format: Format, band: number): number {
+  const rows = format.blocks ? SLICE_ROWS : Math.max(SLICE_ROWS, rowMultiple(format, k));
+  return [format.blocks?.layout.block.rows ?? 1, band].reduce(leastCommonMultiple, rows);
 }
 
 const leastCommonMultiple = (a: number, b: number): number => (a / greatestCommonDivisor(a, b)) * b;
@@ -43,6 +50,12 @@ export async function* denseSlices(
 ): AsyncGenerator<DenseSlice> {
   const [all, k] = info.shape as [number, number];
   const most = sliceRows(gpu, k, format, band);
+  const least = 4 * k * Math.min(all, sliceMultiple(k, format, band));
+  if (least > gpu.bindingLimit) {
+    throw new OutOfMemoryError(
+      `Tensor ${quote(info.name)}: rows of it that belong together take ${least} bytes in f32, and this device reads at most ${gpu.bindingLimit} at once.${band > 1 ? ` Take blocks of fewer rows than ${band}.` : ''}`,
+    );
+  }
   for (let rowStart = 0; rowStart < all; rowStart += most) {
     const rows = Math.min(most, all - rowStart);
     const scratch = new Scratch(gpu);

@@ -341,12 +341,13 @@ function allowed(
 function packedTarget(info: TensorInfo, format: Format | undefined, packing: Packing, role: Role): Format {
   const values = format ?? denseFormatOf(info.type)!;
   const [rows, k] = info.shape as [number, number];
+  // Rows of an embedding are read one by one, and a head is verified in parts.
+  if (role === 'embedding' || (role === 'head' && packing.kind === 'ranked')) {
+    throw new FormatError(
+      `Tensor ${quote(info.name)} is read a few rows at a time, which ${packing.kind === 'ranked' ? 'blocks' : 'weights'} that are packed are not: leave "packed" out for it, or give it a rule of its own.`,
+    );
+  }
   if (packing.kind === 'ranked') {
-    if (role === 'head' || role === 'embedding') {
-      throw new FormatError(
-        `Tensor ${quote(info.name)} is read a few rows at a time, which blocks that are packed are not: leave "packed" out for it, or give it a rule of its own.`,
-      );
-    }
     const kept = keptBlocks(packing, rows, k, `Tensor ${quote(info.name)}`);
     return blocksFormat(values, { block: packing, rows, k, kept });
   }

@@ -6,12 +6,11 @@ import {
   intervalText,
   bytesText as megabytes,
   percentsApart,
-  percentText,
   shortText,
   signedPercent,
   sizeChange,
 } from '../verify/figures.ts';
-import { patternText, SPEED_FOOTNOTE } from '../verify/report.ts';
+import { patternText, SPEED_FOOTNOTE, zerosText } from '../verify/report.ts';
 import type { Report } from '../verify/report-schema.ts';
 import type { Rate } from '../verify/speed.ts';
 import { drawSvg } from './draw.ts';
@@ -199,7 +198,7 @@ function patternList({ speed }: Report): string {
 function maskPictures({ size }: Report): string {
   const pictures = size.tensors.flatMap(({ name, sparsity }) => {
     if (!sparsity) return [];
-    const text = `${escapeHtml(name)}: ${percentText(sparsity.zeros)} are zero`;
+    const text = `${escapeHtml(name)}: ${zerosText(sparsity)}`;
     const least = `lowest ${sparsity.least.toFixed(2)} of the highest`;
     return [
       `<figure><pre class="mask">${shaded(sparsity.map).join('\n')}</pre><pre class="mask bars">${barred(sparsity.channels)}</pre><figcaption>${text}; ${least}</figcaption></figure>`,

@@ -10,7 +10,7 @@ import { WeightMaker } from '../verify/synthetic-weights.ts';
 import { linearWork } from './linear-work.ts';
 import type { Work } from './work.ts';
 
-/** A matrix that a token is multiplied with. */
+/** A matrix that tokens are multiplied with. */
 export interface Product {
   readonly rows: number;
   readonly columns: number;
@@ -55,13 +55,14 @@ export class ProductTimer {
 
   /**
    * A product before and after it became smaller, in runs that take turns; the same where nothing changed. Undefined after: it is gone.
+   * @param tokens that are multiplied at once
    * @throws CancelledError, OutOfMemoryError, DeviceLostError
    */
-  async time(before: Product, after: Product | undefined): Promise<ProductTime> {
+  async time(before: Product, after: Product | undefined, tokens = 1): Promise<ProductTime> {
     checkCancelled(this.#signal, WHAT);
     const same = after === undefined || productKey(before) === productKey(after);
-    const key = same ? productKey(before) : `${productKey(before)}, ${productKey(after)}`;
-    const known = this.#found.get(key) ?? (await this.#measure(before, same ? undefined : after));
+    const key = `${tokens}, ${same ? productKey(before) : `${productKey(before)}, ${productKey(after)}`}`;
+    const known = this.#found.get(key) ?? (await this.#measure(before, same ? undefined : after, tokens));
     this.#found.set(key, known);
     return after ? known : { ...known, after: 0 };
   }
@@ -71,18 +72,18 @@ export class ProductTimer {
     this.#gpu.memory.trim();
   }
 
-  async #measure(before: Product, after: Product | undefined): Promise<ProductTime> {
+  async #measure(before: Product, after: Product | undefined, tokens: number): Promise<ProductTime> {
     const gpu = this.#gpu;
     const works: Work[] = [];
     const chains: Recording[] = [];
     const products = after ? [before, after] : [before];
     // The larger of both decides how often either is repeated.
     const most = Math.max(...products.map(({ rows, columns }) => rows * columns));
-    const count = Math.min(MOST_PRODUCTS, Math.ceil(WORK / most));
+    const count = Math.min(MOST_PRODUCTS, Math.ceil(WORK / (most * tokens)));
     try {
       await loadPackedProducts(products.map(({ format }) => format));
       for (const { rows, columns: k, format } of products) {
-        const need = { kind: 'linear', rows, k, tokens: 1, format } as const;
+        const need = { kind: 'linear', rows, k, tokens, format } as const;
         await this.#tuner?.prepare([need]);
         const work = await linearWork({ gpu, maker: this.#maker }, need);
         works.push(work);

@@ -1,4 +1,4 @@
-import type { Format, FormatArray } from '../formats/format.ts';
+import { type Format, type FormatArray, valuesOf } from '../formats/format.ts';
 import { INTEGER_BITS, integerName } from '../formats/integer-names.ts';
 import { contentBytes, formatBytes } from '../formats/layout.ts';
 import { formatByName, formats } from '../formats/registry.ts';
@@ -20,9 +20,10 @@ const TERNARY_BITS = 2;
  * The next larger format, for a matrix that lost too much: the fewest code bits above those of `format`. One more bit quarters the
  * squared error, while a smaller block saves a few percent of it, so that smaller blocks are no step. What the same containers hold comes
  * first, so that a file stays one that its readers know; then the fewest bits, the same block, the same shared arrays, and the smaller one: `q4_1` → `q5_1` → `q8_0`, `int4-g64-asym` → `int8-g64-asym`. Above those is what the matrix had in the
- * original, if that is larger. Its blocks divide the rows wherever those of `format` do.
+ * original, if that is larger. Its blocks divide the rows wherever those of `format` do. For packed weights it is the next one of their values.
  */
-export function nextFormat(format: Format, original: Format | undefined): Format | undefined {
+export function nextFormat(stored: Format, original: Format | undefined): Format | undefined {
+  const format = valuesOf(stored);
   const larger = [...siblings(format), ...formats].filter(
     (other) =>
       other.kind === 'block' &&

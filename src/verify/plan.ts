@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, FormatError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
@@ -20,6 +20,14 @@ import { streamsOf } from './streams.ts';
 export interface VerifySpeedOptions extends Omit<SpeedOptions, 'signal' | 'onProgress'> {
   /** Synthetic layers that are timed besides the model; false leaves them out. Default: two with the shapes of a 1B model. */
   readonly stack?: Stack | false;
+}
+
+/** Synthetic layers that are timed, their linear matrices in a format. */
+export interface TimedLayers {
+  readonly stack: Stack;
+  readonly format: Format;
+  /** On the GPU. */
+  readonly bytes: number;
 }
 
 /** What a verification compares, and what it may cost. */
@@ -50,7 +58,7 @@ export interface VerificationPlan {
     readonly blocks: BlockPlan;
     readonly estimate: MemoryEstimate;
     /** Undefined: no speed. */
-    readonly speed?: SpeedShape & { readonly stack: { readonly stack: Stack; readonly format: Format } | undefined };
+    readonly speed?: SpeedShape & { readonly stack: TimedLayers | undefined };
   };
 }
 
@@ -89,9 +97,10 @@ export function planVerification(
       `A window of ${window} tokens is longer than the model's ${positions} positions. Use a smaller --window.`,
     );
   }
-  const speed = compressed && options.speed !== false ? speedShape(positions, pairs, options.speed) : undefined;
+  const speed = compressed && options.speed !== false ? speedShape(positions, options.speed) : undefined;
   const mixable = canMix(pairing, graphs) && (!compressed || sameBasis(original, compressed));
   const joined = joinGraphs(graphs);
+  const layers = speed && layersToTime(pairs, options.speed || {}, notes);
   const checkpoints = { original, compressed: compressed ?? original };
   const compares = compressed !== undefined;
   const { limits = NO_LIMITS } = options;
@@ -105,13 +114,13 @@ export function planVerification(
     blocks,
     limits,
     speed,
-    stack: speed?.stack ? stackBytes(speed.stack.stack, speed.stack.format) : null,
+    stack: layers?.bytes ?? null,
   });
   return {
     pairing,
     notes,
     memory: estimate.memory,
-    run: { graphs: joined, mixable, windows, blocks, estimate, ...(speed && { speed }) },
+    run: { graphs: joined, mixable, windows, blocks, estimate, ...(speed && { speed: { ...speed, stack: layers } }) },
   };
 }
 
@@ -168,25 +177,39 @@ function notesOf(
   return notes;
 }
 
-function speedShape(positions: number, pairs: readonly WeightPair[], options: VerifySpeedOptions = {}) {
-  const { stack = STACK_1B } = options;
+function speedShape(positions: number, options: VerifySpeedOptions = {}): SpeedShape {
   const decodeTokens = Math.min(options.decodeTokens ?? SPEED_DEFAULTS.decodeTokens, positions - 1);
   const wanted = options.prefillTokens ?? SPEED_DEFAULTS.prefillTokens;
-  return {
-    decodeTokens,
-    prefillTokens: Math.min(wanted, positions - decodeTokens),
-    stack: stack === false ? undefined : { stack, format: commonFormat(pairs) },
-  };
+  return { decodeTokens, prefillTokens: Math.min(wanted, positions - decodeTokens) };
+}
+
+/** The synthetic layers in the compressed model's format; undefined where they are not asked for, and with a note where they can't have it. */
+function layersToTime(
+  pairs: readonly WeightPair[],
+  { stack = STACK_1B }: VerifySpeedOptions,
+  notes: string[],
+): TimedLayers | undefined {
+  if (stack === false) return undefined;
+  const format = commonFormat(pairs);
+  try {
+    return { stack, format, bytes: stackBytes(stack, format) };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    notes.push(`The speed of synthetic layers was not measured: ${error.message}`);
+    return undefined;
+  }
 }
 
 /** The format in which most of the weights of the compressed model's linear matrices are. */
 function commonFormat(pairs: readonly WeightPair[]): Format {
-  const counts = new Map<Format, number>();
+  const counts = new Map<string, { readonly format: Format; readonly weights: number }>();
   const stored = pairs.flatMap(({ role, compressed }) => (role === 'linear' ? storedParts(compressed) : []));
   for (const weight of stored) {
     const format =
       weight.kind === 'quantized' ? weight.format : (denseFormatOf(weight.info.type) ?? formatByName('f32'));
-    counts.set(format, (counts.get(format) ?? 0) + weight.shape.reduce((product, n) => product * n, 1));
+    const { weights } = counts.get(format.name) ?? { weights: 0 };
+    // Block-sparse matrices of several sizes have formats of one name.
+    counts.set(format.name, { format, weights: weights + weight.shape.reduce((product, n) => product * n, 1) });
   }
-  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? formatByName('f32');
+  return [...counts.values()].sort((a, b) => b.weights - a.weights)[0]?.format ?? formatByName('f32');
 }

@@ -55,6 +55,9 @@ const TensorSchema = v.object({
     described(
       v.object({
         zeros: finite('Share of the weights that are zero in the compressed model'),
+        pattern: v.optional(
+          described(v.string(), 'The N:M pattern that they have, such as 2:4; absent where they have none'),
+        ),
         map: described(
           v.array(v.string()),
           'Where the others are: equal cells of the matrix, row by row, a hexadecimal digit each; 0: all weights of a cell are zero, f: none is',

@@ -223,6 +223,15 @@ function patternLines(speed: Report['speed']): string[] {
   return ['', '## Packed weights', '', ...speed.patterns.map((pattern) => `- ${patternText(pattern)}`)];
 }
 
+/** How many zeros a matrix has, and in which pattern. */
+export const zerosText = ({
+  zeros,
+  pattern,
+}: {
+  readonly zeros: number;
+  readonly pattern?: string | undefined;
+}): string => `${percentText(zeros)} are zero${pattern ? `, by ${pattern}` : ''}`;
+
 /** In a text; the page has them all. */
 const MOST_MASKS = 8;
 
@@ -236,8 +245,8 @@ function maskLines({ tensors }: Report['size']): string[] {
     '```',
     ...sparse
       .slice(0, MOST_MASKS)
-      .flatMap(({ name, zeros, map, channels, least }) => [
-        `${name}: ${percentText(zeros)} are zero`,
+      .flatMap(({ name, map, channels, least, ...found }) => [
+        `${name}: ${zerosText(found)}`,
         ...shaded(map),
         `${barred(channels)} what is read through columns: the lowest has ${least.toFixed(2)} of the highest`,
       ]),

@@ -1,4 +1,5 @@
 import { OutOfMemoryError } from '../errors.ts';
+import { resizedFormat } from '../formats/blocks.ts';
 import type { Format } from '../formats/format.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -10,7 +11,7 @@ import { matrixShape } from '../passes/stored-weight.ts';
 import { speedRunBytes } from './memory-estimate.ts';
 import { pooledBytes } from './run-bytes.ts';
 import { measureSpeed, type Speed, type SpeedOptions } from './speed.ts';
-import { blockRows, RANDOM_WEIGHTS, WeightMaker } from './synthetic-weights.ts';
+import { blockRows, RANDOM_WEIGHTS, WeightMaker, widthOfValues } from './synthetic-weights.ts';
 import { withDecoder } from './with-decoder.ts';
 
 /** Layers with synthetic weights, whose speed is measured. */
@@ -32,15 +33,23 @@ const POSITIONS = SPEED.prefillTokens + SPEED.decodeTokens;
 
 const graphOfStack = ({ shapes }: Stack): Graph => stackGraph({ ...shapes, maxPositions: POSITIONS });
 
-/** Bytes on the GPU that `measureStack` takes. */
+/** Bytes on the GPU that `measureStack` takes. @throws FormatError where matrices of its sizes can't have the format */
 export function stackBytes(stack: Stack, format: Format): number {
   const graph = graphOfStack(stack);
   const blocks = new Map<string, number>();
   let weights = 0;
   for (const { shape, role } of graph.weights) {
     const { rows, k } = matrixShape(shape);
-    for (const one of role === 'linear' ? [formatByName('f32'), formatByName('f16'), format] : [formatOfRest(role)]) {
+    const formats = [formatByName('f32'), formatByName('f16'), resizedFormat(format, rows, k)];
+    for (const one of role === 'linear' ? formats : [formatOfRest(role)]) {
       weights += pooledBytes(one, rows, k);
+      if (one.blocks) {
+        const width = widthOfValues(one.blocks);
+        const { values } = one.blocks;
+        blocks.set(`${one.name} ${rows} ${k}`, pooledBytes(one, rows, k));
+        blocks.set(`${values.name} ${width}`, pooledBytes(values, blockRows(width), width));
+        continue;
+      }
       blocks.set(`${one.name} ${k}`, pooledBytes(one, blockRows(k), k));
       const { packed } = one;
       if (!packed) continue;
@@ -83,7 +92,8 @@ export async function measureStack(
       graph.weights.filter(({ role }) => role !== 'linear'),
       formatOfRest,
     );
-    const inFormat = async (one: Format) => new Map([...rest, ...(await maker.make(linear, () => one))]);
+    const inFormat = async (one: Format) =>
+      new Map([...rest, ...(await maker.make(linear, (_, { rows, k }) => resizedFormat(one, rows, k)))]);
     const wide = await inFormat(formatByName('f32'));
     const half = await inFormat(formatByName('f16'));
     const small = await inFormat(format);

@@ -1,7 +1,7 @@
 import { checkCancelled } from '../files/cancel.ts';
 import { type BlockLayout, type BlockLists, listWords } from '../formats/block-layout.ts';
 import type { Format } from '../formats/format.ts';
-import { arrayBytes, contentBytes } from '../formats/layout.ts';
+import { arrayBytes, contentBytes, greatestCommonDivisor } from '../formats/layout.ts';
 import type { SparseLayout } from '../formats/packed-layout.ts';
 import { formatByName } from '../formats/registry.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -18,6 +18,10 @@ export const RANDOM_WEIGHTS = 2 ** 20;
 
 /** Rows of a block of random weights, so that copies of it start on whole words. */
 export const blockRows = (k: number): number => Math.floor(RANDOM_WEIGHTS / k / 8) * 8;
+
+/** The width of rows that fill the stored blocks of a block-sparse matrix: what one holds may be more than a block of random weights does. */
+export const widthOfValues = ({ values, layout }: NonNullable<Format['blocks']>): number =>
+  greatestCommonDivisor(layout.slots, 64 * Math.max(16, values.block));
 
 /** Makes weights from one block of random numbers, on the GPU. */
 export class WeightMaker {
@@ -38,12 +42,16 @@ export class WeightMaker {
     gpu.upload(this.#random.parts[0]!.arrays[0]!.buffer, new Uint8Array(values.buffer));
   }
 
-  async make(weights: Graph['weights'], formatOf: (role: string) => Format): Promise<Map<string, Weight>> {
+  /** @param formatOf by role and size, of which block-sparse formats have one */
+  async make(
+    weights: Graph['weights'],
+    formatOf: (role: string, size: { readonly rows: number; readonly k: number }) => Format,
+  ): Promise<Map<string, Weight>> {
     const result = new Map<string, Weight>();
     for (const { name, shape, role } of weights) {
       checkCancelled(this.#signal, 'The speed measurement');
       const { rows, k } = matrixShape(shape);
-      const block = await this.block(formatOf(role), k);
+      const block = await this.block(formatOf(role, { rows, k }), k);
       // In an error scope of its own, so that a GPU that is full says so.
       await this.#gpu.guard('Synthetic layers', () => {
         const weight = allocateWeight(this.#gpu, block.format, rows, k, name);
@@ -66,9 +74,11 @@ export class WeightMaker {
     if (blocks) {
       const { values, layout, kept } = blocks;
       const [part] = block.parts;
-      const all = { rowStart: 0, rows: kept, arrays: part!.arrays };
-      const random = await this.block(values, layout.slots);
-      fillWeight(this.#gpu, { ...block, format: values, rows: kept, k: layout.slots, parts: [all] }, random);
+      const width = widthOfValues(blocks);
+      const rows = (kept * layout.slots) / width;
+      const all = { rowStart: 0, rows, arrays: part!.arrays };
+      const random = await this.block(values, width);
+      fillWeight(this.#gpu, { ...block, format: values, rows, k: width, parts: [all] }, random);
       const { buffer, offset } = part!.arrays.at(-1)!;
       this.#gpu.upload(buffer, new Uint8Array(listWords(evenLists(layout, kept)).buffer), offset);
       this.#blocks.set(key, block);

@@ -177,9 +177,7 @@ async function measure(
   if (model === null) return { ...nothing, judged };
   const stack = await stackSpeed(run, options, begin, notes);
   if (model === 'does not fit' && stack === null) return { ...nothing, judged };
-  const patterns = await notes.attempt('The speed of packed weights', () =>
-    measurePatterns(gpu, pairs, options.signal),
-  );
+  const patterns = await notes.attempt('The speed of packed weights', () => measurePatterns(gpu, pairs, options));
   const speed = { ...(model === 'does not fit' ? NOT_TIMED : reported(model)), stack };
   return { ...nothing, speed: { ...speed, ...(patterns && patterns.length > 0 && { patterns }) }, judged };
 }

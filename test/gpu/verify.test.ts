@@ -7,6 +7,8 @@ import { memoryFolder } from '../../src/files/model-files.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
 import { memoryOutput, memorySink } from '../../src/files/sink.ts';
 import { memorySource } from '../../src/files/source.ts';
+import { blocksFormat } from '../../src/formats/blocks.ts';
+import { packedFormat } from '../../src/formats/packed.ts';
 import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
@@ -170,8 +172,16 @@ test('compares sizes and weights of files of any architecture', async () => {
 /** One of each kind of layout: K types take seconds to encode on a CPU. */
 const KINDS = ['f32', 'bf16', 'q8_0', 'q5_1', 'q4_0', 'q6_k', 'nvfp4', 'tq1_0', 'nf4', 'int8-g32', 'int4-g128-asym'];
 
-test.each(KINDS)('times synthetic layers in %s', async (name) => {
-  const format = formatByName(name);
+/** Blocks of a matrix of another size than any of the layers, larger than a block of random weights. */
+const LARGE_BLOCKS = blocksFormat(formatByName('q8_0'), {
+  ...{ block: { rows: 400, columns: 400 }, rows: 800, k: 800, kept: 2 },
+});
+
+test.each([
+  ...KINDS.map(formatByName),
+  packedFormat(formatByName('q4_0'), { kind: 'n:m', keep: 2, of: 4 }),
+  LARGE_BLOCKS,
+])('times synthetic layers in $name', async (format) => {
   const before = gpu.memory.bytesInUse;
   gpu.memory.resetPeak();
   const { prefill, decode, rounds } = await measureStack(gpu, STACK, format, { rounds: 1 });

@@ -29,6 +29,9 @@ function largest(keys: readonly number[], keep: number): number[] {
   return order.slice(0, keep);
 }
 
+/** The square of a key, of which nothing below 2^-126 counts. */
+const squareOf = (key: number): number => (Math.fround(key * key) < SMALLEST_NORMAL ? 0 : key * key);
+
 /** Scores of the blocks of a matrix, row by row: of single weights their keys, of larger blocks the sum of their squares. */
 export function blockScores(matrix: HostMatrix, height: number, width: number): number[] {
   const { rows, k } = matrix;
@@ -38,7 +41,7 @@ export function blockScores(matrix: HostMatrix, height: number, width: number): 
     for (let column = 0; column < k; column++) {
       const key = keyOf(matrix, row * k + column);
       const block = Math.floor(row / height) * blocks.k + Math.floor(column / width);
-      scores[block]! += height === 1 && width === 1 ? key : key * key;
+      scores[block]! += height === 1 && width === 1 ? key : squareOf(key);
     }
   }
   return scores;

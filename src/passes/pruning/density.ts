@@ -1,3 +1,5 @@
+import { FoundPattern } from './found-pattern.ts';
+
 /** Cells that a map has at most, down and across. */
 const MOST = { down: 16, across: 32 } as const;
 
@@ -8,6 +10,8 @@ const BARS = ' ▁▂▃▄▅▆▇█';
 export interface Density {
   /** The share of weights that are zero. */
   readonly zeros: number;
+  /** The N:M pattern that they have, as recipes write it; undefined where they have none. */
+  readonly pattern?: string;
   /** Equal cells of the matrix, row by row: 0 where all weights are zero, f where none is, in fifteenths in between. */
   readonly map: string[];
   /** Of the same columns of cells how much is read through them, by the root of the mean square of their weights: 0 for the least, f for the largest, in fifteenths in between. */
@@ -33,6 +37,7 @@ export class DensityCount {
   readonly #squares: Float64Array;
   /** Of each column. */
   readonly #cells: Uint16Array;
+  readonly #pattern: FoundPattern;
 
   constructor(rows: number, k: number) {
     this.#rows = rows;
@@ -42,12 +47,14 @@ export class DensityCount {
     this.#zeros = new Float64Array(this.#down * this.#across);
     this.#all = new Float64Array(this.#down * this.#across);
     this.#squares = new Float64Array(k);
+    this.#pattern = new FoundPattern(k);
     this.#cells = Uint16Array.from({ length: k }, (_, column) => Math.floor((column * this.#across) / k));
   }
 
   /** Takes consecutive rows. */
   add(rowStart: number, values: Float32Array): void {
     const k = this.#k;
+    this.#pattern.add(values);
     for (let row = 0; row * k < values.length; row++) {
       const first = Math.floor(((rowStart + row) * this.#down) / this.#rows) * this.#across;
       for (let column = 0; column < k; column++) {
@@ -86,8 +93,11 @@ export class DensityCount {
       const square = falling[Math.round((i * (k - 1)) / Math.max(1, points - 1))]!;
       return shortened(Math.sqrt(square / Math.max(falling[0]!, Number.MIN_VALUE)));
     });
+    const zeros = sum(this.#zeros) / Math.max(1, sum(this.#all));
+    const pattern = this.#pattern.find(zeros);
     return {
-      zeros: sum(this.#zeros) / Math.max(1, sum(this.#all)),
+      zeros,
+      ...(pattern && { pattern }),
       map: lines,
       channels: channels.join(''),
       least: largest > 0 ? shortened(least / largest) : 1,

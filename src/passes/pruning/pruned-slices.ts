@@ -8,6 +8,7 @@ import { applyMaskStep } from '../../kernels/apply-mask.ts';
 import { blocksOf, keptOf, type MaskPattern, maskWords } from '../../kernels/mask-pattern.ts';
 import { type DenseSlice, denseSlices, sliceRows } from '../dense-slices.ts';
 import type { PlannedTensor } from '../plan.ts';
+import { alikeRows } from './alike-rows.ts';
 import { Threshold } from './find-mask.ts';
 import { type PrunedRows, type PruneInputs, pruneRows } from './prune-rows.ts';
 import { growing, type Pruning } from './pruning.ts';
@@ -125,13 +126,16 @@ export async function* prunedSlices(
       signal,
     );
     for await (const slice of slices()) {
-      const here = overAll && !own ? shareOf(pattern, slice, rows) : pattern;
+      const share = overAll && !own ? shareOf(pattern, slice, rows) : undefined;
       const scratch = new Scratch(gpu);
       try {
         const mask = prune.packing || swept ? scratch.room(4 * maskWords(slice.rows, k), 'mask') : undefined;
         const original = swept ? scratch.room(4 * slice.rows * k, 'original weights') : undefined;
         const to = { maskTo: mask, originalTo: original, round, before: maskBefore(slice, scratch) };
-        const pruned = await pruneRows(gpu, slice, here, shared ?? own, inputs, { signal, ...to });
+        const here = share && pattern.kind === 'ranked' ? { ...pattern, remove: { count: share.count } } : pattern;
+        const pruned = await (share && (share.count === 0 || share.count === share.of)
+          ? alikeRows(gpu, slice, share.count === 0, inputs, { signal, ...to })
+          : pruneRows(gpu, slice, here, shared ?? own, inputs, { signal, ...to }));
         if (round && !rounds?.isLast) rounds?.keep(tensor, slice.rowStart, pruned.mask);
         yield { ...slice, pruned, ...(mask && { mask }), ...(original && { original }) };
       } finally {
@@ -143,17 +147,20 @@ export async function* prunedSlices(
   }
 }
 
-/** What a pattern over a layer removes from some of its rows: all slices together, what it removes from the layer. */
+/** How many blocks of some rows go, of how many: all slices together, what a pattern over a layer removes from it. */
 function shareOf(
   pattern: MaskPattern & { kind: 'ranked' },
   { rowStart, rows, k }: DenseSlice,
   all: number,
-): MaskPattern {
+): { readonly count: number; readonly of: number } {
   const of = (count: number) => {
     const blocks = blocksOf(pattern, count, k);
     return blocks.rows * blocks.k;
   };
   const removed = of(all) - keptOf(pattern.remove, of(all), 'The pattern');
   const before = (count: number) => Math.floor((removed * of(count)) / of(all));
-  return { ...pattern, remove: { count: before(rowStart + rows) - before(rowStart) } };
+  return {
+    count: before(rowStart + rows) - before(rowStart),
+    of: of(rowStart + rows) - of(rowStart),
+  };
 }

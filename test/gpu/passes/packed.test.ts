@@ -7,6 +7,7 @@ import { memorySource } from '../../../src/files/source.ts';
 import { blocksFormat } from '../../../src/formats/blocks.ts';
 import { packedFormat } from '../../../src/formats/packed.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
+import { openGpu } from '../../../src/gpu/open-gpu.ts';
 import { ReferenceRun } from '../../../src/graph/reference.ts';
 import { openModel } from '../../../src/model.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
@@ -20,6 +21,7 @@ import { linearNames } from '../../../src/tuner/linear-work.ts';
 import { memoryTuningStore } from '../../../src/tuner/store.ts';
 import { Tuner } from '../../../src/tuner/tuner.ts';
 import { measurePatterns } from '../../../src/verify/pattern-speed.ts';
+import { reportMarkdown } from '../../../src/verify/report.ts';
 import { verify } from '../../../src/verify/verify.ts';
 import { openBench } from '../layers/bench.ts';
 import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
@@ -185,6 +187,32 @@ async function copied(pattern: string) {
   }
 }
 
+test('blocks of a matrix that is taken in slices are those of the whole', async () => {
+  // 24 rows of 64 columns, 16 of 96.
+  const narrow = await openGpu({ device: bench.gpu.device, bindingLimit: 24 * 64 * 4 });
+  for (const pattern of ['block:8x16:50%', 'block:1x8:75%@row', 'block:24x4:40%']) {
+    const recipe = everything({ pattern, packed: true }, 'q8_0');
+    const [whole, sliced] = [await written(recipe), await written(recipe, { gpu: narrow })];
+    expect([...sliced.output.files]).toEqual([...whole.output.files]);
+  }
+  const tall = everything({ pattern: 'block:64x16:50%', packed: true }, 'q8_0');
+  await expect(written(tall, { gpu: narrow })).rejects.toThrow(
+    /this device reads at most 6144 at once.*fewer rows than 64/,
+  );
+});
+
+test('blocks are quantized by methods that search for scales', async () => {
+  const { rules } = everything({ pattern: 'block:16x16:50%', packed: true }, 'q4_0');
+  const recipe = { version: 1 as const, rules: rules.map((rule) => ({ ...rule, method: 'gptq' as const })) };
+  const { model, report, checkpoint } = await written(recipe, { calibration: { windows } });
+  for (const { name, role } of model.graph.weights) {
+    if (role !== 'linear') continue;
+    expect(findWeight(checkpoint, name)).toMatchObject({ format: { name: 'q4_0@block:16x16:50%' } });
+    const { error } = report.tensors.find((tensor) => tensor.name === name)!;
+    expect(error!.chosen).toBeLessThan(error!.rtn);
+  }
+});
+
 test('what can not be packed is refused before anything is written', async () => {
   const model = await modelFolder(settings);
   const plan = (prune: PruneRule, format?: string, more: object = {}) =>
@@ -197,7 +225,12 @@ test('what can not be packed is refused before anything is written', async () =>
   await expect(plan({ pattern: 'block:8x8:50%' }, 'int4-row')).rejects.toThrow("can't have values in int4-row");
   const embedding = { ...everything({ pattern: 'block:8x8:50%', packed: true }).rules[0]!, role: 'embedding' as const };
   await expect(planCompression(model.open(), { recipe: { version: 1, rules: [embedding] } })).rejects.toThrow(
-    'is read a few rows at a time',
+    'is read a few rows at a time, which blocks',
+  );
+  // A rule without a role takes the embedding as well.
+  const all = { version: 1 as const, rules: [{ match: '*', format: 'q8_0', prune: { pattern: '2:4', packed: true } }] };
+  await expect(planCompression(model.open(), { recipe: all })).rejects.toThrow(
+    'is read a few rows at a time, which weights that are packed are not',
   );
   // Blocks of 8 x 8 are filled up to 256, with zeros.
   await expect(plan({ pattern: 'block:8x8:50%' }, 'q4_k')).rejects.toThrow('filled up with zeros');
@@ -210,6 +243,23 @@ test('what can not be packed is refused before anything is written', async () =>
   await expect(plan({ pattern: '3:5' }, 'q4_1')).rejects.toThrow(FormatError);
   await expect(plan({ pattern: '3:5' }, 'q4_0')).resolves.toBeDefined();
   await expect(plan({ pattern: '2:4' }, 'q8_0', { output: 'gguf' })).rejects.toThrow('GGUF has no tensors for');
+});
+
+test('a verification says of every packed matrix whether it pays', async () => {
+  const { model, checkpoint } = await written(everything({ pattern: '2:4', packed: true }, 'q4_0'));
+  const original = await openCheckpoint(model.open());
+  const report = await verify(original, checkpoint, {
+    ...{ gpu: bench.gpu, tokens: new Uint16Array(windows.flatMap((window) => [...window])), windows: 1, window: 24 },
+    speed: { rounds: 1, prefillTokens: 8, decodeTokens: 2, stack: false },
+  });
+  const linear = model.graph.weights.filter(({ role }) => role === 'linear').map(({ name }) => name);
+  for (const tokens of [1, 16, 64]) {
+    const of = report.speed!.patterns!.filter((pattern) => pattern.tokens === tokens);
+    if (of.length > 0) expect(of.flatMap(({ tensors }) => tensors).sort()).toEqual(linear.sort());
+  }
+  expect(new Set(report.speed!.patterns!.map(({ tokens }) => tokens)).size).toBe(2);
+  expect(reportMarkdown(report)).toMatch(/## Packed weights\n\n- .*q4_0@2:4.*pay/);
+  await Promise.all([original.close(), checkpoint.close()]);
 });
 
 test('what packed weights buy is measured for each format, and tuned as other products are', async () => {

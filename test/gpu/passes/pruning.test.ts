@@ -108,6 +108,38 @@ test('a layer in slices is compared with all of itself, and blocks are not cut',
   }
 });
 
+test('a repaired layer in slices loses as many blocks as were asked for, even where some slices lose none or all of theirs', async () => {
+  // Slices of 24 rows of 64 columns, or of 24 rows of 96.
+  const narrow = await openGpu({ device: gpu.device, bindingLimit: 24 * 96 * 4 });
+  for (const [pattern, lost] of [
+    ['block:24x32:1', (_: number) => 1],
+    ['block:24x32:85%', (blocks: number) => Math.floor(0.85 * blocks + 1e-9)],
+  ] as const) {
+    const { report, linear, values } = await pruned({ pattern, score: 'obs', repair: 'obs' }, 'keep', narrow);
+    for (const { name, shape } of linear) {
+      const [rows, k] = shape as [number, number];
+      let gone = 0;
+      let weights = 0;
+      const across = k / 32;
+      for (let top = 0; top < rows; top += 24) {
+        for (let column = 0; column < across; column++) {
+          const block = Array.from({ length: Math.min(24, rows - top) }, (_, row) =>
+            values(name).subarray((top + row) * k + 32 * column, (top + row) * k + 32 * column + 32),
+          );
+          if (block.some((row) => row.some((w) => w !== 0))) continue;
+          gone++;
+          weights += 32 * block.length;
+        }
+      }
+      expect(gone, `${name} ${pattern}`).toBe(lost(Math.ceil(rows / 24) * across));
+      expect(report.tensors.find((tensor) => tensor.name === name)?.prune?.sparsity).toBeCloseTo(
+        weights / (rows * k),
+        12,
+      );
+    }
+  }
+});
+
 test('wanda ranks by the size of the inputs', async () => {
   const { model, values, linear, report } = await pruned({ pattern: '50%', score: 'wanda' });
   // The first matrices read what no pruned one has changed: H of the original model, by the f64 reference.

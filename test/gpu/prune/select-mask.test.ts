@@ -93,6 +93,12 @@ test('the 200 shapes: the least of rows, layers and models', async () => {
   }
 });
 
+/** Factors whose products are exact as well. */
+const exactly = ({ factors, ...one }: HostMatrix): HostMatrix => ({
+  ...one,
+  ...(factors && { factors: factors.map((factor) => (factor === 0 ? 0 : 2 ** Math.round(factor))) }),
+});
+
 // Sums of squares of sixteenths, up to 64 times 64 of them, are exact in f32: the masks have to be equal, ties included.
 test('the 200 shapes: blocks and patterns that rows share, where sums are exact', async () => {
   const next = generator(3);
@@ -105,7 +111,9 @@ test('the 200 shapes: blocks and patterns that rows share, where sums are exact'
     [64, 33],
   ] as const;
   for (let shape = 0; shape < SHAPES; shape++) {
-    const matrices = Array.from({ length: 1 + (shape % 2) }, () => matrix(next, 'sixteenths', 200));
+    // Squares of denormals count as zero, so that they are all alike.
+    const kind = (['sixteenths', 'sixteenths', 'few values', 'denormals'] as const)[Math.floor(next() * 4)]!;
+    const matrices = Array.from({ length: 1 + (shape % 2) }, () => exactly(matrix(next, kind, 200)));
     const [rows, columns] = sizes[shape % sizes.length]!;
     const of = 2 + Math.floor(next() * 15);
     const scope = (['row', 'layer', 'model'] as const)[Math.floor(next() * 3)]!;
@@ -125,32 +133,71 @@ test('the 200 shapes: blocks and patterns that rows share, where sums are exact'
   }
 });
 
-// In f32, sums of squares of V weights are off by V · 2^-23 at most, so blocks that close to the threshold may change places; the count may not.
-test('blocks of any numbers: exact counts, and only the least go', async () => {
-  const next = generator(4);
-  for (let shape = 0; shape < 40; shape++) {
-    const one = { ...matrix(next, 'numbers', 300), rows: 0 };
-    const whole = { ...one, rows: one.weights.length / one.k };
-    const [rows, columns] = (
-      [
-        [16, 16],
-        [8, 4],
-        [1, 8],
-      ] as const
-    )[shape % 3]!;
-    const pattern: MaskPattern = { kind: 'ranked', rows, columns, scope: 'layer', remove: { fraction: 0.5 } };
-    const { masks } = await select([whole], pattern);
-    const scores = blockScores(whole, rows, columns);
-    const across = Math.ceil(whole.k / columns);
-    const words = Math.ceil(whole.k / 32);
-    const kept = scores.map((_, block) => {
-      const [row, column] = [Math.floor(block / across) * rows, (block % across) * columns];
-      return ((masks[0]![row * words + (column >> 5)]! >>> (column & 31)) & 1) === 1;
+/** What is compared with each other: scores, and which stay by the mask. */
+function* comparisons(
+  matrices: readonly HostMatrix[],
+  masks: readonly Uint32Array[],
+  pattern: MaskPattern,
+): Generator<{ readonly scores: readonly number[]; readonly stays: readonly boolean[] }> {
+  const [height, width] = [pattern.rows ?? 1, pattern.kind === 'n:m' ? 1 : pattern.columns];
+  const all = matrices.map((one, i) => {
+    const across = Math.ceil(one.k / width);
+    const words = Math.ceil(one.k / 32);
+    const scores = blockScores(one, height, width);
+    const stays = scores.map((_, block) => {
+      const [row, column] = [Math.floor(block / across) * height, (block % across) * width];
+      return ((masks[i]![row * words + (column >> 5)]! >>> (column & 31)) & 1) === 1;
     });
-    expect(kept.filter((stays) => !stays).length).toBe(Math.floor(scores.length / 2));
-    const least = Math.min(...scores.filter((_, i) => kept[i]), Number.MAX_VALUE);
-    const most = Math.max(...scores.filter((_, i) => !kept[i]), 0);
-    expect(most).toBeLessThanOrEqual(least * (1 + rows * columns * 2 ** -22));
+    return { across, scores, stays };
+  });
+  if (pattern.kind === 'ranked' && pattern.scope === 'model') {
+    yield { scores: all.flatMap(({ scores }) => scores), stays: all.flatMap(({ stays }) => stays) };
+    return;
+  }
+  for (const { across, scores, stays } of all) {
+    const row = pattern.kind === 'ranked' && pattern.scope === 'layer' ? scores.length : across;
+    const length = pattern.kind === 'n:m' ? pattern.of : row;
+    for (let first = 0; first < scores.length; first += row) {
+      for (let at = first; at < first + row; at += length) {
+        const end = Math.min(at + length, first + row);
+        yield { scores: scores.slice(at, end), stays: stays.slice(at, end) };
+      }
+    }
+  }
+}
+
+// In f32, sums of squares of V weights are off by V · 2^-23 at most, so blocks that close to the threshold may change places; the count may not.
+test('the 200 shapes: blocks and patterns that rows share, of any numbers: exact counts, and only the least go', async () => {
+  const next = generator(4);
+  const sizes = [
+    [16, 16],
+    [8, 4],
+    [1, 8],
+    [32, 32],
+  ] as const;
+  for (let shape = 0; shape < SHAPES; shape++) {
+    const matrices = Array.from({ length: 1 + (shape % 2) }, () => matrix(next, 'numbers', 200));
+    const [rows, columns] = sizes[shape % sizes.length]!;
+    const scope = (['row', 'layer', 'model'] as const)[Math.floor(next() * 3)]!;
+    const of = 2 + Math.floor(next() * 15);
+    const keep = 1 + Math.floor(next() * (of - 1));
+    const pattern: MaskPattern =
+      shape % 3 === 2
+        ? { kind: 'n:m', keep, of, rows: [4, 8, 16][shape % 3]! }
+        : { kind: 'ranked', rows, columns, scope, remove: { fraction: 0.05 + 0.9 * next() } };
+    const { masks } = await select(matrices, pattern);
+    const weights = (pattern.rows ?? 1) * (pattern.kind === 'n:m' ? 1 : columns);
+    for (const { scores, stays } of comparisons(matrices, masks, pattern)) {
+      const gone = stays.filter((stay) => !stay).length;
+      const wanted =
+        pattern.kind === 'n:m'
+          ? Math.max(0, scores.length - keep)
+          : Math.floor((pattern.remove as { fraction: number }).fraction * scores.length);
+      expect(gone, JSON.stringify(pattern)).toBe(wanted);
+      const least = Math.min(...scores.filter((_, i) => stays[i]), Number.MAX_VALUE);
+      const most = Math.max(...scores.filter((_, i) => !stays[i]), 0);
+      expect(most).toBeLessThanOrEqual(least * (1 + weights * 2 ** -22));
+    }
     bench.release();
   }
 });
@@ -211,6 +258,29 @@ test('the same inputs give the same masks, whatever the room held', async () => 
   ];
   expect(second.masks).toEqual(first.masks);
   expect(first.masks).toEqual(selectMasks([{ weights, rows: 700, k: 350 }], pattern));
+  bench.release();
+});
+
+// More than 2^23 weights: workgroups that count take several tiles each.
+test('a matrix of 2^23 weights and more: ties at the threshold are kept in order', async () => {
+  const [rows, k] = [2909, 2900];
+  const next = generator(7);
+  const levels = 500;
+  const weights = filled(rows * k, () => Math.floor(levels * next()));
+  const pattern: MaskPattern = { kind: 'ranked', rows: 1, columns: 1, scope: 'layer', remove: { fraction: 0.37 } };
+  const { masks } = await select([{ weights, rows, k }], pattern);
+  const counts = new Uint32Array(levels);
+  for (const w of weights) counts[w]!++;
+  let stay = rows * k - Math.floor(0.37 * rows * k);
+  let threshold = levels - 1;
+  for (; counts[threshold]! < stay; threshold--) stay -= counts[threshold]!;
+  const wanted = new Uint32Array(maskWords(rows, k));
+  const words = maskWords(1, k);
+  for (const [i, w] of weights.entries()) {
+    if (w < threshold || (w === threshold && stay-- <= 0)) continue;
+    wanted[Math.floor(i / k) * words + ((i % k) >> 5)]! |= 1 << ((i % k) & 31);
+  }
+  expect(masks[0]!.every((word, i) => word === wanted[i])).toBe(true);
   bench.release();
 });
 

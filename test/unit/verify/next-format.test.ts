@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { blocksFormat } from '../../../src/formats/blocks.ts';
+import { packedFormat } from '../../../src/formats/packed.ts';
 import { formatByName, formats } from '../../../src/formats/registry.ts';
 import { nextFormat } from '../../../src/verify/next-format.ts';
 
@@ -34,6 +36,14 @@ test('above 8 bits there is what the original had, and nothing above that', () =
 
 test.each(['tq1_0', 'tq2_0'])('after %s, which is ternary, comes q3_k', (name) => {
   expect(nextFormat(formatByName(name), formatByName('f16'))!.name).toBe('q3_k');
+});
+
+test('after packed weights comes what follows their values', () => {
+  const [q4, f16] = [formatByName('q4_0'), formatByName('f16')];
+  expect(nextFormat(packedFormat(q4, { kind: 'n:m', keep: 2, of: 4 }), f16)!.name).toBe('q5_0');
+  expect(nextFormat(packedFormat(f16, { kind: 'n:m', keep: 2, of: 4 }), f16)).toBeUndefined();
+  const blocks = { block: { rows: 32, columns: 32 }, rows: 64, k: 128, kept: 2 };
+  expect(nextFormat(blocksFormat(q4, blocks), f16)!.name).toBe('q5_0');
 });
 
 test('every step ends, and the rows that a format divides are divided by the next', () => {
