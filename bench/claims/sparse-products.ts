@@ -74,16 +74,14 @@ const CASES: Readonly<Record<string, Case>> = {
  */
 export const claim: Claim = {
   name: 'sparse products',
-  async measure(gpu, takes) {
-    const measurements: Measurement[] = [];
+  async *measure(gpu, takes): AsyncIterable<Measurement> {
     for (const [name, one] of Object.entries(CASES)) {
       if (!takes(name)) continue;
       const pairs: Pair[] = [];
       for (const weight of await makeWeights(gpu, 'f32', SIZE)) pairs.push(await makePair(gpu, weight, one));
-      measurements.push(await compare(gpu, pairs, one));
+      yield await compare(gpu, pairs, one);
       for (const { dense, sparse } of pairs) for (const weight of [dense, sparse]) weight.release();
     }
-    return measurements;
   },
 };
 

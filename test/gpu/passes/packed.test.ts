@@ -188,8 +188,8 @@ async function copied(pattern: string) {
 }
 
 test('blocks of a matrix that is taken in slices are those of the whole', async () => {
-  // 24 rows of 64 columns, 16 of 96.
-  const narrow = await openGpu({ device: bench.gpu.device, bindingLimit: 24 * 64 * 4 });
+  // 32 or 24 rows of 64 columns, 24 of 96.
+  const narrow = await openGpu({ device: bench.gpu.device, bindingLimit: 24 * 96 * 4 });
   for (const pattern of ['block:8x16:50%', 'block:1x8:75%@row', 'block:24x4:40%']) {
     const recipe = everything({ pattern, packed: true }, 'q8_0');
     const [whole, sliced] = [await written(recipe), await written(recipe, { gpu: narrow })];
@@ -197,14 +197,14 @@ test('blocks of a matrix that is taken in slices are those of the whole', async 
   }
   const tall = everything({ pattern: 'block:64x16:50%', packed: true }, 'q8_0');
   await expect(written(tall, { gpu: narrow })).rejects.toThrow(
-    /this device reads at most 6144 at once.*fewer rows than 64/,
+    /this device reads at most 9216 at once.*fewer rows than 64/,
   );
 });
 
 test('blocks are quantized by methods that search for scales', async () => {
   const { rules } = everything({ pattern: 'block:16x16:50%', packed: true }, 'q4_0');
-  const recipe = { version: 1 as const, rules: rules.map((rule) => ({ ...rule, method: 'gptq' as const })) };
-  const { model, report, checkpoint } = await written(recipe, { calibration: { windows } });
+  const recipe = { version: 1 as const, rules: rules.map((rule) => ({ ...rule, method: 'search' as const })) };
+  const { model, report, checkpoint } = await written(recipe);
   for (const { name, role } of model.graph.weights) {
     if (role !== 'linear') continue;
     expect(findWeight(checkpoint, name)).toMatchObject({ format: { name: 'q4_0@block:16x16:50%' } });
