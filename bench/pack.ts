@@ -24,11 +24,11 @@ const LOADER = 'libvulkan.so.1';
 /** What the suite reads of the model: no texts. */
 const MODEL_FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
 
-/** `dirname` and a shell are all that it needs of the machine. The loader finds the drivers of the machine, whichever they are. */
+/** `dirname` and a shell are all that it needs of the machine. It stays where it was called from: paths are the caller's. The loader finds the drivers of the machine, whichever they are. */
 const RUN = `#!/bin/sh
 # The benchmark of Compressa on this machine: ./run --help. Needs a Vulkan driver, and nothing else.
-here=$(cd "$(dirname "$0")" && pwd) && cd "$here" || exit 1
-LD_LIBRARY_PATH="$here/lib\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec ./node app/bench.js "$@"
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+LD_LIBRARY_PATH="$here/lib\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/node" "$here/app/bench.js" "$@"
 `;
 
 /**

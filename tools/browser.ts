@@ -164,8 +164,9 @@ export async function launchBrowser(options: LaunchOptions = {}): Promise<Browse
     return await puppeteer.launch({
       executablePath: found.path,
       headless: headed ? false : found.shell ? 'shell' : true,
-      // Closing the pipe ends the browser, even where this process is killed.
+      // Closing the pipe ends the browser, even where this process is killed. Signals are the caller's: puppeteer would exit at once.
       pipe: true,
+      ...{ handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false },
       args: [...(gpu === 'software' ? SOFTWARE_GPU : HARDWARE_GPU), ...(sandboxed ? [] : ['--no-sandbox']), ...flags],
       env,
       timeout,

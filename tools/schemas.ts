@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ConversionConfig, toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
-import { BenchSchema } from '../bench/suite/results-schema.ts';
+import { BENCH_VERSION, BenchSchema } from '../bench/suite/results-schema.ts';
 import {
   CompressOutputSchema,
   DeviceOutputSchema,
@@ -27,7 +27,7 @@ interface PublishedSchema {
 
 /** One line a schema: `<key>.schema.json`. */
 const SCHEMAS: Readonly<Record<string, PublishedSchema>> = {
-  bench: { schema: BenchSchema, title: 'What a run of the benchmark suite measured, version 1' },
+  bench: { schema: BenchSchema, title: `What a run of the benchmark suite measured, version ${BENCH_VERSION}` },
   compress: { schema: CompressOutputSchema, title: 'What compressa compress --json prints, version 1' },
   device: { schema: DeviceOutputSchema, title: 'What compressa device --json prints, version 1' },
   factorize: { schema: FactorizeOutputSchema, title: 'What compressa factorize --json prints, version 1' },

@@ -32,7 +32,12 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
   const folder = await mkdtemp(join(tmpdir(), 'compressa-bench-'));
   const common = { configFile: false, logLevel: 'warn', root: import.meta.dirname } as const;
   const closing: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
+  /** An abort that came before anybody listened. */
+  const throwIfCancelled = () => {
+    if (options.signal.aborted) throw new CancelledError('The benchmark');
+  };
   try {
+    throwIfCancelled();
     await build({
       ...common,
       plugins: [wgsl()],
@@ -40,6 +45,7 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
       // The page is read from this machine: one large file will do.
       build: { outDir: folder, emptyOutDir: true, chunkSizeWarningLimit: 10_000 },
     });
+    throwIfCancelled();
     // `mpa`: a file that is missing is missing, not the page once more.
     const server = await preview({
       ...common,
@@ -48,11 +54,13 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
       preview: { host: '127.0.0.1', port: 0, headers: ISOLATED },
     });
     closing.push(() => server.close());
+    throwIfCancelled();
     const browser = await launchBrowser({ ...options.launch, timeout: ANSWER_MILLISECONDS });
     closing.push(() => browser.close());
     const page = await browser.newPage();
     await page.goto(server.resolvedUrls!.local[0]!, { timeout: 120_000 });
     const environment = await browser.version();
+    throwIfCancelled();
     await page.evaluate((given) => window.startBench(given), { ...job, environment });
     const cancel = () => void page.evaluate(() => window.cancelBench()).catch(() => {});
     options.signal.addEventListener('abort', cancel, { once: true });

@@ -1,15 +1,21 @@
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { ARITHMETIC_BYTES, arithmeticStep } from '../../src/verify/roofline-steps.ts';
-import { Buffers } from './buffers.ts';
+import { type Buffers, withBuffers } from './buffers.ts';
 import { middleOfThree } from './method.ts';
 
 /** Long enough that its submit does not count, short enough to stand around every case. */
 const MILLISECONDS = 15;
 const MOST_TURNS = 4096;
 
+interface Anchor {
+  measure(): Promise<number>;
+  release(): void;
+}
+
 /** A fixed piece of arithmetic, as long on this device as `MILLISECONDS`: its time says whether the clocks moved. */
-export async function openAnchor(gpu: Gpu): Promise<{ measure(): Promise<number>; release(): void }> {
-  const buffers = new Buffers(gpu);
+export const openAnchor = (gpu: Gpu): Promise<Anchor> => withBuffers(gpu, (buffers) => anchorIn(gpu, buffers));
+
+async function anchorIn(gpu: Gpu, buffers: Buffers): Promise<Anchor> {
   const operands = buffers.room(ARITHMETIC_BYTES.operands, 'anchor');
   const results = buffers.room(ARITHMETIC_BYTES.results, 'anchor');
   const record = (turns: number) =>

@@ -29,3 +29,14 @@ export class Buffers {
     for (const buffer of this.#made.splice(0)) this.#gpu.memory.release(buffer);
   }
 }
+
+/** Lends buffers to whoever opens a case with them; they are freed where that fails, else by the case. */
+export async function withBuffers<T>(gpu: Gpu, open: (buffers: Buffers) => Promise<T>): Promise<T> {
+  const buffers = new Buffers(gpu);
+  try {
+    return await open(buffers);
+  } catch (error) {
+    buffers.release();
+    throw error;
+  }
+}

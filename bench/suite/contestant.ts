@@ -81,12 +81,21 @@ export interface Contestant {
   prepare(work: Work): Promise<Prepared | undefined>;
 }
 
+/** Holds an output of `check()` to a reference. */
+export interface OutputReference {
+  /** Relative error, ‖y − ŷ‖ / ‖y‖ where a case doesn't say otherwise. */
+  error(output: Float32Array): number | Promise<number>;
+  readonly tolerance: number;
+}
+
 /** A contestant that is ready for one work. */
 export interface Prepared {
   /** Does `work.count` products; resolves when the device has finished them. */
   run(): Promise<void>;
   /** What one product makes, as the work describes it, to be held to the reference. */
   check?(): Promise<Float32Array>;
+  /** Where its weights stand for other numbers than the case's: what its output is held to instead. */
+  readonly reference?: OutputReference;
   /** Where its traffic differs from the case's. */
   readonly traffic?: Traffic;
   /** Largest relative error that its arithmetic explains. Default: the case's. */

@@ -14,8 +14,13 @@ export interface MethodOptions {
    * them is how wide it is, never what it says. Default: they do not.
    */
   readonly precision?: number;
-  /** Once six rounds are timed, none starts after this many seconds. */
+  /** Once `leastRounds` are timed, none starts after this many seconds. */
   readonly seconds: number;
+  /**
+   * Rounds of a case however slow it is: as many as `--compare` needs to see a change of one figure among all of a suite. Six against six have a p of 1/462 at
+   * best, eight against eight of 1/6435, ten against ten of 1/92378.
+   */
+  readonly leastRounds: number;
   /** A sample repeats its run until it lasts this long, so that reading the clock does not count. */
   readonly sampleMilliseconds: number;
   /** Change of the anchor over a case, as a fraction, from which on the case is timed again. */
@@ -27,6 +32,7 @@ export interface MethodOptions {
 
 export const FULL: Omit<MethodOptions, 'now' | 'anchor' | 'signal'> = {
   rounds: 21,
+  leastRounds: 10,
   precision: 0.04,
   seconds: 20,
   sampleMilliseconds: 40,
@@ -35,7 +41,14 @@ export const FULL: Omit<MethodOptions, 'now' | 'anchor' | 'signal'> = {
 };
 
 /** For `--quick`. */
-export const QUICK: typeof FULL = { rounds: 9, seconds: 2, sampleMilliseconds: 10, mostDrift: 0.15, repeats: 1 };
+export const QUICK: typeof FULL = {
+  rounds: 9,
+  leastRounds: 8,
+  seconds: 2,
+  sampleMilliseconds: 10,
+  mostDrift: 0.15,
+  repeats: 1,
+};
 
 /** A run without its circumstances. */
 export interface Timed {
@@ -99,7 +112,7 @@ export async function timeInTurns(contestants: readonly Timed[], options: Method
       // Looked at after six rounds each, since an interval takes two thousand medians.
       const rest = round - options.rounds;
       if (rest >= 0 && rest % MIN_INTERVAL_VALUES === 0 && preciseEnough(seconds)) break;
-      if (round >= MIN_INTERVAL_VALUES && now() - started > 1000 * options.seconds) break;
+      if (round >= options.leastRounds && now() - started > 1000 * options.seconds) break;
       for (let i = 0; i < contestants.length; i++) {
         signal?.throwIfAborted();
         const one = (i + round) % contestants.length;

@@ -1,28 +1,37 @@
+import { isSparse } from '../../src/formats/format.ts';
 import { codeBytes } from '../../src/formats/w8a8.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import type { VariantChoice } from '../../src/graph/variant-choice.ts';
+import { blockIntegerLinearSteps, quantizeBlocksStep } from '../../src/kernels/block-integer-linear.ts';
 import { integerLinearSteps, quantizeActivationsStep, usualIntegerVariant } from '../../src/kernels/integer-linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
-import { usualVariant } from '../../src/kernels/linear-variants.ts';
+import { usualHalfVariant, usualVariant } from '../../src/kernels/linear-variants.ts';
+import { packedProducts } from '../../src/kernels/packed-products.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
 import type { Buffers } from './buffers.ts';
+import type { Rounding } from './linear-forms.ts';
+
+/** Inputs that share a scale where they are rounded to int8. */
+export const INPUT_BLOCK = 32;
 
 /** What a product with the weight takes besides its own buffers. */
 export interface Product {
   readonly x: BufferView;
   readonly y: BufferView;
   readonly batch: number;
+  /** Undefined: as decoders do. */
+  readonly rounding?: Rounding | undefined;
 }
 
 /**
  * The steps of a product as a decoder takes them on this device; `room` is for what a product needs besides, and `tuner`, which has to be prepared,
- * chooses among variants.
+ * chooses among variants. The products of sparse weights have to be loaded (`loadPackedProducts`).
  */
 export function ourLinear(
   gpu: Gpu,
   room: Buffers,
-  { x, y, batch }: Product,
+  { x, y, batch, rounding }: Product,
   tuner?: VariantChoice,
 ): (weight: Weight) => Step[] {
   const { software } = gpu.description;
@@ -30,7 +39,25 @@ export function ourLinear(
   return (weight) => {
     const { rows, k, format } = weight;
     const shape = { rows, k, tokens: batch };
+    if (rounding === 'f16 sums') {
+      return linearSteps({ x, weight, y, tokens: batch, variant: usualHalfVariant(gpu) });
+    }
+    if (rounding === 'int8 inputs') {
+      const to = integers.get(k) ?? {
+        codes: room.room(batch * k, 'codes'),
+        scales: room.room(4 * batch * (k / INPUT_BLOCK), 'scales'),
+      };
+      integers.set(k, to);
+      return [
+        quantizeBlocksStep({ x, to, tokens: batch, k }),
+        ...blockIntegerLinearSteps({ x: to, weight, y, tokens: batch }),
+      ];
+    }
     const tuned = tuner?.linear({ kind: 'linear', format, ...shape });
+    if (isSparse(format)) {
+      const { productSteps, usualVariantOf } = packedProducts();
+      return productSteps({ x, weight, y, tokens: batch, variant: tuned ?? usualVariantOf(gpu, shape, format) });
+    }
     if (!format.activations) {
       return linearSteps({ x, weight, y, tokens: batch, variant: tuned ?? usualVariant(gpu, shape, format) });
     }

@@ -38,3 +38,15 @@ export async function recorded(
 export async function readFloats(gpu: Gpu, buffer: GPUBuffer, count: number): Promise<Float32Array<ArrayBuffer>> {
   return new Float32Array((await gpu.readBack(buffer, 0, 4 * count)).buffer);
 }
+
+/** What steps make of an output that held NaN before: what they leave unwritten shows, also where another contestant wrote it. */
+export async function freshOutput(
+  gpu: Gpu,
+  steps: readonly Step[],
+  buffer: GPUBuffer,
+  count: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  gpu.upload(buffer, new Uint8Array(new Float32Array(count).fill(Number.NaN).buffer));
+  await gpu.scheduler.run(steps);
+  return readFloats(gpu, buffer, count);
+}

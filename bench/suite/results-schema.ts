@@ -1,6 +1,9 @@
 import * as v from 'valibot';
 import { TUNE_MODES } from '../../src/tuner/tune-mode.ts';
 
+/** Of `BenchSchema`: results of another one can't be compared. */
+export const BENCH_VERSION = 2;
+
 const described = <const S extends v.GenericSchema>(schema: S, text: string) => v.pipe(schema, v.description(text));
 const finite = (text: string) => v.pipe(v.number(), v.finite(), v.description(text));
 const positive = (text: string) => v.pipe(v.number(), v.finite(), v.gtValue(0), v.description(text));
@@ -9,7 +12,7 @@ const name = (text: string) => v.pipe(v.string(), v.description(text));
 const interval = (text: string) => v.nullable(described(v.tuple([v.number(), v.number()]), text));
 
 const ContestantSchema = v.object({
-  name: name('Who: ours, a variant of ours, or a peer'),
+  name: name('Who: `ours`, a variant of ours, the device where it is measured itself, or a peer'),
   note: name('What its time includes, and what is different from ours'),
   samples: described(
     v.pipe(v.array(positive('Seconds')), v.minLength(1)),
@@ -45,6 +48,7 @@ const CaseSchema = v.object({
   dimensions: described(v.record(v.string(), v.union([v.string(), v.number()])), 'Format, sizes, batch'),
   bytes: v.nullable(finite('Bytes of memory that one product reads and writes at least')),
   operations: v.nullable(finite('Arithmetic operations of one product; a multiply-add counts two')),
+  arithmetic: described(v.picklist(['f32', 'f16', 'i8']), 'What they are done in'),
   items: v.nullable(v.object({ unit: name('What is counted'), count: finite('In one product') })),
   baseline: name('The contestant that speed-ups are over'),
   contestants: v.array(ContestantSchema),
@@ -59,17 +63,26 @@ const CaseSchema = v.object({
   ),
 });
 
-/** What a run of the benchmark suite measured. Version 1. */
+/** What a run of the benchmark suite measured. */
 export const BenchSchema = v.object({
-  version: v.literal(1),
+  version: v.literal(BENCH_VERSION),
   engine: name('Version of Compressa'),
   started: name('When, in ISO 8601'),
   environment: name('Node or browser, with its version'),
+  dawn: v.nullable(name("Version of Node's WebGPU, the package `webgpu`; a browser has its own")),
   quick: described(v.boolean(), 'Fewer and smaller cases, fewer rounds'),
   tune: described(v.optional(v.picklist(TUNE_MODES), 'off'), 'How variants of our kernels were chosen'),
-  complete: described(v.boolean(), 'False where the run was cancelled: what was measured before that is here'),
+  cycledBytes: count(
+    'Of weights that take turns, so that the cache of a device with less than that does not hold them',
+  ),
+  complete: described(
+    v.boolean(),
+    'False where the run was cancelled or lost its device: what was measured before that is here',
+  ),
+  deviceLost: described(v.boolean(), 'The device was lost'),
   device: v.object({
-    description: v.string(),
+    name: name('The GPU'),
+    driver: v.nullable(name('Its driver, with its version; null where that is not told')),
     vendor: v.string(),
     architecture: v.string(),
     software: described(v.boolean(), 'Whether it computes on the CPU'),

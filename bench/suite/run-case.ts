@@ -1,9 +1,9 @@
 import { CancelledError } from '../../src/errors.ts';
-import type { Contestant, Prepared } from './contestant.ts';
+import type { Contestant, OutputReference, Prepared } from './contestant.ts';
 import { figuresOf } from './figures.ts';
 import { driftOf, type MethodOptions, timeInTurns } from './method.ts';
 import type { Bench, BenchCase } from './results-schema.ts';
-import type { Case, SuiteContext } from './suite.ts';
+import type { Case, OpenCase, SuiteContext } from './suite.ts';
 
 type Failure = Bench['failures'][number];
 
@@ -14,26 +14,38 @@ interface Ready {
 }
 
 /**
- * Makes the data of a case, holds every contestant to the reference, and times those that passed. One that fails becomes a failure, and the others go on.
+ * Makes the data of a case, holds every contestant to the reference, and times those that passed. One that fails becomes a failure, and the others go on;
+ * `cause` is what the first one threw.
  * @throws CancelledError, DeviceLostError
  */
 export async function runCase(
   one: Case,
   context: SuiteContext,
   method: MethodOptions,
-): Promise<{ readonly result?: BenchCase; readonly failures: Failure[] }> {
+): Promise<{ readonly result?: BenchCase; readonly failures: Failure[]; readonly cause?: unknown }> {
   const failures: Failure[] = [];
+  let cause: unknown;
+  const add = (contestant: string | null, error: unknown) => {
+    cause ??= error;
+    failures.push({ suite: one.suite, name: one.name, contestant, message: messageOf(error) });
+  };
   const failed = (contestant: string | null, error: unknown) => {
     if (context.signal?.aborted) throw new CancelledError('The benchmark');
     context.gpu.throwIfLost();
-    const message = error instanceof Error ? error.message : String(error);
-    failures.push({ suite: one.suite, name: one.name, contestant, message });
+    add(contestant, error);
+  };
+  /** What can't be released fails, and nothing else does. */
+  const release = async (contestant: string | null, held: Pick<Prepared, 'release'> | undefined) => {
+    try {
+      await held?.release();
+    } catch (error) {
+      add(contestant, error);
+    }
   };
   const ready: Ready[] = [];
-  let release = () => {};
+  let opened: OpenCase | undefined;
   try {
-    const opened = await one.open(context);
-    release = () => opened.release();
+    opened = await one.open(context);
     for (const contestant of [...opened.contestants, ...context.peers]) {
       if (context.signal?.aborted) throw new CancelledError('The benchmark');
       let prepared: Prepared | undefined;
@@ -43,11 +55,11 @@ export async function runCase(
         const error = await errorOf(prepared, opened.reference);
         ready.push({ contestant, prepared, error });
       } catch (error) {
-        await prepared?.release();
+        await release(contestant.name, prepared);
         failed(contestant.name, error);
       }
     }
-    if (ready.length === 0) return { failures };
+    if (ready.length === 0) return { failures, cause };
     const timing = await timeInTurns(
       ready.map(({ prepared }) => prepared),
       method,
@@ -74,28 +86,29 @@ export async function runCase(
       dimensions: { ...one.dimensions },
       bytes: one.bytes ?? null,
       operations: one.operations ?? null,
+      arithmetic: one.arithmetic ?? 'f32',
       items: one.items ?? null,
       baseline: ready[at]!.contestant.name,
       contestants,
       anchor: { before, after, attempts: timing.attempts, steady: driftOf(timing.anchor) <= method.mostDrift },
     };
-    return { result, failures };
+    return { result, failures, cause };
   } catch (error) {
     if (error instanceof CancelledError) throw error;
     failed(null, error);
-    return { failures };
+    return { failures, cause };
   } finally {
-    for (const { prepared } of ready) await prepared.release();
-    release();
+    for (const { contestant, prepared } of ready) await release(contestant.name, prepared);
+    await release(null, opened);
     context.gpu.memory.trim();
   }
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** The error of what a contestant makes, before it is timed. @throws Error where it is larger than rounding explains */
-async function errorOf(
-  prepared: Prepared,
-  reference: Awaited<ReturnType<Case['open']>>['reference'],
-): Promise<number | null> {
+async function errorOf(prepared: Prepared, usual: OutputReference | undefined): Promise<number | null> {
+  const reference = prepared.reference ?? usual;
   if (!reference || !prepared.check) return null;
   const tolerance = prepared.tolerance ?? reference.tolerance;
   const error = await reference.error(await prepared.check());

@@ -1,15 +1,16 @@
-import { ArgumentError, CancelledError } from '../../src/errors.ts';
+import { ArgumentError, CancelledError, DeviceLostError } from '../../src/errors.ts';
 import { suggest } from '../../src/suggest.ts';
 import type { TuningStore } from '../../src/tuner/store.ts';
 import type { TuneMode } from '../../src/tuner/tune-mode.ts';
 import { Tuner } from '../../src/tuner/tuner.ts';
 import { describeDevice } from '../../src/verify/measure-device.ts';
 import { openAnchor } from './anchor.ts';
+import { deviceNames } from './device-names.ts';
 import { FULL, QUICK } from './method.ts';
-import type { Bench } from './results-schema.ts';
+import { BENCH_VERSION, type Bench } from './results-schema.ts';
 import { runCase } from './run-case.ts';
-import type { SuiteContext } from './suite.ts';
-import { rooflineOf } from './suites/roofline.ts';
+import type { Case, SuiteContext } from './suite.ts';
+import { isNeeded, rooflineOf } from './suites/roofline.ts';
 import { SUITES } from './suites.ts';
 
 /** What to run, and who is told. */
@@ -20,6 +21,8 @@ export interface RunSuitesOptions extends Omit<SuiteContext, 'roofline' | 'tuner
   readonly tuningStore?: TuningStore;
   readonly engine: string;
   readonly environment: string;
+  /** Version of the package `webgpu`, where that is what computes. */
+  readonly dawn?: string;
   /** Default: all. */
   readonly suites?: readonly string[];
   /** Only cases whose suite and name contain this. */
@@ -29,24 +32,41 @@ export interface RunSuitesOptions extends Omit<SuiteContext, 'roofline' | 'tuner
 }
 
 /**
- * Runs the suites, the roofline first, since all figures are fractions of it. A cancelled run returns what was measured so far.
- * @throws ArgumentError for suites that there are not and a filter that fits nothing; DeviceLostError
+ * The cases of a run: those of the roofline, and of the wanted suites those that the filter fits, or where none does, others of theirs that it fits.
+ * @throws ArgumentError for suites that there are not and a filter that fits nothing
  */
-export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
-  const { gpu, quick, filter = '', signal, onProgress } = options;
+export function chosenCases({
+  gpu,
+  quick,
+  suites,
+  filter = '',
+}: Pick<RunSuitesOptions, 'gpu' | 'quick' | 'suites' | 'filter'>): Case[] {
   const names = SUITES.map(({ name }) => name);
-  const wanted = options.suites ?? names;
+  const wanted = suites ?? names;
   for (const name of wanted) {
     if (names.includes(name)) continue;
     throw new ArgumentError(`There is no suite "${name}".${suggest(name, names)} There are: ${names.join(', ')}.`);
   }
   const cases = SUITES.flatMap((suite) => {
-    if (suite.name !== 'roofline' && !wanted.includes(suite.name)) return [];
-    const all = suite.cases({ gpu, quick });
-    return suite.name === 'roofline' ? all : all.filter(({ name }) => `${suite.name} ${name}`.includes(filter));
+    const all = () => suite.cases({ gpu, quick });
+    if (suite.name === 'roofline') return all();
+    if (!wanted.includes(suite.name)) return [];
+    const fits = ({ name }: Case) => `${suite.name} ${name}`.includes(filter);
+    const usual = all().filter(fits);
+    return usual.length > 0 ? usual : (suite.others?.({ gpu, quick }).filter(fits) ?? []);
   });
   const found = cases.some(({ suite }) => suite !== 'roofline') || wanted.every((name) => name === 'roofline');
   if (!found) throw new ArgumentError(`No case of ${wanted.join(', ')} contains "${filter}".`);
+  return cases;
+}
+
+/**
+ * Runs the suites, the roofline first, since all figures are fractions of it. A run that is cancelled or loses its device returns what was measured so far.
+ * @throws ArgumentError for suites that there are not and a filter that fits nothing; what kept the roofline from being measured, CancelledError before it was
+ */
+export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
+  const { gpu, quick, signal, onProgress } = options;
+  const cases = chosenCases(options);
   const started = new Date().toISOString();
   const done: Bench['cases'] = [];
   const failures: Bench['failures'] = [];
@@ -59,42 +79,53 @@ export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
     tune === 'off'
       ? undefined
       : new Tuner(gpu, { mode: tune, seconds, ...(store && { store }), ...(signal && { signal }) });
-  let complete = true;
+  let stopped: 'cancelled' | 'lost' | undefined;
+  let at = 0;
   try {
-    for (const [i, one] of cases.entries()) {
-      onProgress?.(i, cases.length, `${one.suite} ${one.name}`);
+    for (; at < cases.length; at++) {
+      const one = cases[at]!;
+      onProgress?.(at, cases.length, `${one.suite} ${one.name}`);
       // Its own cases are what it is made of.
       const roofline = one.suite === 'roofline' ? undefined : rooflineOf(done);
-      const { result, failures: failed } = await runCase(
-        one,
-        { ...options, ...(tuner && { tuner }), ...(roofline && { roofline }) },
-        method,
-      );
+      const {
+        result,
+        failures: failed,
+        cause,
+      } = await runCase(one, { ...options, ...(tuner && { tuner }), ...(roofline && { roofline }) }, method);
       if (result) done.push(result);
+      // Nothing else means anything then.
+      else if (isNeeded(one)) throw cause;
       failures.push(...failed);
     }
     onProgress?.(cases.length, cases.length, '');
   } catch (error) {
-    if (!(error instanceof CancelledError)) throw error;
-    complete = false;
+    if (error instanceof CancelledError) stopped = 'cancelled';
+    else if (error instanceof DeviceLostError && rooflineOf(done)) {
+      stopped = 'lost';
+      const { suite, name } = cases[at]!;
+      failures.push({ suite, name, contestant: null, message: error.message });
+    } else throw error;
   } finally {
     anchor.release();
   }
   const roofline = rooflineOf(done);
   if (!roofline) throw new CancelledError('The benchmark', 'it had not measured the device yet');
-  const { description, vendor, architecture, device, software, features, limits } = describeDevice(gpu);
+  const { vendor, architecture, software, features, limits } = describeDevice(gpu);
   const giga = (rate: number | null) => (rate === null ? null : rate / 1e9);
   const unsteady = done.filter(({ anchor }) => !anchor.steady).length;
   return {
-    version: 1,
+    version: BENCH_VERSION,
     engine: options.engine,
     started,
     environment: options.environment,
+    dawn: options.dawn ?? null,
     quick,
     tune,
-    complete,
+    cycledBytes: options.cycledBytes,
+    complete: stopped === undefined,
+    deviceLost: stopped === 'lost',
     device: {
-      description: description || device || `${vendor} ${architecture}`.trim() || 'unnamed',
+      ...deviceNames(gpu),
       ...{ vendor, architecture, software },
       features: [...features],
       limits: { ...limits },

@@ -2,7 +2,7 @@ import type { ModelFiles } from '../../src/files/model-files.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { VariantChoice } from '../../src/graph/variant-choice.ts';
 import type { Arithmetic } from '../../src/verify/roofline-steps.ts';
-import type { Contestant, Traffic, Work } from './contestant.ts';
+import type { Contestant, OutputReference, Traffic, Work } from './contestant.ts';
 
 /** Rates that this run measured before everything else; null where the device can't. */
 export interface Roofline {
@@ -49,11 +49,7 @@ export interface OpenCase {
   /** Ours; peers of the context come behind. */
   readonly contestants: readonly Contestant[];
   /** Holds an output of `check()` to the reference. */
-  readonly reference?: {
-    /** Relative error, ‖y − ŷ‖ / ‖y‖ where a case doesn't say otherwise. */
-    error(output: Float32Array): number | Promise<number>;
-    readonly tolerance: number;
-  };
+  readonly reference?: OutputReference;
   release(): void;
 }
 
@@ -62,4 +58,6 @@ export interface Suite {
   readonly name: string;
   readonly title: string;
   cases(context: Pick<SuiteContext, 'gpu' | 'quick'>): Case[];
+  /** More, too many for a run: those that a filter names which fits none of `cases`. */
+  others?(context: Pick<SuiteContext, 'gpu' | 'quick'>): Case[];
 }

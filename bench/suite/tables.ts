@@ -34,6 +34,21 @@ export function speedUpText({ speedUp }: BenchContestant): string {
 export const fractionText = ({ ofRoofline }: BenchContestant): string =>
   ofRoofline ? `${(100 * ofRoofline.fraction).toFixed(0)}% of ${ofRoofline.bound}` : '';
 
+/** What the results were measured with, and whether that is all. */
+export function circumstances(bench: Bench): string {
+  const { engine, environment, dawn, device, started, quick, cycledBytes, complete, deviceLost } = bench;
+  return [
+    `Compressa ${engine}`,
+    environment,
+    ...(dawn === null ? [] : [`webgpu ${dawn}`]),
+    ...(device.driver === null ? [] : [`driver ${device.driver}`]),
+    `weights cycled through ${short(cycledBytes / 2 ** 20)} MiB`,
+    started,
+    ...(quick ? ['quick'] : []),
+    ...(complete ? [] : [deviceLost ? 'ended by the loss of the device' : 'cancelled before it was complete']),
+  ].join(', ');
+}
+
 /** Rows of a table over all contestants of a suite's cases, with the head first. */
 export function suiteRows({ cases }: Pick<Bench, 'cases'>, suite: string): string[][] {
   const rows = cases

@@ -6,7 +6,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { type BufferView, grid1d, read, readWrite, type ShaderFeature, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 
-/** Larger than any cache; a device that binds less at once copies as much as it can. */
+/** Larger than any cache; a device that binds less at once, or a budget that allows less, copies as much as it can. */
 const COPY_BYTES = 256 * 1024 * 1024;
 const COPY_WIDTH = 256;
 const COPY_PER_THREAD = 8;
@@ -34,9 +34,15 @@ const ARITHMETIC: Readonly<
   i8: { source: i8Source, operands: BYTES, features: [] },
 };
 
-/** Bytes of one large copy on this device: a multiple of 16. */
-export const copyBytes = (gpu: Gpu): number =>
-  Math.min(COPY_BYTES, gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize) & ~15;
+/** Of the memory that is left: buffers are rounded up by an eighth at most, and results and read-backs need some, too. */
+const SHARE = 3 / 4;
+
+/** Bytes of each of the buffers of one large copy, or of more that stream alike, on this device: a multiple of 16. */
+export function copyBytes({ limits, memory }: Pick<Gpu, 'limits' | 'memory'>, buffers = 2): number {
+  const affordable = Math.floor((SHARE * (memory.budget - memory.bytesInUse)) / buffers);
+  const most = Math.min(COPY_BYTES, limits.maxStorageBufferBindingSize, limits.maxBufferSize, affordable);
+  return Math.max(16, most & ~15);
+}
 
 /** Copies `bytes`, a multiple of 16; its traffic is twice that. */
 export function copyStep(source: GPUBuffer, target: GPUBuffer, bytes: number): Step {

@@ -36,8 +36,13 @@ export class WeightMaker {
   constructor(gpu: Gpu, signal?: AbortSignal) {
     this.#gpu = gpu;
     this.#signal = signal;
-    this.#bad = { buffer: gpu.memory.allocate(4, 'bad weight') };
     this.#random = allocateWeight(gpu, formatByName('f32'), 1, RANDOM_WEIGHTS, 'random weights');
+    try {
+      this.#bad = { buffer: gpu.memory.allocate(4, 'bad weight') };
+    } catch (error) {
+      this.#random.release();
+      throw error;
+    }
     const values = Float32Array.from({ length: RANDOM_WEIGHTS }, (_, i) => (randomUniform(0, i) - 0.5) / 16);
     gpu.upload(this.#random.parts[0]!.arrays[0]!.buffer, new Uint8Array(values.buffer));
   }

@@ -35,10 +35,11 @@ test('one archive measures a machine that has a shell, tar, gzip and a Vulkan dr
   const env = { PATH: bin, HOME: home, ...(driver !== undefined && { VK_DRIVER_FILES: driver }) };
   const bare = (command: string) => run(join(bin, 'sh'), ['-c', command], { cwd: home, env });
   await bare(`tar xzf ${archive}`);
-  await bare('compressa-bench/run --quick --suite attention --filter decode');
+  await bare('compressa-bench/run --quick --suite attention --filter decode --json here/figures.json');
 
-  const results = join(home, 'compressa-bench/out/bench');
-  const bench = v.parse(BenchSchema, JSON.parse(await readFile(join(results, 'bench.json'), 'utf8')));
+  // Paths are the caller's.
+  const results = join(home, 'out/bench');
+  const bench = v.parse(BenchSchema, JSON.parse(await readFile(join(home, 'here/figures.json'), 'utf8')));
   expect(bench.complete).toBe(true);
   expect(bench.failures).toEqual([]);
   expect(bench.cases.some(({ suite }) => suite === 'attention')).toBe(true);

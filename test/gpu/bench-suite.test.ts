@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Case, SuiteContext } from '../../bench/suite/suite.ts';
-import { FORMATS, linearCase } from '../../bench/suite/suites/linear.ts';
+import { FORMATS, linearCase, linearSuite } from '../../bench/suite/suites/linear.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
@@ -39,6 +39,16 @@ test.each(FORMATS)('products in %s, ours and dense, are what the reference says'
   ] as const) {
     expect(await errorsOf(linearCase(format, n, k, batch))).toEqual({ ours: true, ...dense });
   }
+});
+
+const OTHERS = ['q8_0@2:4', 'q4_0@2:4x16', 'f16@blocks-32x32-25%', 'q4_0, int8 inputs', 'q4_k, f16 sums'];
+
+test.each(OTHERS)('so are those in %s, which only a filter reaches', async (form) => {
+  const can = linearSuite.others!({ gpu, quick: true }).some(({ name }) => name.startsWith(`${form} `));
+  // WebGPU's least has no f16.
+  expect(can).toBe(!form.endsWith('f16 sums') || gpu.features.has('shader-f16'));
+  if (!can) return;
+  expect(await errorsOf(linearCase(form, 96, 512, 5))).toEqual({ ours: true, 'dense f32': true });
 });
 
 test('the register tile multiplies as ours does', async () => {

@@ -3,7 +3,7 @@ import { escapeHtml } from '../../../src/report/escape-html.ts';
 import { STYLE } from '../../../src/report/style.ts';
 import type { Bench } from '../results-schema.ts';
 import { SUITES } from '../suites.ts';
-import { suiteRows } from '../tables.ts';
+import { circumstances, suiteRows } from '../tables.ts';
 import { benchPlots } from './plots.ts';
 
 /** The results as one HTML page that needs no other file and no script: figures, plots, tables, and the JSON itself. */
@@ -21,14 +21,13 @@ export async function benchHtml(bench: Bench): Promise<string> {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>${escapeHtml(device.description)}: Compressa benchmark</title>
+<title>${escapeHtml(device.name)}: Compressa benchmark</title>
 <style>${STYLE}</style>
 </head>
 <body>
 <header>
-<h1>${escapeHtml(device.description)}</h1>
-<p>${device.software ? 'A software device: it computes on the CPU. ' : ''}Compressa ${escapeHtml(bench.engine)}, ${escapeHtml(bench.environment)},
-${escapeHtml(bench.started)}${bench.quick ? ', quick' : ''}${bench.complete ? '' : ', cancelled before it was complete'}</p>
+<h1>${escapeHtml(device.name)}</h1>
+<p>${device.software ? 'A software device: it computes on the CPU. ' : ''}${escapeHtml(circumstances(bench))}</p>
 </header>
 <section class="tiles">${tilesOf(bench).join('')}</section>
 ${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}

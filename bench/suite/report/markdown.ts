@@ -1,6 +1,6 @@
 import type { Bench } from '../results-schema.ts';
 import { SUITES } from '../suites.ts';
-import { suiteRows } from '../tables.ts';
+import { circumstances, suiteRows } from '../tables.ts';
 
 const cell = (text: string) => text.replace(/\|/g, '\\|');
 const row = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
@@ -11,9 +11,9 @@ export function benchMarkdown(bench: Bench): string {
   const { f32, f16, i8 } = roofline.gigaOperationsPerSecond;
   const rate = (name: string, value: number | null) => (value === null ? [] : [`${name} ${value.toFixed(1)} Gop/s`]);
   const lines = [
-    `# Benchmark: ${device.description}`,
+    `# Benchmark: ${device.name}`,
     '',
-    `Compressa ${bench.engine}, ${bench.environment}, ${bench.started}${bench.quick ? ', quick' : ''}${bench.complete ? '' : ', cancelled before it was complete'}.`,
+    `${circumstances(bench)}.`,
     '',
     `Memory ${roofline.gigabytesPerSecond.toFixed(2)} GB/s read and written, ${[...rate('f32', f32), ...rate('f16', f16), ...rate('int8', i8)].join(', ')}.`,
     ...notes.flatMap((note) => ['', note]),

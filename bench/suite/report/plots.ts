@@ -1,8 +1,9 @@
 import type { Plot } from '../../../src/report/plot.ts';
-import type { Bench, BenchCase } from '../results-schema.ts';
+import { DENSE, OURS } from '../names.ts';
+import type { Bench, BenchCase, BenchContestant } from '../results-schema.ts';
 
 const COLORS = ['#2f7ed8', '#e0a030', '#3a9b7a', '#d1495b', '#8e6bbf', '#6b8e23', '#c46f9c', '#4aa3b5', '#8a94a6'];
-const OURS = '#2f7ed8';
+const OUR_COLOR = '#2f7ed8';
 const WIDTH = 620;
 const HEIGHT = 280;
 
@@ -11,29 +12,53 @@ export function benchPlots(bench: Bench): Plot[] {
   return [rooflinePlot, speedUps, batchCurves, ...CONTESTS].flatMap((plot) => plot(bench) ?? []);
 }
 
+/** Ours, where it gave a figure: whoever stands first may be another. */
+const oursIn = (one: BenchCase): BenchContestant | undefined => one.contestants.find(({ name }) => name === OURS);
+/** Ours has a color of its own in every plot. */
+const colorsOf = (who: readonly string[]): string[] => {
+  const others = who.filter((name) => name !== OURS);
+  return who.map((name) => (name === OURS ? OUR_COLOR : COLORS[1 + (others.indexOf(name) % (COLORS.length - 1))]!));
+};
+
 const isLinear = ({ suite }: BenchCase) => suite === 'linear';
 const numberOf = (one: BenchCase, name: string): number => Number(one.dimensions[name]);
 const shapeOf = (one: BenchCase): string => `${one.dimensions.n} x ${one.dimensions.k}`;
 /** In the order of the run. */
-const distinct = (values: Iterable<string>): string[] => [...new Set(values)];
+const distinct = <T extends string>(values: Iterable<T>): T[] => [...new Set(values)];
 
-/** Where kernels stand under memory and arithmetic. */
+const ARITHMETIC = { f32: 'f32', f16: 'f16', i8: 'int8' } as const;
+
+/** Where kernels stand under memory and the arithmetic that they do: a roof for each type. */
 function rooflinePlot({ cases, roofline }: Bench): Plot | undefined {
+  const { gigabytesPerSecond: memory, gigaOperationsPerSecond: peaks } = roofline;
   const values = cases
     .filter(({ suite }) => suite !== 'roofline')
     .flatMap((one) => {
-      const ours = one.contestants[0]!;
-      if (!one.bytes || !one.operations || !ours.gigaOperationsPerSecond) return [];
+      const ours = oursIn(one);
+      if (!one.bytes || !one.operations || !ours?.gigaOperationsPerSecond) return [];
       const kind = one.dimensions.format === undefined ? one.suite : `${one.suite}, ${one.dimensions.format}`;
-      return [{ kind, intensity: one.operations / one.bytes, rate: ours.gigaOperationsPerSecond }];
+      // What the device lacks is done in f32.
+      const type = peaks[one.arithmetic] === null ? 'f32' : one.arithmetic;
+      const intensity = one.operations / one.bytes;
+      return [{ kind, type, arithmetic: ARITHMETIC[type], intensity, rate: ours.gigaOperationsPerSecond }];
     });
-  const peak = roofline.gigaOperationsPerSecond.f32;
-  if (values.length === 0 || peak === null) return undefined;
-  const { gigabytesPerSecond: memory } = roofline;
+  if (values.length === 0 || peaks.f32 === null) return undefined;
+  const roofs = distinct(values.map(({ type }) => type)).map((type) => ({ type, peak: peaks[type]! }));
   const intensities = values.map(({ intensity }) => intensity);
-  const ridge = peak / memory;
-  const ends = [Math.min(...intensities, ridge / 4) / 1.5, ridge, Math.max(...intensities, ridge * 4) * 1.5];
-  const roof = ends.map((intensity) => ({ intensity, rate: Math.min(peak, intensity * memory) }));
+  const ridges = roofs.map(({ peak }) => peak / memory);
+  const [first, last] = [
+    Math.min(...intensities, Math.min(...ridges) / 4) / 1.5,
+    Math.max(...intensities, 4 * Math.max(...ridges)) * 1.5,
+  ];
+  const roof = roofs.flatMap(({ type, peak }) =>
+    [first, peak / memory, last].map((intensity) => ({
+      intensity,
+      arithmetic: ARITHMETIC[type],
+      rate: Math.min(peak, intensity * memory),
+    })),
+  );
+  const several = roofs.length > 1;
+  const flats = roofs.map(({ type, peak }) => `${peak.toFixed(1)} Gop/s in ${ARITHMETIC[type]}`).join(', ');
   const x = {
     field: 'intensity',
     type: 'quantitative',
@@ -50,7 +75,7 @@ function rooflinePlot({ cases, roofline }: Bench): Plot | undefined {
   } as const;
   return {
     title: 'Roofline',
-    caption: `Ours under what this device was measured to do: ${memory.toFixed(1)} GB/s on the slope, ${peak.toFixed(1)} Gop/s in f32 on the flat. A weight that the cache holds can be above the slope.`,
+    caption: `Ours under what this device was measured to do: ${memory.toFixed(1)} GB/s on the slope, ${flats} on the flat. A weight that the cache holds can be above the slope.`,
     spec: {
       width: WIDTH,
       height: HEIGHT,
@@ -58,7 +83,11 @@ function rooflinePlot({ cases, roofline }: Bench): Plot | undefined {
         {
           data: { values: roof },
           mark: { type: 'line', color: 'currentColor', opacity: 0.6 },
-          encoding: { x, y },
+          encoding: {
+            x,
+            y,
+            ...(several && { strokeDash: { field: 'arithmetic', type: 'nominal', title: null } as const }),
+          },
         },
         {
           data: { values },
@@ -67,6 +96,7 @@ function rooflinePlot({ cases, roofline }: Bench): Plot | undefined {
             x,
             y,
             color: { field: 'kind', type: 'nominal', sort: null, title: null, scale: { range: COLORS } },
+            ...(several && { shape: { field: 'arithmetic', type: 'nominal', title: null } as const }),
           },
         },
       ],
@@ -77,8 +107,8 @@ function rooflinePlot({ cases, roofline }: Bench): Plot | undefined {
 /** Speed-up of each format over dense, by batch. */
 function speedUps({ cases }: Bench): Plot | undefined {
   const values = cases.filter(isLinear).flatMap((one) => {
-    const { speedUp } = one.contestants[0]!;
-    if (!speedUp || one.dimensions.format === 'f32') return [];
+    const speedUp = oursIn(one)?.speedUp;
+    if (!speedUp || one.baseline !== DENSE) return [];
     const [low, high] = speedUp.interval ?? [speedUp.ratio, speedUp.ratio];
     const batch = numberOf(one, 'batch');
     return [
@@ -132,7 +162,7 @@ function speedUps({ cases }: Bench): Plot | undefined {
 
 /** How time grows with the batch, of the largest shape. */
 function batchCurves({ cases }: Bench): Plot | undefined {
-  const linear = cases.filter((one) => isLinear(one) && one.dimensions.n !== undefined);
+  const linear = cases.filter((one) => isLinear(one) && one.dimensions.n !== undefined && oursIn(one) !== undefined);
   const batchesOf = (shape: string) =>
     new Set(linear.filter((one) => shapeOf(one) === shape).map((one) => one.dimensions.batch)).size;
   const shapes = distinct(linear.map(shapeOf)).sort(
@@ -145,7 +175,7 @@ function batchCurves({ cases }: Bench): Plot | undefined {
     .map((one) => ({
       format: String(one.dimensions.format),
       batch: numberOf(one, 'batch'),
-      microseconds: (1e6 * one.contestants[0]!.seconds) / numberOf(one, 'batch'),
+      microseconds: (1e6 * oursIn(one)!.seconds) / numberOf(one, 'batch'),
     }));
   return {
     title: 'Batch size',
@@ -184,67 +214,93 @@ function size(cases: readonly BenchCase[], shape: string): number {
 /** More cases than this are a table's. */
 const MOST_BARS = 40;
 
-/** Bars of all contestants of a suite's cases. */
+/** At most `MOST_BARS` cases, or one of each shape where those are more: shapes take turns, and no two begin with the same format. */
+function chosenOf(cases: readonly BenchCase[]): BenchCase[] {
+  const groups = new Map<string, BenchCase[]>();
+  for (const one of cases) {
+    const { format: _, ...rest } = one.dimensions;
+    const key = JSON.stringify(rest);
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  const chosen = new Set<BenchCase>();
+  const lists = [...groups.values()];
+  for (let turn = 0; turn < Math.max(...lists.map(({ length }) => length)); turn++) {
+    for (const [i, list] of lists.entries()) {
+      if (turn > 0 && chosen.size >= MOST_BARS) break;
+      if (turn < list.length) chosen.add(list[(turn + i) % list.length]!);
+    }
+  }
+  return cases.filter((one) => chosen.has(one));
+}
+
+/** Bars of all contestants of a suite's cases: of many, a plot a batch size. */
 const contest =
   (suite: string, title: string, caption: string) =>
-  ({ cases }: Bench): Plot | undefined => {
-    const values = cases
-      .filter((one) => one.suite === suite)
-      .slice(0, MOST_BARS)
-      .flatMap((one) =>
-        one.contestants.map(({ name, seconds, interval }) => ({
-          name: one.name,
-          who: name,
-          milliseconds: 1e3 * seconds,
-          low: 1e3 * (interval?.[0] ?? seconds),
-          high: 1e3 * (interval?.[1] ?? seconds),
-        })),
-      );
-    if (values.length === 0) return undefined;
-    const who = distinct(values.map((value) => value.who));
-    const y = { field: 'name', type: 'nominal', sort: null, title: null, axis: { labelLimit: 280 } } as const;
-    const yOffset = { field: 'who', sort: who } as const;
-    return {
-      title,
-      caption,
-      spec: {
-        width: WIDTH,
-        height: 14 * values.length + 16 * new Set(values.map(({ name }) => name)).size,
-        data: { values },
-        layer: [
-          {
-            mark: { type: 'point', filled: true, size: 55 },
-            encoding: {
-              ...{ y, yOffset },
-              x: {
-                field: 'milliseconds',
-                type: 'quantitative',
-                scale: { type: 'log', nice: true },
-                title: 'ms, logarithmic: left is faster',
-                axis: { tickCount: 6, format: '~g' },
-              },
-              color: {
-                field: 'who',
-                type: 'nominal',
-                sort: who,
-                title: null,
-                scale: { domain: who, range: [OURS, ...COLORS.slice(1)] },
-              },
-            },
-          },
-          {
-            mark: { type: 'rule', strokeWidth: 2, opacity: 0.6 },
-            encoding: {
-              ...{ y, yOffset },
-              x: { field: 'low', type: 'quantitative' },
-              x2: { field: 'high' },
-              color: { field: 'who', type: 'nominal' },
-            },
-          },
-        ],
-      },
-    };
+  ({ cases }: Bench): Plot[] => {
+    const all = cases.filter((one) => one.suite === suite);
+    if (all.length <= MOST_BARS) return all.length === 0 ? [] : [contestPlot(all, title, caption)];
+    return distinct(all.map((one) => String(one.dimensions.batch ?? ''))).map((batch) => {
+      const some = all.filter((one) => String(one.dimensions.batch ?? '') === batch);
+      const chosen = chosenOf(some);
+      const left = some.length === chosen.length ? '' : ` ${chosen.length} of ${some.length}; the table has all.`;
+      return contestPlot(chosen, batch === '' ? title : `${title}, batch ${batch}`, caption + left);
+    });
   };
+
+function contestPlot(cases: readonly BenchCase[], title: string, caption: string): Plot {
+  const values = cases.flatMap((one) =>
+    one.contestants.map(({ name, seconds, interval }) => ({
+      name: one.name,
+      who: name,
+      milliseconds: 1e3 * seconds,
+      low: 1e3 * (interval?.[0] ?? seconds),
+      high: 1e3 * (interval?.[1] ?? seconds),
+    })),
+  );
+  const who = distinct(values.map((value) => value.who));
+  const y = { field: 'name', type: 'nominal', sort: null, title: null, axis: { labelLimit: 280 } } as const;
+  const yOffset = { field: 'who', sort: who } as const;
+  return {
+    title,
+    caption,
+    spec: {
+      width: WIDTH,
+      height: 14 * values.length + 16 * new Set(values.map(({ name }) => name)).size,
+      data: { values },
+      layer: [
+        {
+          mark: { type: 'point', filled: true, size: 55 },
+          encoding: {
+            ...{ y, yOffset },
+            x: {
+              field: 'milliseconds',
+              type: 'quantitative',
+              scale: { type: 'log', nice: true },
+              title: 'ms, logarithmic: left is faster',
+              axis: { tickCount: 6, format: '~g' },
+            },
+            color: {
+              field: 'who',
+              type: 'nominal',
+              sort: who,
+              title: null,
+              scale: { domain: who, range: colorsOf(who) },
+            },
+          },
+        },
+        {
+          mark: { type: 'rule', strokeWidth: 2, opacity: 0.6 },
+          encoding: {
+            ...{ y, yOffset },
+            x: { field: 'low', type: 'quantitative' },
+            x2: { field: 'high' },
+            color: { field: 'who', type: 'nominal' },
+          },
+        },
+      ],
+    },
+  };
+}
 
 const CONTESTS = [
   contest('linear', 'Products, one by one', 'Time of a product, with 95% intervals.'),

@@ -1,22 +1,24 @@
-import { ArgumentError } from '../../../src/errors.ts';
-import type { Format } from '../../../src/formats/format.ts';
+import { type Format, isSparse } from '../../../src/formats/format.ts';
 import { formatBytes } from '../../../src/formats/layout.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
-import { quantizeRow } from '../../../src/formats/w8a8.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { packParams, read, readWrite, type Step } from '../../../src/gpu/kernel.ts';
 import { randomUniform } from '../../../src/graph/reference/random.ts';
+import { loadPackedProducts } from '../../../src/kernels/packed-products.ts';
 import { dequantizeStep } from '../../../src/kernels/quantize.ts';
-import { allocateWeight, readWeight, type Weight } from '../../../src/kernels/weight.ts';
+import { allocateWeight, readWeight, uploadWeight, type Weight } from '../../../src/kernels/weight.ts';
 import { fillWeight, WeightMaker } from '../../../src/verify/synthetic-weights.ts';
 import { releaseWeights } from '../../../src/verify/with-decoder.ts';
-import { Buffers } from '../buffers.ts';
+import { Buffers, withBuffers } from '../buffers.ts';
 import { chainLength } from '../chain.ts';
 import type { Contestant, LinearWork, Prepared, Traffic, Work } from '../contestant.ts';
 import registerTileSource from '../kernels/register_tile.wgsl';
+import { outputError, roundedRows } from '../linear-error.ts';
+import { ALL_FORMS, type LinearForm, linearForm, linearTraffic } from '../linear-forms.ts';
 import { MODEL_SHAPES, matricesOf } from '../model-shapes.ts';
-import { ourLinear, type Product } from '../our-linear.ts';
-import { readFloats, recorded } from '../recorded.ts';
+import { DENSE, OURS } from '../names.ts';
+import { INPUT_BLOCK, ourLinear, type Product } from '../our-linear.ts';
+import { freshOutput, readFloats, recorded } from '../recorded.ts';
 import type { Case, OpenCase, Suite, SuiteContext } from '../suite.ts';
 
 export const FORMATS = ['f32', 'f16', 'q8_0', 'q4_0', 'q4_k', 'int4-g64-asym', 'nf4', 'w8a8'] as const;
@@ -26,37 +28,32 @@ const QUICK_BATCHES = [1, 16, 128] as const;
 /** Rows and columns of the dense product that a plain register tile is timed against. */
 const SQUARE = 1024;
 
-export const DENSE = 'dense f32';
-export const REGISTER_TILE = 'register tile';
+/** Of |w x|: both factors are rounded to f16, their product, and 32 sums (test/gpu/linear.test.ts). */
+const HALF_ERROR = 35 * 2 ** -11;
 
-/** What a product has to read, write and compute. */
-const trafficOf = (format: Format, n: number, k: number, batch: number): Traffic => ({
-  bytes: formatBytes(format, n, k) + 4 * batch * (n + k),
-  operations: 2 * n * k * batch,
-  ...(format.activations && { arithmetic: 'i8' as const }),
-});
+export const REGISTER_TILE = 'register tile';
 
 /** Numbers of -1 to 1: the same seed, the same numbers. */
 export const uniform = (seed: number, count: number): Float32Array<ArrayBuffer> =>
   Float32Array.from({ length: count }, (_, i) => 2 * randomUniform(seed, i) - 1);
 
-/** A product of one format and shape. */
+/** A product of one form and shape. */
 export function linearCase(name: string, n: number, k: number, batch: number): Case {
-  const format = formatByName(name);
+  const form = linearForm(name, n, k);
   const square = name === 'f32' && n === SQUARE && k === SQUARE && batch === SQUARE;
-  const traffic = trafficOf(format, n, k, batch);
+  const traffic = linearTraffic(form, n, k, batch);
   return {
     suite: 'linear',
     name: `${name} ${n}x${k} batch ${batch}`,
     dimensions: { format: name, n, k, batch },
     ...traffic,
     baseline: square ? REGISTER_TILE : DENSE,
-    open: (context) => openLinear(context, { format, n, k, batch, traffic, square }),
+    open: (context) =>
+      withBuffers(context.gpu, (buffers) => openLinear(context, buffers, { ...form, n, k, batch, traffic, square })),
   };
 }
 
-interface Shape {
-  readonly format: Format;
+interface Shape extends LinearForm {
   readonly n: number;
   readonly k: number;
   readonly batch: number;
@@ -64,28 +61,50 @@ interface Shape {
   readonly square: boolean;
 }
 
-async function openLinear(context: SuiteContext, shape: Shape): Promise<OpenCase> {
-  const { gpu } = context;
-  const { format, n, k, batch, traffic, square } = shape;
-  const maker = new WeightMaker(gpu, context.signal);
-  const buffers = new Buffers(gpu);
+async function openLinear(context: SuiteContext, buffers: Buffers, shape: Shape): Promise<OpenCase> {
+  const maker = new WeightMaker(context.gpu, context.signal);
+  const made: Weight[] = [];
   const release = () => {
-    buffers.release();
-    dense.release();
+    releaseWeights(made.splice(0));
     maker.release();
   };
+  try {
+    const opened = await openProduct(context, { buffers, maker, made }, shape);
+    return {
+      ...opened,
+      release: () => {
+        buffers.release();
+        release();
+      },
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+interface Room {
+  readonly buffers: Buffers;
+  readonly maker: WeightMaker;
+  /** Weights to release behind the case. */
+  readonly made: Weight[];
+}
+
+async function openProduct(
+  context: SuiteContext,
+  { buffers, maker, made }: Room,
+  { format, rounding, n, k, batch, traffic, square }: Shape,
+): Promise<Omit<OpenCase, 'release'>> {
+  const { gpu } = context;
+  await loadPackedProducts([format]);
   const block = await maker.block(format, k);
   // All multiply with what the format stores, so that all can be held to one reference.
-  const dense = allocateWeight(gpu, formatByName('f32'), block.rows, k, 'expanded');
-  await gpu.scheduler.run([
-    dequantizeStep({
-      ...{ format, from: block.parts[0]!.arrays, target: dense.format, to: dense.parts[0]!.arrays[0]! },
-      ...{ rows: block.rows, k, bad: buffers.room(4, 'bad') },
-    }),
-  ]);
-  const rows = await readFloats(gpu, dense.parts[0]!.arrays[0]!.buffer, block.rows * k);
+  const { rows, dense } = await expand(gpu, block, buffers);
+  made.push(dense);
   const x = uniform(7, batch * k);
   const product: Product = { x: buffers.filled(x, 'x'), y: buffers.room(4 * batch * n, 'y'), batch };
+  // What rounds inputs to integers is held to those.
+  const given = format.activations ? roundedRows(x, k) : rounding === 'int8 inputs' ? roundedRows(x, INPUT_BLOCK) : x;
   const count = chainLength(traffic, context);
   const copies = copiesOf(context, format, n, k);
   const work: LinearWork = {
@@ -105,32 +124,56 @@ async function openLinear(context: SuiteContext, shape: Shape): Promise<OpenCase
       }
     },
   };
-  const turns = (source: Weight, distinct: number) => weightTurns(context, source, n, distinct, count, product);
+  const turns = (source: Weight, distinct: number, how: Product) =>
+    weightTurns(context, source, n, distinct, count, how);
   const ours: Contestant = {
-    name: 'ours',
-    note: `${count} products in one submit, over ${copies} copies of the weight; x and y stay on the device`,
-    prepare: () => turns(block, copies),
+    name: OURS,
+    note: `${count} products in one submit, over ${copies} copies of the weight; x and y stay on the device${rounding ? `; ${rounding}` : ''}`,
+    prepare: () => turns(block, copies, { ...product, rounding }),
   };
   const wide: Contestant = {
     name: DENSE,
     note: 'ours, with the same weights in f32',
     prepare: async () => ({
-      ...(await turns(dense, copiesOf(context, dense.format, n, k))),
-      traffic: { ...trafficOf(dense.format, n, k, batch), arithmetic: 'f32' },
-      // It does not round x to eight bits, as the reference of such formats does.
-      ...(format.activations && { tolerance: 2 ** -7 }),
+      ...(await turns(dense, copiesOf(context, dense.format, n, k), product)),
+      traffic: { ...linearTraffic({ format: dense.format }, n, k, batch), arithmetic: 'f32' },
+      // It does not round x to eight bits, as the reference of such forms does.
+      ...(given !== x && { tolerance: 2 ** -7 }),
     }),
   };
   return {
     work,
     contestants: [
       ours,
-      ...(format.name === 'f32' ? [] : [wide]),
+      ...(format.name === 'f32' && !rounding ? [] : [wide]),
       ...(square ? [registerTile(gpu, block, product, n, k)] : []),
     ],
-    reference: { error: errorOf(rows, x, { n, k, batch }, format), tolerance: (k + 8) * 2 ** -24 },
-    release,
+    reference: {
+      error: outputError(rows, given, { n, k, batch }),
+      tolerance: (k + 8) * 2 ** -24 + (rounding === 'f16 sums' ? HALF_ERROR : 0),
+    },
   };
+}
+
+/** The values that a block of a weight stands for, here and in f32 on the device. */
+async function expand(gpu: Gpu, block: Weight, buffers: Buffers): Promise<{ rows: Float32Array; dense: Weight }> {
+  const { format, rows: count, k } = block;
+  const f32 = formatByName('f32');
+  if (isSparse(format)) {
+    const rows = format.reference.dequantize(await readWeight(gpu, block), count, k);
+    return { rows, dense: uploadWeight(gpu, f32, count, k, { data: new Uint8Array(rows.buffer) }, 'expanded') };
+  }
+  const dense = allocateWeight(gpu, f32, count, k, 'expanded');
+  try {
+    const to = dense.parts[0]!.arrays[0]!;
+    const from = block.parts[0]!.arrays;
+    const bad = buffers.room(4, 'bad');
+    await gpu.scheduler.run([dequantizeStep({ format, from, target: f32, to, rows: count, k, bad })]);
+    return { rows: await readFloats(gpu, to.buffer, count * k), dense };
+  } catch (error) {
+    dense.release();
+    throw error;
+  }
 }
 
 /** Copies of a weight that together exceed the cache, as far as the memory's budget allows. */
@@ -167,10 +210,7 @@ async function weightTurns(
     await tuner?.prepare([{ kind: 'linear', format, rows: n, k, tokens: product.batch }]);
     const steps = made.map(ourLinear(gpu, room, product, tuner));
     return await recorded(gpu, runsOf(steps, count), {
-      check: async () => {
-        await gpu.scheduler.run(steps[0]!);
-        return readFloats(gpu, product.y.buffer, product.batch * n);
-      },
+      check: () => freshOutput(gpu, steps[0]!, product.y.buffer, product.batch * n),
       release,
     });
   } catch (error) {
@@ -203,74 +243,40 @@ function registerTile(gpu: Gpu, block: Weight, { x, y, batch }: Product, n: numb
         grid: [n / 64, batch / 64, 1],
       };
       return recorded(gpu, runsOf([[step]], work.count), {
-        check: async () => {
-          await gpu.scheduler.run([step]);
-          return readFloats(gpu, y.buffer, batch * n);
-        },
+        check: () => freshOutput(gpu, [step], y.buffer, batch * n),
         release: () => weight.release(),
       });
     },
   };
 }
 
-/** Outputs that are held to the reference: all tokens of some rows would take long on the host. */
-const SAMPLED = 96;
-
-/** The largest error of an output, over Σ|w x|: what roundings of a sum in f32 are bounded by, in any order. */
-function errorOf(
-  rows: Float32Array,
-  x: Float32Array,
-  { n, k, batch }: { n: number; k: number; batch: number },
-  format: Format,
-): (output: Float32Array) => number {
-  const given = format.activations ? roundedRows(x, k) : x;
-  const blockRows = rows.length / k;
-  return (output) => {
-    if (output.length !== batch * n) throw new ArgumentError(`It made ${output.length} values, not ${batch} x ${n}.`);
-    let worst = 0;
-    for (let i = 0; i < SAMPLED; i++) {
-      // Corners, and places all over.
-      const row = i === 0 ? 0 : i === 1 ? n - 1 : Math.floor(randomUniform(1, i) * n);
-      const token = i === 1 ? batch - 1 : i % batch;
-      const [w, v] = [(row % blockRows) * k, token * k];
-      let [sum, magnitude] = [0, 0];
-      for (let j = 0; j < k; j++) {
-        const term = rows[w + j]! * given[v + j]!;
-        sum += term;
-        magnitude += Math.abs(term);
-      }
-      const error = Math.abs(output[token * n + row]! - sum) / magnitude;
-      // NaN is the worst of all.
-      if (!(error <= worst)) worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
-    }
-    return worst;
-  };
+/** Shapes of layers, each once: of the smallest matrices only in quick runs. */
+function shapesOf(quick: boolean): (readonly [n: number, k: number])[] {
+  const all = quick ? matricesOf(MODEL_SHAPES['1B']).slice(0, 1) : Object.values(MODEL_SHAPES).flatMap(matricesOf);
+  return [...new Map(all.map((shape) => [shape.join(), shape])).values()];
 }
 
-/** x as formats see it that multiply integers. */
-function roundedRows(x: Float32Array, k: number): Float32Array {
-  const codes = new Int8Array(k);
-  const result = new Float32Array(x.length);
-  for (let at = 0; at < x.length; at += k) {
-    const scale = quantizeRow(x.subarray(at, at + k), codes);
-    for (let i = 0; i < k; i++) result[at + i] = scale * codes[i]!;
-  }
-  return result;
-}
+const casesOf = (forms: readonly string[], batches: readonly number[], quick: boolean): Case[] =>
+  shapesOf(quick).flatMap(([n, k]) => batches.flatMap((batch) => forms.map((form) => linearCase(form, n, k, batch))));
 
 /** Matrices of a layer over formats, sizes of models and batches. */
 export const linearSuite: Suite = {
   name: 'linear',
   title: 'Products with weights',
   cases: ({ quick }) => {
-    const shapes = quick ? matricesOf(MODEL_SHAPES['1B']).slice(0, 1) : Object.values(MODEL_SHAPES).flatMap(matricesOf);
-    const distinct = [...new Map(shapes.map((shape) => [shape.join(), shape])).values()];
-    const [formats, batches] = quick ? [QUICK_FORMATS, QUICK_BATCHES] : [FORMATS, BATCHES];
-    return [
-      linearCase('f32', SQUARE, SQUARE, SQUARE),
-      ...distinct.flatMap(([n, k]) =>
-        batches.flatMap((batch) => formats.map((format) => linearCase(format, n, k, batch))),
-      ),
-    ];
+    const [forms, batches] = quick ? [QUICK_FORMATS, QUICK_BATCHES] : [FORMATS, BATCHES];
+    return [linearCase('f32', SQUARE, SQUARE, SQUARE), ...casesOf(forms, batches, quick)];
   },
+  others: ({ gpu, quick }) =>
+    casesOf(
+      ALL_FORMS.filter((form) => runsOn(gpu, form)),
+      quick ? QUICK_BATCHES : BATCHES,
+      quick,
+    ),
 };
+
+/** Whether the device can: sums in f16 need a feature, and not every driver multiplies packed int8. */
+const runsOn = (gpu: Gpu, form: string): boolean =>
+  form.endsWith('f16 sums')
+    ? gpu.features.has('shader-f16')
+    : !form.endsWith('int8 inputs') || gpu.selfTest?.multipliesPacked !== false;

@@ -8,10 +8,11 @@ import {
   copyStep,
   hasArithmetic,
 } from '../../../src/verify/roofline-steps.ts';
-import { Buffers } from '../buffers.ts';
-import type { Contestant, Work } from '../contestant.ts';
+import { withBuffers } from '../buffers.ts';
+import { timedChain } from '../chain.ts';
+import type { Contestant } from '../contestant.ts';
 import triadSource from '../kernels/triad.wgsl';
-import { readFloats, recorded } from '../recorded.ts';
+import { freshOutput, recorded } from '../recorded.ts';
 import type { Bench } from '../results-schema.ts';
 import type { Case, OpenCase, Roofline, Suite } from '../suite.ts';
 
@@ -19,8 +20,6 @@ const WIDTH = 256;
 const PER_THREAD = 8;
 /** Three arrays of this many bytes: with the copy's, beyond any cache. */
 const TRIAD_BYTES = 128 * 2 ** 20;
-
-const OWN: Work = { kind: 'own', count: 1 };
 
 function triadStep(a: GPUBuffer, b: GPUBuffer, c: GPUBuffer, bytes: number): Step {
   return {
@@ -36,13 +35,9 @@ function triadStep(a: GPUBuffer, b: GPUBuffer, c: GPUBuffer, bytes: number): Ste
   };
 }
 
-const triadBytes = (gpu: Gpu): number => Math.min(TRIAD_BYTES, copyBytes(gpu));
-
-const contestant = (make: () => ReturnType<Contestant['prepare']>): Contestant => ({
-  name: 'ours',
-  note: 'one dispatch and its submit',
-  prepare: make,
-});
+/** Bytes of each array of a memory case. */
+const bytesOf = (name: 'copy' | 'triad', gpu: Gpu): number =>
+  name === 'copy' ? copyBytes(gpu) : Math.min(TRIAD_BYTES, copyBytes(gpu, 3));
 
 /** Values whose sums are exact, so that the check is as well. */
 const small = (count: number, from: number): Float32Array<ArrayBuffer> =>
@@ -50,66 +45,78 @@ const small = (count: number, from: number): Float32Array<ArrayBuffer> =>
 
 const CHECKED = 2 ** 16;
 
+/** A step of the device's own, as often as makes a run long; `products`: how many of the case's a step is. */
+async function chained(
+  gpu: Gpu,
+  step: Step,
+  products: number,
+  check?: () => Promise<Float32Array>,
+): Promise<Pick<OpenCase, 'work' | 'contestants'>> {
+  const { count } = await timedChain(gpu, step);
+  const contestant: Contestant = {
+    name: 'the device',
+    note: `${count} dispatches in one submit, until the device has finished`,
+    prepare: () =>
+      recorded(gpu, [Array<Step>(count).fill(step)], { ...(check && { check }), release: () => undefined }),
+  };
+  return { work: { kind: 'own', count: count * products }, contestants: [contestant] };
+}
+
 /** Copies and triads of memory: the yardstick of what reads much and computes little. */
 function memoryCase(name: 'copy' | 'triad', gpu: Gpu): Case {
-  const bytes = name === 'copy' ? copyBytes(gpu) : triadBytes(gpu);
+  const bytes = bytesOf(name, gpu);
   return {
     suite: 'roofline',
     name,
     dimensions: { megabytes: bytes / 2 ** 20 },
     bytes: (name === 'copy' ? 2 : 3) * bytes,
-    async open() {
-      const buffers = new Buffers(gpu);
-      const [a, b] = [buffers.room(bytes, 'roofline').buffer, buffers.room(bytes, 'roofline').buffer];
-      const c = name === 'triad' ? buffers.room(bytes, 'roofline').buffer : undefined;
-      const [x, y] = [small(CHECKED, 0), small(CHECKED, 5)];
-      gpu.upload(b, new Uint8Array(x.buffer));
-      if (c) gpu.upload(c, new Uint8Array(y.buffer));
-      const step = c ? triadStep(a, b, c, bytes) : copyStep(b, a, bytes);
-      return {
-        work: OWN,
-        contestants: [
-          contestant(() =>
-            recorded(gpu, [[step]], {
-              check: async () => {
-                await gpu.scheduler.run([step]);
-                return readFloats(gpu, a, CHECKED);
-              },
-              release: () => undefined,
-            }),
-          ),
-        ],
-        reference: {
-          error: (output) => Math.max(...output.map((value, i) => Math.abs(value - (c ? x[i]! + 3 * y[i]! : x[i]!)))),
-          tolerance: 0,
-        },
-        release: () => buffers.release(),
-      } satisfies OpenCase;
-    },
+    open: () =>
+      withBuffers(gpu, async (buffers) => {
+        const [a, b] = [buffers.room(bytes, 'roofline').buffer, buffers.room(bytes, 'roofline').buffer];
+        const c = name === 'triad' ? buffers.room(bytes, 'roofline').buffer : undefined;
+        const checked = Math.min(CHECKED, bytes / 4);
+        const [x, y] = [small(checked, 0), small(checked, 5)];
+        gpu.upload(b, new Uint8Array(x.buffer));
+        if (c) gpu.upload(c, new Uint8Array(y.buffer));
+        const step = c ? triadStep(a, b, c, bytes) : copyStep(b, a, bytes);
+        const check = () => freshOutput(gpu, [step], a, checked);
+        return {
+          ...(await chained(gpu, step, 1, check)),
+          reference: {
+            error: (output) => Math.max(...output.map((value, i) => Math.abs(value - (c ? x[i]! + 3 * y[i]! : x[i]!)))),
+            tolerance: 0,
+          },
+          release: () => buffers.release(),
+        };
+      }),
   };
 }
 
+/** Turns of the chain of operations in the case's product: on a CPU they take a tenth of a second. */
+const TURNS = 64;
+/** A dispatch this long hides how it starts and ends. */
+const DISPATCH_SECONDS = 0.001;
+const MOST_TURNS = 4096;
+
 /** Arithmetic in registers: the yardstick of what computes much and reads little. */
 function arithmeticCase(kind: Arithmetic, gpu: Gpu): Case {
-  // How many operations the step has does not depend on its buffers.
-  const turns = 64;
   return {
     suite: 'roofline',
     name: kind,
     dimensions: { type: kind },
-    operations: (ARITHMETIC_BYTES.results / 16) * turns * 256,
+    // How many operations the step has does not depend on its buffers.
+    operations: (ARITHMETIC_BYTES.results / 16) * TURNS * 256,
     arithmetic: kind,
-    async open() {
-      const buffers = new Buffers(gpu);
-      const operands = buffers.room(ARITHMETIC_BYTES.operands, 'roofline');
-      const results = buffers.room(ARITHMETIC_BYTES.results, 'roofline');
-      const step = arithmeticStep(gpu, kind, { operands, results }, turns);
-      return {
-        work: OWN,
-        contestants: [contestant(() => recorded(gpu, [[step]], { release: () => undefined }))],
-        release: () => buffers.release(),
-      };
-    },
+    open: () =>
+      withBuffers(gpu, async (buffers) => {
+        const operands = buffers.room(ARITHMETIC_BYTES.operands, 'roofline');
+        const results = buffers.room(ARITHMETIC_BYTES.results, 'roofline');
+        const stepOf = (turns: number) => arithmeticStep(gpu, kind, { operands, results }, turns);
+        const { seconds } = await timedChain(gpu, stepOf(TURNS));
+        const longer = 2 ** Math.max(0, Math.ceil(Math.log2(DISPATCH_SECONDS / seconds)));
+        const products = Math.min(MOST_TURNS / TURNS, longer);
+        return { ...(await chained(gpu, stepOf(products * TURNS), products)), release: () => buffers.release() };
+      }),
   };
 }
 
@@ -125,6 +132,9 @@ export const rooflineSuite: Suite = {
       .map((kind) => arithmeticCase(kind, gpu)),
   ],
 };
+
+/** Whether there is no roofline without a case. */
+export const isNeeded = ({ suite, name }: Case): boolean => suite === 'roofline' && (name === 'copy' || name === 'f32');
 
 /** The rates among results of this suite; undefined where memory or f32 is missing. */
 export function rooflineOf(cases: Bench['cases']): Roofline | undefined {

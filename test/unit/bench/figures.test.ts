@@ -39,7 +39,7 @@ test('figures of samples', () => {
 test('results are held to the schema', () => {
   const bench = sampleBench();
   expect(v.parse(BenchSchema, JSON.parse(JSON.stringify(bench)))).toEqual(bench);
-  expect(v.safeParse(BenchSchema, { ...bench, version: 2 }).success).toBe(false);
+  expect(v.safeParse(BenchSchema, { ...bench, version: 1 }).success).toBe(false);
   const [first] = bench.cases;
   const broken = { ...first!, contestants: [{ ...first!.contestants[0]!, samples: [0] }] };
   expect(v.safeParse(BenchSchema, { ...bench, cases: [broken] }).success).toBe(false);

@@ -2,6 +2,8 @@ import { expect, test } from 'vitest';
 import { benchHtml } from '../../../bench/suite/report/html.ts';
 import { benchMarkdown } from '../../../bench/suite/report/markdown.ts';
 import { benchPlots } from '../../../bench/suite/report/plots.ts';
+import type { Bench } from '../../../bench/suite/results-schema.ts';
+import type { Plot } from '../../../src/report/plot.ts';
 import { sampleBench, sampleCase, samplesAround } from './sample-bench.ts';
 
 const product = (format: string, batch: number, ours: number, dense: number) =>
@@ -21,6 +23,15 @@ const bench = sampleBench([
     { ours: samplesAround(0.004) },
   ),
 ]);
+
+test('the page and the table say what was measured with what', async () => {
+  const words =
+    'Compressa 0.1.0, Node 20.0.0, webgpu 0.6.2, driver a driver 1.2, weights cycled through 64 MiB, 2026-01-01T00:00:00.000Z, quick';
+  expect(benchMarkdown(bench)).toContain(`\n${words}.\n`);
+  expect(await benchHtml(bench)).toContain(`${words}</p>`);
+  expect(benchMarkdown({ ...bench, complete: false })).toContain(', quick, cancelled before it was complete.');
+  expect(benchMarkdown({ ...bench, complete: false, deviceLost: true })).toContain('ended by the loss of the device.');
+});
 
 test('the page has every plot that there is data for, and needs nothing else', async () => {
   expect(benchPlots(bench).map(({ title }) => title)).toEqual([
@@ -50,4 +61,71 @@ test('Markdown has a line for each contestant, and marks cases whose clock moved
   expect(lines.some((line) => line.startsWith('| quantize | ours | 4 ms | 500 M weights/s | 67% of memory |'))).toBe(
     true,
   );
+});
+
+/** All that a plot draws, layer by layer. */
+const drawn = (plot: Plot): Record<string, unknown>[] => {
+  const { data, layer = [] } = plot.spec as { data?: { values: Record<string, unknown>[] }; layer?: Plot['spec'][] };
+  return [...(data?.values ?? []), ...layer.flatMap((spec) => drawn({ ...plot, spec }))];
+};
+const plotOf = (given: Bench, title: string): Plot => benchPlots(given).find((plot) => plot.title === title)!;
+
+test('where ours failed, nobody else is drawn in its place', () => {
+  const failed = sampleBench(
+    [1, 16].map((batch) => {
+      const one = product('q4_0', batch, 0.001, 0.002);
+      return { ...one, contestants: one.contestants.filter(({ name }) => name !== 'ours') };
+    }),
+  );
+  expect(benchPlots(failed).map(({ title }) => title)).toEqual(['Products, one by one']);
+  // What is faster than itself is no speed-up over dense, either.
+  const alone = sampleBench([{ ...product('q4_0', 1, 0.001, 0.002), baseline: 'register tile' }]);
+  expect(plotOf(alone, 'Speed-up over dense f32')).toBeUndefined();
+});
+
+test('ours has its color wherever it stands', () => {
+  const one = product('q4_0', 1, 0.001, 0.002);
+  for (const contestants of [one.contestants, one.contestants.toReversed()]) {
+    const { spec } = plotOf(sampleBench([{ ...one, contestants }]), 'Products, one by one');
+    const text = JSON.stringify(spec);
+    const domain: string[] = JSON.parse(/"domain":(\[[^\]]*\])/.exec(text)![1]!);
+    const range: string[] = JSON.parse(/"range":(\[[^\]]*\])/.exec(text)![1]!);
+    expect(range[domain.indexOf('ours')]).toBe('#2f7ed8');
+  }
+});
+
+test('each kind of arithmetic has its own roof', () => {
+  const integers = { ...product('w8a8', 16, 0.001, 0.003), arithmetic: 'i8' as const };
+  const given = sampleBench([product('q4_0', 16, 0.001, 0.002), integers]);
+  given.roofline.gigaOperationsPerSecond.i8 = 80;
+  const flats = (bench: Bench) => {
+    const all = drawn(plotOf(bench, 'Roofline'));
+    const of = (type: string) => all.filter(({ arithmetic, kind }) => arithmetic === type && kind === undefined);
+    return ['f32', 'int8'].map((type) => Math.max(...of(type).map(({ rate }) => rate as number)));
+  };
+  expect(flats(given)).toEqual([20, 80]);
+  // What the device has not is done in f32.
+  given.roofline.gigaOperationsPerSecond.i8 = null;
+  expect(flats(given)).toEqual([20, Number.NEGATIVE_INFINITY]);
+});
+
+test('of many cases every shape and batch is drawn, in plots that can be read', () => {
+  const shapes = Array.from({ length: 11 }, (_, i) => 64 * (i + 1));
+  const cases = shapes.flatMap((n) =>
+    [1, 16].flatMap((batch) =>
+      ['f32', 'f16', 'q8_0', 'q4_0', 'q4_k'].map((format) => {
+        const one = product(format, batch, 0.001, 0.002);
+        return { ...one, name: `${format} ${n} ${batch}`, dimensions: { ...one.dimensions, n } };
+      }),
+    ),
+  );
+  const given = sampleBench(cases);
+  for (const batch of [1, 16]) {
+    const names = [
+      ...new Set(drawn(plotOf(given, `Products, one by one, batch ${batch}`)).map(({ name }) => String(name))),
+    ];
+    expect(names.length).toBeLessThanOrEqual(40);
+    expect(new Set(names.map((name) => name.split(' ')[1]))).toEqual(new Set(shapes.map(String)));
+    expect(new Set(names.map((name) => name.split(' ')[0])).size).toBe(5);
+  }
 });

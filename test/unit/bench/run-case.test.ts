@@ -35,7 +35,7 @@ function stage() {
     ...given,
   });
   const method = {
-    ...{ now: () => time, anchor: async () => 1, rounds: 7, seconds: 100 },
+    ...{ now: () => time, anchor: async () => 1, rounds: 7, leastRounds: 7, seconds: 100 },
     ...{ sampleMilliseconds: 1, mostDrift: 0.1, repeats: 0 },
   };
   return { contestant, one, context, method, released };
@@ -90,12 +90,49 @@ test('who computes wrongly, or NaN, or fails, is not timed and spoils nobody els
 
 test('a case that cannot be made is a failure; a cancelled one ends the run', async () => {
   const { contestant, one, context, method, released } = stage();
-  const impossible: Case = { ...one([]), open: () => Promise.reject(new Error('out of room')) };
+  const cause = new Error('out of room');
+  const impossible: Case = { ...one([]), open: () => Promise.reject(cause) };
   expect(await runCase(impossible, context(), method)).toEqual({
     failures: [{ suite: 'linear', name: 'a case', contestant: null, message: 'out of room' }],
+    cause,
   });
   const signal = AbortSignal.abort();
   const cancelled = runCase(one([contestant('ours', 1, 1)]), context({ signal }), method);
   await expect(cancelled).rejects.toThrow(CancelledError);
   expect(released).toEqual(['case']);
+});
+
+test('what cannot be released fails, and nothing else does', async () => {
+  const { contestant, one, context, method, released } = stage();
+  const clinging = (name: string, output: number): Contestant => ({
+    ...contestant(name, 8, output),
+    prepare: async (work) => ({
+      ...(await contestant(name, 8, output).prepare(work))!,
+      release: () => Promise.reject(new Error(`${name} clings`)),
+    }),
+  });
+  const wanted = one([clinging('wrong', 2), clinging('ours', 1), contestant('dense', 8, 1)]);
+  const { result, failures } = await runCase(wanted, context(), method);
+  expect(result!.contestants.map(({ name }) => name)).toEqual(['ours', 'dense']);
+  expect(failures.map(({ contestant: who, message }) => [who, message.replace(/:.*/, '')])).toEqual([
+    ['wrong', 'wrong clings'],
+    ['wrong', 'wrong'],
+    ['ours', 'ours clings'],
+  ]);
+  expect(released).toEqual(['dense', 'case']);
+});
+
+test('a contestant of other weights is held to a reference of its own', async () => {
+  const { contestant, one, context, method } = stage();
+  const other = (right: number): Contestant => ({
+    ...contestant('dense', 8, 5),
+    prepare: async (work) => ({
+      ...(await contestant('dense', 8, 5).prepare(work))!,
+      reference: { error: ([value]) => Math.abs(value! - right), tolerance: 0 },
+    }),
+  });
+  const run = async (right: number) =>
+    (await runCase(one([contestant('ours', 8, 1), other(right)]), context(), method)).failures;
+  expect(await run(5)).toEqual([]);
+  expect(await run(6)).toMatchObject([{ contestant: 'dense' }]);
 });

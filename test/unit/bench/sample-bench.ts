@@ -1,5 +1,5 @@
 import { figuresOf } from '../../../bench/suite/figures.ts';
-import type { Bench, BenchCase } from '../../../bench/suite/results-schema.ts';
+import { BENCH_VERSION, type Bench, type BenchCase } from '../../../bench/suite/results-schema.ts';
 
 const ROUNDS = 9;
 
@@ -20,6 +20,7 @@ export function sampleCase(
     dimensions: {},
     baseline,
     anchor: { before: 0.015, after: 0.0151, attempts: 1, steady: true },
+    arithmetic: 'f32',
     ...of,
     ...{ bytes, operations, items },
     contestants: names.map((name) =>
@@ -39,17 +40,21 @@ export function sampleCase(
 /** Results as a small run has them. */
 export function sampleBench(cases: readonly BenchCase[] = []): Bench {
   const roofline = (name: string, bytes: number | null, operations: number | null) =>
-    sampleCase({ suite: 'roofline', name, bytes, operations }, { ours: samplesAround(1) });
+    sampleCase({ suite: 'roofline', name, bytes, operations }, { 'the device': samplesAround(1) });
   return {
-    version: 1,
+    version: BENCH_VERSION,
     engine: '0.1.0',
     started: '2026-01-01T00:00:00.000Z',
     environment: 'Node 20.0.0',
+    dawn: '0.6.2',
     quick: true,
     tune: 'off',
+    cycledBytes: 64 * 2 ** 20,
     complete: true,
+    deviceLost: false,
     device: {
-      description: 'a device <fast>',
+      name: 'a device <fast>',
+      driver: 'a driver 1.2',
       vendor: 'somebody',
       architecture: '',
       software: true,

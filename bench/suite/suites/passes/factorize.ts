@@ -2,6 +2,7 @@ import { formatByName } from '../../../../src/formats/registry.ts';
 import { uploadWeight } from '../../../../src/kernels/weight.ts';
 import { randomizedSvd } from '../../../../src/passes/lowrank/svd.ts';
 import type { Contestant } from '../../contestant.ts';
+import { OURS } from '../../names.ts';
 import { readFloats } from '../../recorded.ts';
 import type { Case, OpenCase, SuiteContext } from '../../suite.ts';
 import { normalValues } from './normal-values.ts';
@@ -51,7 +52,7 @@ async function openFactorization({ gpu, signal }: SuiteContext, { side, rank }: 
       ...(signal && { signal }),
     });
   const ours: Contestant = {
-    name: 'ours',
+    name: OURS,
     note: 'whole, with the read-backs by which it decides; f32, the factors stay on the device',
     prepare: async () => ({
       run: async () => (await factor()).release(),

@@ -2,9 +2,10 @@ import { formatByName } from '../../../../src/formats/registry.ts';
 import { type MaskPattern, maskWords } from '../../../../src/kernels/mask-pattern.ts';
 import { selectMasks } from '../../../../src/kernels/reference/select-mask.ts';
 import { maskRoom, SELECTION_BYTES, selectMaskSteps } from '../../../../src/kernels/select-mask.ts';
-import { Buffers } from '../../buffers.ts';
+import { type Buffers, withBuffers } from '../../buffers.ts';
 import { chainLength } from '../../chain.ts';
 import type { Contestant } from '../../contestant.ts';
+import { OURS } from '../../names.ts';
 import { recorded } from '../../recorded.ts';
 import type { Case, OpenCase, SuiteContext } from '../../suite.ts';
 import { normalValues } from './normal-values.ts';
@@ -50,13 +51,12 @@ export function pruneCases(quick: boolean): Case[] {
     dimensions: { pass: 'prune', pattern: selection.name, rows: selection.rows, k: K },
     bytes: 4 * (selection.rows * K + maskWords(selection.rows, K)),
     items: { unit: 'weights', count: selection.rows * K },
-    open: (context) => openSelection(context, selection),
+    open: (context) => withBuffers(context.gpu, (buffers) => openSelection(context, buffers, selection)),
   }));
 }
 
-async function openSelection(context: SuiteContext, { pattern, rows }: Selection): Promise<OpenCase> {
+async function openSelection(context: SuiteContext, buffers: Buffers, { pattern, rows }: Selection): Promise<OpenCase> {
   const { gpu } = context;
-  const buffers = new Buffers(gpu);
   const values = normalValues(rows * K);
   const words = maskWords(rows, K);
   const mask = buffers.room(4 * words, 'mask');
@@ -81,7 +81,7 @@ async function openSelection(context: SuiteContext, { pattern, rows }: Selection
   const count = chainLength({ bytes: 4 * (rows * K + words) }, context);
   const checked = wholly(pattern) ? rows : CHECKED_ROWS;
   const ours: Contestant = {
-    name: 'ours',
+    name: OURS,
     note: `${count} times in one submit, from f32 on the device to a bit a weight`,
     prepare: () =>
       recorded(gpu, [Array.from({ length: count }, () => steps).flat()], {

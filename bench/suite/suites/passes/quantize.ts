@@ -4,9 +4,10 @@ import { searches } from '../../../../src/formats/methods.ts';
 import { formatByName } from '../../../../src/formats/registry.ts';
 import { dequantizeStep, quantizeSteps, scaleRoomBytes } from '../../../../src/kernels/quantize.ts';
 import { allocateWeight } from '../../../../src/kernels/weight.ts';
-import { Buffers } from '../../buffers.ts';
+import { type Buffers, withBuffers } from '../../buffers.ts';
 import { chainLength } from '../../chain.ts';
 import type { Contestant } from '../../contestant.ts';
+import { OURS } from '../../names.ts';
 import { readFloats, recorded } from '../../recorded.ts';
 import type { Case, OpenCase, SuiteContext } from '../../suite.ts';
 import { normalValues } from './normal-values.ts';
@@ -40,32 +41,37 @@ function quantizeCase(name: string, method: QuantizeMethod, rows: number): Case 
     dimensions: { pass: 'quantize', format: name, method, rows, k: K },
     bytes: 4 * weights + formatBytes(format, rows, K),
     items: { unit: 'weights', count: weights },
-    open: (context) => openQuantize(context, name, method, rows),
+    open: (context) => withBuffers(context.gpu, (buffers) => openQuantize(context, buffers, { name, method, rows })),
   };
+}
+
+interface Quantization {
+  readonly name: string;
+  readonly method: QuantizeMethod;
+  readonly rows: number;
 }
 
 async function openQuantize(
   context: SuiteContext,
-  name: string,
-  method: QuantizeMethod,
-  rows: number,
+  buffers: Buffers,
+  { name, method, rows }: Quantization,
 ): Promise<OpenCase> {
   const { gpu } = context;
   const format = formatByName(name);
-  const buffers = new Buffers(gpu);
   const values = normalValues(rows * K);
   const from = buffers.filled(values, 'weights');
   const bad = buffers.room(4, 'bad');
   gpu.clear(bad.buffer);
   const room = scaleRoomBytes(format, rows, K);
+  const scaleRoom = room > 0 ? buffers.room(room, 'scales') : undefined;
   const weight = allocateWeight(gpu, format, rows, K, 'quantized');
   const steps = quantizeSteps({
     ...{ source: formatByName('f32'), from, format, to: weight.parts[0]!.arrays, rows, k: K, bad, method },
-    ...(room > 0 && { scaleRoom: buffers.room(room, 'scales') }),
+    ...(scaleRoom && { scaleRoom }),
   });
   const count = chainLength({ bytes: 4 * rows * K + formatBytes(format, rows, K) }, context);
   const ours: Contestant = {
-    name: 'ours',
+    name: OURS,
     note: `${count} times in one submit, from f32 on the device to the arrays of the format`,
     prepare: () =>
       recorded(gpu, [Array.from({ length: count }, () => steps).flat()], {
