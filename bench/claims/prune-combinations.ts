@@ -36,7 +36,7 @@ const CONTROL = 3;
 const recipeOf = ({ pattern, packed }: (typeof PATTERNS)[string], format: string): Recipe => {
   const rule: Rule = { match: '*', role: 'linear', format, method: 'rtn' };
   const shrinks = /^(ffn|heads|layers):/.test(pattern);
-  if (shrinks) return { version: 1, rules: [rule], shrink: { pattern, score: 'magnitude' } };
+  if (shrinks) return { version: 1, rules: [rule], shrink: { pattern } };
   return { version: 1, rules: [{ ...rule, prune: { pattern, ...(packed && { packed }) } }] };
 };
 

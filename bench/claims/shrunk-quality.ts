@@ -97,8 +97,10 @@ async function ownWidths(gpu: Gpu, share: string): Promise<Measurement> {
 
 /** Never worse than random choice of the same size, refitted just as well, in the mean of five. */
 async function besideRandom(gpu: Gpu, pattern: string): Promise<Measurement> {
-  const repair = pattern.startsWith('layers') ? 'none' : 'refit';
-  const chosen = await perplexityOf(gpu, { pattern, score: 'obs', repair });
+  // Layers go by what they change, and leave nothing to fit.
+  const layers = pattern.startsWith('layers');
+  const repair = layers ? 'none' : 'refit';
+  const chosen = await perplexityOf(gpu, { pattern, ...(!layers && { score: 'obs' }), repair });
   const random: number[] = [];
   for (const seed of SEEDS) random.push(await perplexityOf(gpu, { pattern, score: 'random', repair, seed }));
   const mean = random.reduce((sum, value) => sum + value, 0) / random.length;

@@ -1,12 +1,13 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { ArgumentError } from '../errors.ts';
 import { openPath } from '../files/node-files.ts';
 import { refuseReplacing } from '../files/node-same-files.ts';
+import { reason } from '../files/text.ts';
 import { readStatistics } from '../passes/calibration/read-statistics.ts';
 import { PRUNE_BUDGETS } from '../passes/pruning/budget.ts';
 import { REPAIRS } from '../passes/pruning/pruning.ts';
 import { parseRecipe, type Recipe } from '../passes/recipe.ts';
-import { isShrinkPattern, SHRINK_REPAIRS, SHRINK_SCORES } from '../passes/shrinking/shrinking.ts';
+import { isLayersPattern, isShrinkPattern, SHRINK_REPAIRS, SHRINK_SCORES } from '../passes/shrinking/shrinking.ts';
 import { type CalibrationOptions, readCalibration } from './calibration.ts';
 import { adapterOption, gpuMemoryOption, parseSize } from './gpu-options.ts';
 import { interruptSignal } from './interrupt.ts';
@@ -22,7 +23,7 @@ export interface PruneCommandOptions extends WriteModelOptions, Omit<Calibration
   readonly seed?: string;
   readonly layers?: string;
   readonly rounds?: string;
-  readonly keep?: string;
+  readonly keep?: number;
   readonly budget?: string;
   readonly packed?: boolean;
   readonly format: string;
@@ -96,7 +97,11 @@ export function registerPrune(program: Command): void {
       '--rounds <n>',
       'prune the whole model so often, by more each time, calibrated anew on what is left (default: 1)',
     )
-    .option('--keep <amount>', 'in place of an amount in the pattern: what is to be left, a share such as 0.7, or 12MB')
+    .option(
+      '--keep <amount>',
+      'in place of an amount in the pattern: what is to be left, a share such as 0.7, or 12MB',
+      amountLeft,
+    )
     .option('--budget <what>', `what it is a share of: ${PRUNE_BUDGETS.join(', ')} (default: bytes)`)
     .option('--packed', 'store only what an N:M or block pattern keeps, and where, for Compressa to read')
     .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like')
@@ -106,7 +111,10 @@ export function registerPrune(program: Command): void {
     .option('--no-propagate', 'calibrate each block on what the original blocks before it make')
     .option('--format <name>', 'quantize what is left to this format', 'keep')
     .option('--method <name>', 'how its codes are chosen; gptq prunes and quantizes in one sweep')
-    .option('--refine <rounds>', 'rounds of refinement behind gptq (default: 8)')
+    .option(
+      '--refine <rounds>',
+      'rounds of refinement behind gptq (default: 8 for weights and blocks, 3 for structures)',
+    )
     .option('--overwrite', 'replace what is at <path>')
     .option('--dry-run', 'only say what would be done: sizes, memory, time on this device, masks')
     .option('--json', 'print one JSON document, as compress does')
@@ -138,10 +146,15 @@ export async function runPrune(
   }
 }
 
-/** A share below 1, or bytes. @throws InvalidArgumentError */
+/** A share below 1, or bytes. @throws InvalidArgumentError, whose message Commander prints where it parses an option, and only there */
 function amountLeft(text: string): number {
   const share = Number(text.trim() || Number.NaN);
-  return share < 1 ? share : parseSize(text);
+  if (share > 0 && share < 1) return share;
+  try {
+    return parseSize(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`Give a share between 0 and 1, such as 0.7, or bytes. ${reason(error)}`);
+  }
 }
 
 /** @throws RecipeError, FormatError that name the value */
@@ -157,7 +170,8 @@ function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
   if (seed !== undefined && !(shrinks && score === 'random'))
     throw new ArgumentError('--seed is of the score random, for structures: leave it out.');
   // Without a word about the score, the best that the inputs allow.
-  const best = calibrated && score === undefined ? { score: 'obs', repair: shrinks ? 'refit' : 'obs' } : {};
+  const scored = calibrated && score === undefined && !isLayersPattern(pattern);
+  const best = scored ? { score: 'obs', repair: shrinks ? 'refit' : 'obs' } : {};
   const how = {
     ...{ pattern, ...best },
     ...(score !== undefined && { score }),
@@ -166,7 +180,7 @@ function recipeOf(options: PruneCommandOptions, calibrated: boolean): Recipe {
     ...(layers !== undefined && { layers }),
     ...(packed && { packed }),
     ...(options.rounds !== undefined && { rounds: wholeNumber('--rounds', options.rounds, 1) }),
-    ...(options.keep !== undefined && { keep: amountLeft(options.keep) }),
+    ...(options.keep !== undefined && { keep: options.keep }),
     ...(options.budget !== undefined && { budget: options.budget }),
   };
   if (format === 'keep' && (method ?? refine) !== undefined)

@@ -56,12 +56,16 @@ export function blocksOf(
   return { rows: Math.ceil(rows / height), k: Math.ceil(k / width) };
 }
 
+/** A share of some whole things, rounded down; products that rounding to f64 left just below a whole number, as 0.29 · 100, are that number. */
+export const wholeShare = (fraction: number, total: number): number =>
+  Math.floor(fraction * total * (1 + 4 * Number.EPSILON));
+
 /**
  * How many of `blocks` stay.
  * @throws ArgumentError where none would
  */
 export function keptOf(remove: Removal, blocks: number, what: string): number {
-  const removed = 'count' in remove ? remove.count : Math.floor(remove.fraction * blocks);
+  const removed = 'count' in remove ? remove.count : wholeShare(remove.fraction, blocks);
   if (removed < blocks) return blocks - removed;
   throw new ArgumentError(`${what}: removing ${removed} of ${blocks} leaves nothing; remove at most ${blocks - 1}.`);
 }

@@ -52,6 +52,12 @@ describe('the built command', () => {
     expect(compressa('device', '--nonsense').status).toBe(2);
   });
 
+  it('says what is wrong with the value of an option', () => {
+    const { status, stdout, stderr } = compressa('prune', 'none', '-o', 'none', '--pattern', 'ffn', '--keep', '70%');
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(/--keep .*'70%' is invalid.* Give a share between 0 and 1/);
+  });
+
   it('answers an adapter that is not there with 3', () => {
     const { status, stdout, stderr } = compressa('device', '--adapter', 'no such adapter');
     expect({ status, stdout }).toEqual({ status: 3, stdout: '' });

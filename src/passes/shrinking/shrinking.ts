@@ -1,4 +1,5 @@
 import { ArgumentError, RecipeError } from '../../errors.ts';
+import { wholeShare } from '../../kernels/mask-pattern.ts';
 import { type BudgetRule, budgetOf, type SizeBudget } from '../pruning/budget.ts';
 import { goneAfter } from '../pruning/pruning.ts';
 
@@ -21,9 +22,9 @@ export type ShrinkLayers = (typeof SHRINK_LAYERS)[number];
 export interface ShrinkRule extends BudgetRule {
   /** `ffn:25%`, `ffn:192`, `heads:1`, `layers:1`; several with commas between them. With a budget, one of them says no amount: `ffn`. See `shrinkingOf`. */
   pattern: string;
-  /** Default: magnitude. */
+  /** Default: magnitude. Of channels and heads: where only layers go, `random` or none. */
   score?: ShrinkScore | undefined;
-  /** Default: none. */
+  /** Default: none. Of channels and heads. */
   repair?: ShrinkRepair | undefined;
   /** Of the score `random`; default 0. */
   seed?: number | undefined;
@@ -75,6 +76,9 @@ const isOpen = (part: string): part is Structure => STRUCTURES.some((structure) 
 export const isShrinkPattern = (text: string): boolean =>
   text.split(',').some((part) => isOpen(part) || STRUCTURES.some((structure) => part.startsWith(`${structure}:`)));
 
+/** Whether a pattern is about layers and nothing else, which have no score. */
+export const isLayersPattern = (text: string): boolean => /^layers(:[^,]*)?$/.test(text);
+
 /** A pattern one part of which says no amount, with one. */
 export const withCount = (text: string, count: number): string =>
   text
@@ -84,7 +88,7 @@ export const withCount = (text: string, count: number): string =>
 
 /**
  * A rule, checked. `ffn:25%` removes that share of the channels of each FFN, `ffn:192` so many of them, `heads:1` of each layer a key and value head with all
- * query heads that share it, `layers:1` a layer: that which changes its input least, whatever the score, unless that is `random`.
+ * query heads that share it, `layers:1` a layer: that which changes its input least, whatever the score of what else goes, unless that is `random`.
  * @throws RecipeError
  */
 export function shrinkingOf(rule: ShrinkRule): Shrinking {
@@ -112,8 +116,22 @@ export function shrinkingOf(rule: ShrinkRule): Shrinking {
       amount.endsWith('%') ? { fraction: Number(amount.slice(0, -1)) / 100 } : { count: Number(amount) },
     );
   }
+  if (rule.seed !== undefined && score !== 'random') {
+    throw new RecipeError(`Only what goes at random has a seed, not what goes by ${score}: leave "seed" out.`);
+  }
+  const onlyLayers = [...amounts.keys()].every((one) => one === 'layers');
+  if (onlyLayers && rule.score !== undefined && score !== 'random') {
+    throw new RecipeError(
+      `Layers go by how much they change what goes through them, not by ${score}: leave "score" out, or take random.`,
+    );
+  }
+  if (onlyLayers && repair !== 'none') {
+    throw new RecipeError(
+      `Where a layer goes no matrix is left to be fitted (${repair}): leave "repair" out, or remove channels or heads as well.`,
+    );
+  }
   const fixed = score === 'magnitude' || score === 'random';
-  if (rounds > 1 && (fixed || [...amounts.keys()].every((one) => one === 'layers'))) {
+  if (rounds > 1 && (fixed || onlyLayers)) {
     throw new RecipeError(
       `Rounds are for channels and heads that are chosen by their inputs, not for "${text}" by ${score}: leave "rounds" out.`,
     );
@@ -148,7 +166,7 @@ const UNITS: Readonly<Record<Structure, string>> = { ffn: 'FFN channels', heads:
 
 /** How many of `total` are left. `layer` is that which they are of, where layers differ. @throws ArgumentError that says which values work */
 export function unitsLeft(structure: Structure, amount: Amount, total: number, model: string, layer?: number): number {
-  const removed = 'count' in amount ? amount.count : Math.floor(amount.fraction * total + 1e-9);
+  const removed = 'count' in amount ? amount.count : wholeShare(amount.fraction, total);
   if (removed >= 1 && removed < total) return total - removed;
   const units = total === 1 ? UNITS[structure].slice(0, -1) : UNITS[structure];
   const what =

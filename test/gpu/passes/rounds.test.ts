@@ -214,7 +214,7 @@ test.each([
   [pruning({ pattern: '1:2', score: 'obs', rounds: 2 }), /which goes in one round/],
   [pruning({ pattern: '2:4', score: 'obs', rounds: 3 }), /which goes in 2 rounds at most/],
   [pruning({ pattern: '50%', score: 'obs', layers: 'owl', rounds: 2 }), /leave "rounds" out, or "layers"/],
-  [shrinking({ pattern: 'layers:1', score: 'obs', rounds: 2 }), /leave "rounds" out/],
+  [shrinking({ pattern: 'layers:1', rounds: 2 }), /leave "rounds" out/],
   [shrinking({ pattern: 'ffn:50%', rounds: 2 }), /leave "rounds" out/],
   [shrinking({ pattern: 'ffn:50%', repair: 'refit', rounds: 2 }), /leave "rounds" out/],
 ] as const)('rounds that could do nothing are refused: %#', async (recipe, message) => {

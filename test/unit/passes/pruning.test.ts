@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import { CompressaError, RecipeError } from '../../../src/errors.ts';
+import { keptOf } from '../../../src/kernels/mask-pattern.ts';
 import { goneAfter, growing, parsePattern, pruningOf } from '../../../src/passes/pruning/pruning.ts';
 import { compileRecipe, parseRecipe } from '../../../src/passes/recipe.ts';
+import { unitsLeft } from '../../../src/passes/shrinking/shrinking.ts';
 
 const single = { kind: 'ranked', rows: 1, columns: 1 } as const;
 
@@ -39,6 +41,28 @@ test.each([
 ])('"%s" is refused, with what would work', (text, message) => {
   expect(() => parsePattern(text)).toThrow(message);
   expect(() => parsePattern(text)).toThrow(CompressaError);
+});
+
+test.each([
+  // In f64, 0.29 · 100 is 28.999999999999996, 0.57 · 100 is 56.99999999999999, and 0.29 · 10^8 as much below.
+  ['29%', 100, 71],
+  ['29%@row', 3200, 2272],
+  ['57%', 100, 43],
+  ['7%', 100, 93],
+  ['29%', 100_000_000, 71_000_000],
+  // Below a whole number in truth.
+  ['33.3%', 100, 67],
+  ['0.999999999%', 1_000_000_000, 990_000_001],
+  ['1000', 3200, 2200],
+])('%s of %d leave %d', (text, total, left) => {
+  const pattern = parsePattern(text);
+  expect(pattern.kind === 'ranked' && keptOf(pattern.remove, total, 'The pattern')).toBe(left);
+});
+
+test('shares of channels are counted alike', () => {
+  expect(unitsLeft('ffn', { fraction: 0.29 }, 100, 'a model')).toBe(71);
+  expect(unitsLeft('ffn', { fraction: 0.57 }, 300, 'a model')).toBe(129);
+  expect(unitsLeft('ffn', { fraction: 0.333 }, 100, 'a model')).toBe(67);
 });
 
 test('weights of all matrices are compared by magnitude only', () => {
@@ -82,4 +106,24 @@ test('a recipe says how to prune, and what is wrong with it is said', () => {
   expect(parse({ prune: { pattern: '2:4', packed: true }, format: 'q4_0', method: 'awq' })).toThrow('use gptq');
   expect(parse({ prune: { pattern: '2:4', packed: true }, format: 'q4_0', refine: 1 })).toThrow('use gptq');
   expect(parse({ prune: { pattern: '2:4' }, format: 'nf4' })).toThrow('prune into a model of its own first');
+});
+
+test.each([
+  [{ pattern: 'ffn:25%', seed: 3 }, /Only what goes at random has a seed.*leave "seed" out/],
+  [{ pattern: 'ffn:25%', seed: 0, score: 'obs' }, /not what goes by obs/],
+  [{ pattern: 'layers:1', score: 'obs' }, /not by obs: leave "score" out, or take random/],
+  [{ pattern: 'layers', keep: 0.5, score: 'magnitude' }, /not by magnitude/],
+  [{ pattern: 'layers:1', repair: 'refit' }, /no matrix is left to be fitted \(refit\)/],
+])('what would be ignored is refused: %o', (shrink, message) => {
+  const parse = () => parseRecipe({ version: 1, rules: [{ match: '*', format: 'keep' }], shrink }, 'r');
+  expect(parse).toThrow(RecipeError);
+  expect(parse).toThrow(message);
+});
+
+test.each([
+  { pattern: 'layers:1' },
+  { pattern: 'layers:1', score: 'random', seed: 3 },
+  { pattern: 'layers:1,ffn:25%', score: 'obs', repair: 'refit' },
+])('what all has a use is taken: %o', (shrink) => {
+  expect(parseRecipe({ version: 1, rules: [{ match: '*', format: 'keep' }], shrink }).shrink).toEqual(shrink);
 });
