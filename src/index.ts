@@ -171,6 +171,7 @@ export { type CompressReport, compress, planCompression } from './passes/compres
 export {
   type CompressOptions,
   type CompressProgress,
+  type CompressStage,
   DEFAULT_FORMAT,
   type OutputKind,
   type RecipeOptions,

@@ -44,22 +44,24 @@ const sizes = {
 const matrix = v.nullable(v.strictObject({ shape: v.tuple([count, count]), format: v.string() }));
 const milliseconds = v.strictObject({ before: rate, after: rate });
 
+const shrink = v.optional(
+  v.array(
+    v.strictObject({
+      structure: v.picklist(STRUCTURES),
+      layer: v.optional(count),
+      units: count,
+      removed: v.array(count),
+      importance: v.array(v.number()),
+      error: v.optional(rate),
+    }),
+  ),
+);
+
 /** `compress --json` and `prune --json`; with `--dry-run` it is the plan. */
 export const CompressOutputSchema = v.union([
   v.strictObject({
     ...{ version, recipe: RecipeSchema, ...sizes, seconds: rate, output: v.string() },
-    shrink: v.optional(
-      v.array(
-        v.strictObject({
-          structure: v.picklist(STRUCTURES),
-          layer: v.optional(count),
-          units: count,
-          removed: v.array(count),
-          importance: v.array(v.number()),
-          error: v.optional(rate),
-        }),
-      ),
-    ),
+    shrink,
   }),
   v.strictObject({
     version,
@@ -80,6 +82,7 @@ export const CompressOutputSchema = v.union([
       ),
     ),
     seconds: v.optional(rate),
+    shrink,
     time: v.optional(
       v.strictObject({
         products: v.array(

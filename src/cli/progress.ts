@@ -1,4 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress';
+import type { CompressProgress } from '../passes/compress-options.ts';
 import { safeName } from './columns.ts';
 
 /** Shows how far a run is, on standard error. */
@@ -16,12 +17,37 @@ export interface ProgressUnit {
 
 export const MEGABYTES: ProgressUnit = { name: 'MB', scale: 1e6 };
 
+const STEPS: ProgressUnit = { name: 'steps', scale: 1 };
+
 /** Lines are at least this far apart, so that a short run does not fill a log. */
 const LINE_SECONDS = 2;
 
 /** A bar with rate and time left on a terminal, else a line every tenth. */
 export function startProgress(label: string, unit: ProgressUnit = MEGABYTES): Progress {
   return process.stderr.isTTY ? bar(label, unit) : lines(label, unit);
+}
+
+/** Of stages before anything is written, each of which has a progress of its own, and then of what is written. */
+export function startStages(label: string): {
+  update(progress: CompressProgress): void;
+  stop(): void;
+} {
+  let name: string | undefined;
+  let shown = startProgress(label);
+  const enter = (stage: string | undefined) => {
+    if (stage === name) return;
+    shown.stop();
+    shown = stage === undefined ? startProgress(label) : startProgress(`${label}, ${stage}`, STEPS);
+    name = stage;
+  };
+  return {
+    update({ done, total, tensor, stage }) {
+      enter(stage?.name);
+      if (stage) shown.update(stage.done, stage.total, tensor);
+      else shown.update(done, total, tensor);
+    },
+    stop: () => shown.stop(),
+  };
 }
 
 /** Rate since `started` and time left, once something is done. */

@@ -3,6 +3,7 @@ import type { CompressionPlan, SizeSummary, TensorReport } from '../passes/plan.
 import { barred, shaded } from '../passes/pruning/density.ts';
 import type { MatrixKind, TimePrediction } from '../passes/pruning/predict-time.ts';
 import type { MaskPreview } from '../passes/pruning/preview-masks.ts';
+import type { ShrunkLayer } from '../passes/shrinking/shrink-model.ts';
 import { bytesText, columns, safeName, shapeText } from './columns.ts';
 import { table } from './output.ts';
 
@@ -89,6 +90,11 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
     ];
   });
   const title = 'What was removed, and the mean error of the outputs behind it (tr(ΔW H ΔWᵀ) / tr(W H Wᵀ))';
+  return `${title}\n${columns(rows, [2])}\n\n${unitPictures(shrink)}`;
+}
+
+/** What structures were worth, and which of them went, or would go. */
+export function unitPictures(shrink: readonly ShrunkLayer[]): string {
   const many = shrink.some(({ units }) => units > MOST_CELLS);
   const drawn = shrink.map(({ structure, layer, importance, removed }) => [
     `${structure}${layer === undefined ? '' : ` ${layer}`}`,
@@ -100,7 +106,7 @@ export function shrinkSummary({ shrink }: CompressReport): string | undefined {
     `${what!.padEnd(10)} ${worth}`,
     `${' '.repeat(10)} ${gone}`.trimEnd(),
   ]);
-  return `${title}\n${columns(rows, [2])}\n\n${legend}\n${pictures.join('\n')}`;
+  return `${legend}\n${pictures.join('\n')}`;
 }
 
 /** Cells of a picture of units. */

@@ -8,7 +8,7 @@ import type { PruningPreview } from '../passes/pruning/preview-pruning.ts';
 import { type GpuOptions, withGpu } from './gpu-options.ts';
 import { openInput } from './node-inputs.ts';
 import { print, printJson } from './output.ts';
-import { startProgress } from './progress.ts';
+import { startStages } from './progress.ts';
 import {
   done,
   errorSummary,
@@ -19,6 +19,7 @@ import {
   summary,
   tensorTable,
   timeTable,
+  unitPictures,
 } from './size-tables.ts';
 import { type TuneOptions, tunerOf } from './tune-option.ts';
 
@@ -55,14 +56,14 @@ export async function writeModel(
     withGpu(options, async (gpu) => {
       const source = await openInput(model);
       const tuner = tunerOf(gpu, options, signal);
-      const progress = startProgress(progressWord);
+      const progress = startStages(progressWord);
       try {
         return await compress(source, output, {
           ...how,
           gpu,
           ...(tuner && { tuner }),
           resume,
-          onProgress: ({ done, total, tensor }) => progress.update(done, total, tensor),
+          onProgress: (at) => progress.update(at),
         });
       } finally {
         progress.stop();
@@ -93,11 +94,12 @@ const preview = (
     return previewPruning(await openInput(model), { ...how, gpu, ...(tuner && { tuner }) });
   });
 
-async function printPreview({ plan, masks, time }: PruningPreview, json: boolean): Promise<void> {
+async function printPreview({ plan, masks, shrink, time }: PruningPreview, json: boolean): Promise<void> {
   for (const notice of plan.notices) console.error(`note: ${notice}`);
-  if (json) return printJson({ version: 1, dryRun: true, ...plan, ...masks, ...(time && { time }) });
+  if (json)
+    return printJson({ version: 1, dryRun: true, ...plan, ...masks, ...(shrink && { shrink }), ...(time && { time }) });
   const sizes = [tensorTable(plan.tensors), summary(plan), memory(plan)];
-  const parts = [...sizes, time && timeTable(time), masks && maskPictures(masks)];
+  const parts = [...sizes, time && timeTable(time), shrink && unitPictures(shrink), masks && maskPictures(masks)];
   return print(parts.filter((part) => part !== undefined).join('\n\n'));
 }
 

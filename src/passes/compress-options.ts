@@ -18,8 +18,19 @@ export interface CompressProgress {
   /** Bytes of the input done and in all. */
   readonly done: number;
   readonly total: number;
-  /** The tensor that was written last. */
+  /** The tensor that was written last, or, in a stage, is at work. */
   readonly tensor: string;
+  /** What is going on before anything is written, where that takes long. */
+  readonly stage?: CompressStage;
+}
+
+/** How far a stage is that has to be through before the first tensor is written. */
+export interface CompressStage {
+  /** Choosing layers, for instance. */
+  readonly name: string;
+  /** Steps of it, such as windows of a calibration times pieces of the model, done and in all. */
+  readonly done: number;
+  readonly total: number;
 }
 
 /** What a compression writes: a folder as Hugging Face has them, or a single file. */

@@ -140,23 +140,30 @@ export async function compress(
 /** Removes what a model has to lose before anything else is done with it: layers, then what those that stay lose, once it is known how much of each goes. */
 async function shrinkFirst(
   before: Prepared,
-  { gpu, calibration, signal }: CompressOptions,
+  { gpu, calibration, signal, onProgress }: CompressOptions,
   notice: (text: string) => void,
 ): Promise<{ readonly prepared: Prepared; readonly report: ShrunkLayer[] }> {
   const { shrinkModel, chooseLayers, spreadChannels } = await import('./shrinking/shrink.ts');
   const { whole, shrinking } = before.shrunk!;
-  const work = { gpu, calibration, notice, signal };
+  const all = before.summary.bytesBefore;
+  const workOf = (name: string) => ({
+    ...{ gpu, calibration, notice, signal },
+    onStep: (done: number, total: number) =>
+      onProgress?.({ done: 0, total: all, tensor: '', stage: { name, done, total } }),
+  });
   let prepared = before;
   const report: ShrunkLayer[] = [];
   if (whole) {
-    const chosen = await chooseLayers(whole, shrinking, work);
+    const chosen = await chooseLayers(whole, shrinking, workOf('choosing layers'));
     report.push(chosen.report);
     prepared = await prepared.withShrunk!({ layers: chosen.kept });
   }
   if (shrinking.spreads) {
-    prepared = await prepared.withShrunk!({ widths: await spreadChannels(prepared.shrunk!, work) });
+    prepared = await prepared.withShrunk!({
+      widths: await spreadChannels(prepared.shrunk!, workOf('comparing layers')),
+    });
   }
-  return { prepared, report: [...report, ...(await shrinkModel(prepared.shrunk!, work))] };
+  return { prepared, report: [...report, ...(await shrinkModel(prepared.shrunk!, workOf('shrinking')))] };
 }
 
 /** Finds the ranks of matrices where their singular values decide them. */

@@ -102,6 +102,7 @@ export function placeInContainer(container: Container, plan: Plan, checkpoint: C
       summary,
       tensors: plan.tensors.map((tensor) => placed.get(tensor)!),
       apart: plan.apart.map((tensor) => placed.get(tensor)!),
+      calibrated: plan.calibrated,
       tree: { version: 1, weights: new Map() },
     },
   };

@@ -123,6 +123,8 @@ export interface Plan {
   readonly tensors: readonly PlannedTensor[];
   /** Those of them that are calibrated or pruned, a whole matrix at a time: the last, in the order of the graph. */
   readonly apart: readonly PlannedTensor[];
+  /** Weights whose inputs a calibration, or statistics, show. */
+  readonly calibrated: ReadonlySet<string>;
   readonly tree: WeightTree;
 }
 
@@ -265,6 +267,7 @@ export function planTensors(
     summary: summarize(planned, notices, chunkBytes),
     tensors,
     apart,
+    calibrated: new Set(inWalk),
     tree: treeOf(tensors, checkpoint.tree),
   };
 }

@@ -1,5 +1,4 @@
 import type { Calibration } from './calibration/calibration.ts';
-import { inputGroups } from './calibration/input-groups.ts';
 import type { StatisticsSource } from './calibration/statistics.ts';
 import { type MatrixLosses, outputFormat } from './compress-matrix.ts';
 import type { CompressOptions, CompressProgress } from './compress-options.ts';
@@ -26,11 +25,10 @@ export async function writeApart(
   record: RecordSpan | undefined,
 ): Promise<ReadonlyMap<string, MatrixLosses>> {
   const { apart } = plan;
-  const shown = new Set(graph && inputs ? inputGroups(graph).flatMap(({ weights }) => weights) : []);
   const sizeOf = (tensors: readonly PlannedTensor[]) =>
     tensors.reduce((sum, { report }) => sum + report.bytesBefore, 0);
   const total = plan.summary.bytesBefore;
-  const isShown = ({ name, compensates = name }: PlannedTensor) => shown.has(compensates);
+  const isShown = ({ name, compensates = name }: PlannedTensor) => plan.calibrated.has(compensates);
   const calibrated = apart.filter(isShown);
   const others = apart.filter((tensor) => !isShown(tensor));
   const rounds = new PruningRounds(calibrated);
@@ -52,12 +50,16 @@ export async function writeApart(
       for (; !rounds.isLast; rounds.number++) {
         const inThisRound = new Set(calibrated.filter((tensor) => rounds.roundOf(tensor)).map(({ name }) => name));
         const tensors = calibrated.filter(({ name, compensates = name }) => inThisRound.has(compensates)).map(inRound);
-        const round = `round ${rounds.number} of ${rounds.of}`;
-        const told = ({ tensor }: CompressProgress) => onProgress?.({ done, total, tensor: `${tensor}, ${round}` });
+        const name = `round ${rounds.number} of ${rounds.of}`;
+        let step = 0;
+        const told = ({ tensor }: CompressProgress) =>
+          onProgress?.({ done, total, tensor, stage: { name, done: ++step, total: inThisRound.size } });
         const how = { ...work, writer: NOWHERE, notice: () => {}, onProgress: told, tuner, graph, inputs };
         await writeCalibrated({ ...how, tensors, prunings: new Map(), done });
       }
-      const prunings = await layerPrunings(source, graph, inputs, calibrated);
+      const prunings = await layerPrunings(source, graph, inputs, calibrated, (step, steps) =>
+        onProgress?.({ done, total, tensor: '', stage: { name: 'comparing layers', done: step, total: steps } }),
+      );
       losses.push(...(await writeCalibrated({ ...work, tuner, graph, inputs, tensors: calibrated, prunings, done })));
     }
     losses.push(...(await writePruned({ ...work, tensors: others, done: total - sizeOf(others) })));

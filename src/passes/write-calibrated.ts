@@ -1,4 +1,3 @@
-import { ArgumentError } from '../errors.ts';
 import { checkCancelled } from '../files/cancel.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
 import { quote } from '../files/text.ts';
@@ -12,6 +11,7 @@ import type { VariantChoice } from '../graph/variant-choice.ts';
 import { loadPackedProducts } from '../kernels/packed-products.ts';
 import { uploadWeight, type Weight } from '../kernels/weight.ts';
 import type { Calibration } from './calibration/calibration.ts';
+import { checkFiniteColumns } from './calibration/finite-columns.ts';
 import { type InputGroup, inputGroups } from './calibration/input-groups.ts';
 import type { ColumnStatistics, Statistics, StatisticsSource } from './calibration/statistics.ts';
 import { walkInputs } from './calibration/walk.ts';
@@ -186,12 +186,7 @@ async function inputsOf(
   readonly release: () => void;
 }> {
   const names = targets.map(({ name }) => quote(name)).join(', ');
-  const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) {
-    throw new ArgumentError(
-      `The inputs of ${names} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
-    );
-  }
+  checkFiniteColumns(meanSquare, `The inputs of ${names}`);
   let factored: FactoredHessian | undefined;
   let whitening: Whitening | undefined;
   const refined = targets.some(({ method, refine }) => method === 'gptq' || (refine ?? 0) > 0);

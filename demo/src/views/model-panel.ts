@@ -195,7 +195,8 @@ export class ModelPanel {
     let last = '';
     const compressed = await compressModel(gpu, network, recipe, text, {
       signal,
-      onProgress: ({ done, total, tensor }) => {
+      onProgress: ({ done, total, tensor, stage }) => {
+        if (stage) return this.#progress(stage.done / stage.total, `Before anything is written: ${stage.name}`);
         if (tensor !== last) this.#timeline.finished();
         last = tensor;
         this.#progress(done / total, `Compressing: ${bytesText(done)} of ${bytesText(total)}, ${tensor}`);

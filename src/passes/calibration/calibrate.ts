@@ -1,4 +1,4 @@
-import { ArgumentError, CancelledError } from '../../errors.ts';
+import { CancelledError } from '../../errors.ts';
 import { openCheckpoint } from '../../files/checkpoint.ts';
 import type { ModelFiles } from '../../files/model-files.ts';
 import { type TensorSpec, writeSafetensors } from '../../files/safetensors-write.ts';
@@ -9,6 +9,7 @@ import { checkpointSource } from '../load-weights.ts';
 import { graphOfCheckpoint } from '../plan.ts';
 import { checkWeight } from '../stored-weight.ts';
 import { type Calibration, checkCalibration } from './calibration.ts';
+import { checkFiniteColumns } from './finite-columns.ts';
 import { inputGroups } from './input-groups.ts';
 import { STATISTICS_KEY, type StatisticsHeader } from './statistics-schema.ts';
 import { walkInputs } from './walk.ts';
@@ -56,12 +57,7 @@ export async function calibrate(
         ...{ gpu, graph, windows, source: checkpointSource(gpu, checkpoint, signal), wanted: () => true },
         visit: async ({ input, k }, statistics) => {
           const columns = await statistics.columns();
-          const bad = columns.meanSquare.findIndex((value) => !Number.isFinite(value));
-          if (bad >= 0) {
-            throw new ArgumentError(
-              `The values of ${input} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
-            );
-          }
+          checkFiniteColumns(columns.meanSquare, `The values of ${input}`);
           for (const [name, of] of COLUMNS) await writer.write(`${input}.${name}`, bytesOf(columns[of]));
           const { hessian } = statistics;
           if (hessian) await writer.write(`${input}.hessian`, await gpu.readBack(hessian.buffer, 0, 4 * k * k));

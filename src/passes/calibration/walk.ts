@@ -130,10 +130,15 @@ interface Streams {
   readonly original?: Values;
 }
 
-/** Takes windows through a piece of a graph, an embedding or what lies behind: what each has there. */
-export async function runSegment(args: RunArguments, segment: Segment, values: Values): Promise<Values> {
+/** Takes windows through a piece of a graph, an embedding or what lies behind: what each has there. `count` is called as each is through. */
+export async function runSegment(
+  args: RunArguments,
+  segment: Segment,
+  values: Values,
+  count: () => void = () => {},
+): Promise<Values> {
   const run = segment.kind === 'embedding' ? runEmbedding : runPiece;
-  return (await run(args, segment, { now: values }, new Map(), undefined, () => {})).now;
+  return (await run(args, segment, { now: values }, new Map(), undefined, count)).now;
 }
 
 async function runPiece(

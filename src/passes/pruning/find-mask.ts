@@ -65,7 +65,12 @@ export class Threshold {
     this.#gpu = gpu;
     this.#pattern = pattern;
     this.#scratch = new Scratch(gpu);
-    this.#room = selectionRoom(this.#scratch);
+    try {
+      this.#room = selectionRoom(this.#scratch);
+    } catch (error) {
+      this.release();
+      throw error;
+    }
   }
 
   /**

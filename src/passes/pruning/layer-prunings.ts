@@ -1,6 +1,8 @@
 import type { Checkpoint } from '../../files/checkpoint.ts';
+import { quote } from '../../files/text.ts';
 import type { Graph } from '../../graph/graph.ts';
 import type { Calibration } from '../calibration/calibration.ts';
+import { checkFiniteColumns } from '../calibration/finite-columns.ts';
 import { type InputGroup, inputGroups } from '../calibration/input-groups.ts';
 import type { Statistics, StatisticsSource } from '../calibration/statistics.ts';
 import { walkInputs } from '../calibration/walk.ts';
@@ -13,13 +15,14 @@ import { differs, type Pruning } from './pruning.ts';
 
 /**
  * How matrices are pruned whose rules give layers sparsities of their own, by name: what all inputs are like in the original model decides it before any is pruned.
- * @throws NonFiniteError, FileError, OutOfMemoryError, DeviceLostError, CancelledError
+ * @throws ArgumentError for inputs that are no numbers; NonFiniteError, FileError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function layerPrunings(
   source: SliceSource & { readonly checkpoint: Checkpoint },
   graph: Graph,
   inputs: Calibration | StatisticsSource,
   tensors: readonly PlannedTensor[],
+  onStep?: (done: number, total: number) => void,
 ): Promise<ReadonlyMap<string, Pruning>> {
   const rules = new Set(tensors.flatMap(({ prune }) => (prune && differs(prune.layers) ? [prune] : [])));
   if (rules.size === 0) return new Map();
@@ -30,6 +33,8 @@ export async function layerPrunings(
   const measured: MatrixCosts[] = [];
   const visit = async ({ weights, layer }: InputGroup, statistics: Statistics) => {
     const { meanSquare } = await statistics.columns();
+    const names = weights.filter((name) => of.has(name)).map(quote);
+    checkFiniteColumns(meanSquare, `The inputs of ${names.join(', ')}`);
     for (const name of weights) {
       const tensor = of.get(name);
       if (!tensor) continue;
@@ -61,6 +66,7 @@ export async function layerPrunings(
       wanted,
       columnsOnly: [...rules].every(({ layers }) => layers === 'owl'),
       ...(signal && { signal }),
+      ...(onStep && { onWindow: onStep }),
     });
   }
   const prunings = new Map<string, Pruning>();

@@ -62,8 +62,9 @@ export async function withinBudget(
     return { recipe: open.with(amounts[0]!), notice };
   }
   const before = await planWhole(open, planWith);
-  const cost = timed ? timeCosts(before, new ProductTimer(gpu!, tuner, signal)) : await byteCosts(before);
+  const timer = timed ? new ProductTimer(gpu!, tuner, signal) : undefined;
   try {
+    const cost = timer ? timeCosts(before, timer) : await byteCosts(before);
     const most = budget.keep < 1 ? budget.keep * cost.whole : budget.keep;
     if (cost.whole <= most) {
       throw new ArgumentError(
@@ -92,7 +93,7 @@ export async function withinBudget(
       : `${found} bytes of weights are left, ${share} (${Math.floor(most)} were asked for)`;
     return { recipe: open.with(amounts[high]!), notice: `The budget takes ${pattern(amounts[high]!)}: ${came}.` };
   } finally {
-    cost.release?.();
+    timer?.release();
   }
 }
 
@@ -135,7 +136,6 @@ interface Costs {
   /** Where nothing is removed. */
   readonly whole: number;
   of(prepared: Prepared): Promise<number>;
-  release?(): void;
 }
 
 async function byteCosts(before: Prepared): Promise<Costs> {
@@ -157,7 +157,6 @@ function timeCosts(before: Prepared, timer: ProductTimer): Costs {
       const { milliseconds } = await predictTime(whole, products(prepared), (was, is) => timer.time(was, is));
       return milliseconds.after / milliseconds.before;
     },
-    release: () => timer.release(),
   };
 }
 
@@ -200,9 +199,10 @@ function amountsOf(
   const { units, step } = unitsOf(structure, recipe, graph, name, timed);
   const apart = timed ? step * Math.ceil(units / TIMED / step) : step;
   const counts: string[] = [];
+  // Layers go at once, before the rounds of what else there is.
   const { rounds } = shrinkingOf(recipe.shrink!);
   for (let stay = Math.floor((units - 1) / apart) * apart; stay > 0; stay -= apart) {
-    if (goesInRounds(units, stay, rounds)) counts.push(String(units - stay));
+    if (structure === 'layers' || goesInRounds(units, stay, rounds)) counts.push(String(units - stay));
   }
   if (counts.length > 0) return counts;
   throw new ArgumentError(

@@ -1,9 +1,7 @@
-import type { Gpu } from '../../gpu/gpu.ts';
 import { randomU32 } from '../../graph/reference/random.ts';
-import type { Calibration } from '../calibration/calibration.ts';
 import { largest } from './choose-units.ts';
 import { layerImportance } from './layer-importance.ts';
-import { type ShrunkLayer, shortened, type WholeModel } from './shrink-model.ts';
+import { type ShrinkWork, type ShrunkLayer, shortened, type WholeModel } from './shrink-model.ts';
 import { ranksLayers, type Shrinking } from './shrinking.ts';
 
 /**
@@ -13,13 +11,13 @@ import { ranksLayers, type Shrinking } from './shrinking.ts';
 export async function chooseLayers(
   { checkpoint, graph, left }: WholeModel,
   shrinking: Shrinking,
-  work: { readonly gpu: Gpu; readonly calibration: Calibration | undefined; readonly signal?: AbortSignal | undefined },
+  work: Omit<ShrinkWork, 'notice'>,
 ): Promise<{ readonly kept: number[]; readonly report: ShrunkLayer }> {
-  const { gpu, calibration, signal } = work;
+  const { gpu, calibration, signal, onStep } = work;
   const layers = Uint32Array.from({ length: graph.layers }, (_, layer) => layer);
   const importance =
     ranksLayers(shrinking) && calibration
-      ? await layerImportance({ gpu, checkpoint, graph }, calibration, signal)
+      ? await layerImportance({ gpu, checkpoint, graph }, calibration, signal, onStep)
       : Float64Array.from(layers, (layer) => randomU32(shrinking.seed, layer));
   const kept = [...largest(layers, importance, left)];
   const removed = [...layers].filter((layer) => !kept.includes(layer));

@@ -42,7 +42,7 @@ export interface ChosenUnits {
   readonly bias?: Uint8Array<ArrayBuffer>;
   /** What that costs: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), without H in squares. */
   readonly error: number;
-  /** Why it was not done as it was asked for. */
+  /** What was done otherwise than asked for, and why. */
   readonly problem?: string;
 }
 
@@ -115,7 +115,7 @@ class UnitChoice {
     { score, repair, seed }: Shrinking,
     earlier?: Uint32Array,
   ): AsyncGenerator<ChosenUnits> {
-    const { units, layer } = this.#coupling;
+    const { units, layer, structure } = this.#coupling;
     const least = stays.at(-1)!;
     let kept: Uint32Array = earlier ?? Uint32Array.from({ length: units }, (_, unit) => unit);
     const all = kept.length;
@@ -141,7 +141,12 @@ class UnitChoice {
         if (inRounds || repair === 'refit') problem ??= await this.#factor(kept);
       }
       const refit = repair === 'refit' && problem === undefined;
-      yield { kept, importance, ...(await this.#result(kept, refit)), ...(problem !== undefined && { problem }) };
+      const instead = [
+        ...(score === 'obs' ? [`${structure} are ${inRounds ? 'not weighed anew' : 'chosen as wanda does'}`] : []),
+        ...(repair === 'refit' ? ['nothing is fitted'] : []),
+      ];
+      const told = problem !== undefined && { problem: `${instead.join(', and ')}: ${problem}` };
+      yield { kept, importance, ...(await this.#result(kept, refit)), ...told };
     }
   }
 

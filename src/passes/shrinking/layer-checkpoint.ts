@@ -46,7 +46,7 @@ export class LayerCheckpoint implements Checkpoint {
     this.config = {
       ...source.config,
       num_hidden_layers: kept.length,
-      ...kindsOf(graph, kept, source.config?.intermediate_size),
+      ...kindsOf(graph, kept, source.config),
     };
     const places = new Map(kept.map((layer, place) => [layer, place]));
     for (const origin of source.tensors.keys()) {
@@ -96,18 +96,23 @@ export class LayerCheckpoint implements Checkpoint {
   }
 }
 
-/** What config.json says of single layers, where they are not all alike. */
-function kindsOf(graph: Graph, kept: readonly number[], size: Json | undefined): JsonObject {
+/** What config.json says of single layers, where it does, or where they are not all alike. */
+function kindsOf(graph: Graph, kept: readonly number[], config: JsonObject | undefined): JsonObject {
   const operations = graph.layerRanges.map(([from, to]) => graph.operations.slice(from, to));
   const windowed = operations.map((layer) => layer.some((one) => one.op === 'attention' && one.window !== undefined));
   const turned = operations.map((layer) => layer.some(({ op }) => op === 'rotary'));
   const differ = (kinds: readonly boolean[]) => kinds.some((kind) => kind !== kinds[0]);
+  /** The list as it is, for other programs count its entries even where all are alike; else what the graph knows. */
+  const listed = (key: string, kinds: readonly boolean[], nameOf: (kind: boolean) => Json): JsonObject => {
+    const given = config?.[key];
+    if (Array.isArray(given)) return { [key]: kept.map((layer) => given[layer]!) };
+    return differ(kinds) ? { [key]: kept.map((layer) => nameOf(kinds[layer]!)) } : {};
+  };
+  const size = config?.intermediate_size;
   return {
-    ...(differ(windowed) && {
-      layer_types: kept.map((layer) => (windowed[layer] ? 'sliding_attention' : 'full_attention')),
-    }),
+    ...listed('layer_types', windowed, (slides) => (slides ? 'sliding_attention' : 'full_attention')),
+    ...listed('no_rope_layers', turned, Number),
     ...(Array.isArray(size) && { intermediate_size: ffnSizeOf(kept.map((layer) => Number(size[layer]))) }),
-    ...(differ(turned) && { no_rope_layers: kept.map((layer) => Number(turned[layer])) }),
   };
 }
 

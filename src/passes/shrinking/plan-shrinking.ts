@@ -36,7 +36,7 @@ export interface ShrinkChoice {
  * Decides from headers how many units of each layer stay, and how many layers.
  * @param checkpoint the result's, unless it throws
  * @param formatOf what a matrix is stored in; undefined: as it is
- * @param chosen once it is; until then the first layers stand for those that stay, and all layers lose alike
+ * @param chosen once it is; until then the largest layers stand for those that stay, and all layers lose alike
  * @throws ArgumentError for bare tensors, and where nothing would go or be left; RecipeError where there has to be a calibration; ModelError, FileError for a
  * model that can't be shrunk; FormatError that says which numbers would work, where rows would have no whole blocks
  */
@@ -76,10 +76,20 @@ export function planShrinking(
   const how = { shrinking, formatOf, widths };
   if (!amount) return { shrinking, removedBytes: 0, ...narrowed(checkpoint, graph, how) };
   const stay = unitsLeft('layers', amount, graph.layers, name);
-  const shorter = new LayerCheckpoint(checkpoint, graph, layers ?? Array.from({ length: stay }, (_, layer) => layer));
+  const shorter = new LayerCheckpoint(checkpoint, graph, layers ?? largestLayers(checkpoint, graph, stay));
   const whole = { checkpoint, graph, left: stay };
   const rest = narrowed(shorter, modelGraph(shorter), how);
   return { shrinking, whole, removedBytes: shorter.removedBytes, ...rest };
+}
+
+/** The layers that take most bytes, of equal ones the first, ascending: whichever stay, they take no more, so that a budget that those keep to is kept to. */
+function largestLayers({ tensors }: Checkpoint, graph: Graph, count: number): number[] {
+  const bytes = new Float64Array(graph.layers);
+  for (const { name, layer } of graph.weights) {
+    if (layer !== undefined) bytes[layer]! += tensors.get(name)?.byteLength ?? 0;
+  }
+  const order = [...bytes.keys()].sort((a, b) => bytes[b]! - bytes[a]! || a - b);
+  return order.slice(0, count).sort((a, b) => a - b);
 }
 
 /**

@@ -1,4 +1,3 @@
-import { ArgumentError } from '../../errors.ts';
 import { checkCancelled } from '../../files/cancel.ts';
 import type { Checkpoint } from '../../files/checkpoint.ts';
 import { decodeToF32 } from '../../files/convert.ts';
@@ -12,6 +11,7 @@ import type { Graph, WeightName } from '../../graph/graph.ts';
 import { centerHessianStep } from '../../kernels/center-hessian.ts';
 import { uploadWeight, type Weight } from '../../kernels/weight.ts';
 import type { Calibration } from '../calibration/calibration.ts';
+import { checkFiniteColumns } from '../calibration/finite-columns.ts';
 import type { InputGroup } from '../calibration/input-groups.ts';
 import type { Statistics } from '../calibration/statistics.ts';
 import { walkInputs } from '../calibration/walk.ts';
@@ -62,20 +62,24 @@ export interface ShrunkLayer {
   readonly error?: number;
 }
 
+/** What shrinking a model takes. */
+export interface ShrinkWork {
+  readonly gpu: Gpu;
+  readonly calibration: Calibration | undefined;
+  readonly notice: (text: string) => void;
+  readonly signal?: AbortSignal | undefined;
+  /** Called as each window has gone through a piece of the model, or, where nothing is calibrated, as each layer is done. */
+  readonly onStep?: ((done: number, total: number) => void) | undefined;
+}
+
 /**
  * Chooses what goes from each layer, in the order of the graph, each seeing what the shrunken ones before it make, and fits the matrices behind it.
  * @throws NonFiniteError, FileError, ArgumentError, CancelledError, OutOfMemoryError, DeviceLostError
  */
 export async function shrinkModel(
   { shrinking, original, graph, narrow, left }: Shrunk,
-  work: {
-    readonly gpu: Gpu;
-    readonly calibration: Calibration | undefined;
-    readonly notice: (text: string) => void;
-    readonly signal?: AbortSignal | undefined;
-  },
+  { gpu, calibration, notice, signal, onStep }: ShrinkWork,
 ): Promise<ShrunkLayer[]> {
-  const { gpu, calibration, notice, signal } = work;
   const layers: ShrunkLayer[] = [];
   const rounds = shrinking.rounds;
   /** What earlier rounds left, and what units were worth in the first. */
@@ -94,11 +98,7 @@ export async function shrinkModel(
       return chosen;
     }
     const { kept, error, problem } = chosen;
-    if (problem !== undefined) {
-      notice(
-        `${quote(coupling.reader)}: ${coupling.structure} are chosen as wanda does, and nothing is fitted: ${problem}.`,
-      );
-    }
+    if (problem !== undefined) notice(`${quote(coupling.reader)}: ${problem}.`);
     narrow.keep(coupling, kept, chosen);
     const stays = new Set(kept);
     const removed = Array.from({ length: coupling.units }, (_, unit) => unit).filter((unit) => !stays.has(unit));
@@ -107,7 +107,10 @@ export async function shrinkModel(
   };
   const makesUp = [...left.keys()].some(({ bias }) => bias !== undefined);
   if (!calibration || !(makesUp || shrinkNeedsInputs(shrinking))) {
-    for (const coupling of left.keys()) await shrink(coupling, {});
+    for (const coupling of left.keys()) {
+      await shrink(coupling, {});
+      onStep?.(layers.length, left.size);
+    }
     return layers;
   }
   const byInput = new Map([...left.keys()].map((coupling) => [coupling.input, coupling]));
@@ -128,7 +131,8 @@ export async function shrinkModel(
   const wanted = ({ input }: InputGroup) => byInput.has(input);
   const { windows } = calibration;
   for (; round <= rounds; round++) {
-    await walkInputs({ gpu, graph, source, windows, visit, wanted, ...(signal && { signal }) });
+    const onWindow = (done: number, total: number) => onStep?.((round - 1) * total + done, rounds * total);
+    await walkInputs({ gpu, graph, source, windows, visit, wanted, onWindow, ...(signal && { signal }) });
   }
   return layers;
 }
@@ -140,12 +144,7 @@ export async function shrinkModel(
  */
 export async function unitInputs(gpu: Gpu, { reader, bias }: Coupling, statistics: Statistics): Promise<UnitInputs> {
   const { meanSquare, mean } = await statistics.columns();
-  const bad = meanSquare.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) {
-    throw new ArgumentError(
-      `The inputs of ${quote(reader)} are not finite in column ${bad}: the model computes no numbers on the calibration text.`,
-    );
-  }
+  checkFiniteColumns(meanSquare, `The inputs of ${quote(reader)}`);
   const { hessian } = statistics;
   if (bias === undefined || !mean) return { hessian, meanSquare };
   // Rounding may leave less than nothing.

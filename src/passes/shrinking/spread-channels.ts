@@ -1,8 +1,6 @@
 import { checkCancelled } from '../../files/cancel.ts';
 import { greatestCommonDivisor } from '../../formats/layout.ts';
-import type { Gpu } from '../../gpu/gpu.ts';
 import type { WeightName } from '../../graph/graph.ts';
-import type { Calibration } from '../calibration/calibration.ts';
 import type { InputGroup } from '../calibration/input-groups.ts';
 import type { Statistics } from '../calibration/statistics.ts';
 import { walkInputs } from '../calibration/walk.ts';
@@ -10,7 +8,7 @@ import { checkpointSource } from '../load-weights.ts';
 import { cheapestCounts, sharesAround } from '../spread-over-layers.ts';
 import { unitErrors } from './choose-units.ts';
 import type { Coupling } from './couplings.ts';
-import { type Shrunk, unitInputs } from './shrink-model.ts';
+import { type ShrinkWork, type Shrunk, unitInputs } from './shrink-model.ts';
 
 /** Weights of a block in most formats. */
 const BLOCK = 32;
@@ -40,13 +38,8 @@ export function countsAround(left: number, units: number, step: number): number[
  */
 export async function spreadChannels(
   { shrinking, original, graph, left, steps }: Shrunk,
-  work: {
-    readonly gpu: Gpu;
-    readonly calibration: Calibration | undefined;
-    readonly signal?: AbortSignal | undefined;
-  },
+  { gpu, calibration, signal, onStep }: Omit<ShrinkWork, 'notice'>,
 ): Promise<Map<WeightName, number>> {
-  const { gpu, calibration, signal } = work;
   const couplings = [...left.keys()].filter(({ structure }) => structure === 'ffn');
   // Where the number for all layers has whole blocks, all numbers have: what is dense now may be quantized later.
   const shared = couplings.reduce((most, coupling) => greatestCommonDivisor(most, left.get(coupling)!), BLOCK);
@@ -65,7 +58,8 @@ export async function spreadChannels(
   const source = checkpointSource(gpu, original, signal);
   const wanted = ({ input }: InputGroup) => byInput.has(input);
   const { windows } = calibration!;
-  await walkInputs({ gpu, graph, source, windows, visit, wanted, ...(signal && { signal }) });
+  const told = { ...(signal && { signal }), ...(onStep && { onWindow: onStep }) };
+  await walkInputs({ gpu, graph, source, windows, visit, wanted, ...told });
   const total = couplings.reduce((sum, coupling) => sum + coupling.units - left.get(coupling)!, 0);
   const gone = cheapestCounts(
     total,

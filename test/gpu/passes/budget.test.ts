@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ArgumentError, type CompressaError, FormatError, RecipeError } from '../../../src/errors.ts';
+import { type ModelFiles, memoryFolder } from '../../../src/files/model-files.ts';
+import { writeSafetensors } from '../../../src/files/safetensors-write.ts';
 import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
+import { openGpu } from '../../../src/gpu/open-gpu.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { prepare } from '../../../src/passes/prepare.ts';
 import { predictTime, productsOf } from '../../../src/passes/pruning/predict-time.ts';
@@ -175,6 +178,30 @@ test('a budget is kept to by an amount that goes in as many rounds as there are'
   await expect(planCompression(model.open(), { recipe: fewer, calibration })).rejects.toThrow(/can't go in 3 rounds/);
 });
 
+test.each([2, 4])('a budget on layers beside %d rounds, which are for channels: layers go at once', async (rounds) => {
+  const model = await modelFolder(settings);
+  const calibration = { windows: [Uint32Array.from({ length: 16 }, (_, i) => i)] };
+  const recipe = shrinking('layers,ffn:25%', { keep: 0.95, score: 'wanda', rounds });
+  const { notices } = await planCompression(model.open(), { recipe, calibration });
+  expect(notices.join()).toContain('The budget takes layers:1,ffn:25%:');
+});
+
+test('a budget on layers of different widths is kept to, whichever stay', async () => {
+  const model = await modelFolder({ ...settings, intermediate_size: [32, 256, 64, 512] });
+  const whole = await compress(model.open(), memoryOutput(), {
+    gpu,
+    recipe: { version: 1, rules: [{ match: '*', format: 'keep' }] },
+  });
+  const removed = new Set<string>();
+  for (const seed of [0, 1, 2, 3, 4, 5]) {
+    const recipe = shrinking('layers', { keep: 0.7, score: 'random', seed });
+    const report = await compress(model.open(), memoryOutput(), { gpu, recipe });
+    expect(report.bytesAfter).toBeLessThanOrEqual(0.7 * whole.bytesAfter);
+    removed.add(String(report.shrink![0]!.removed));
+  }
+  expect(removed.size).toBeGreaterThan(2);
+});
+
 test('a prediction adds up every product of a token once, at what its kind takes', async () => {
   const model = await modelFolder(settings);
   const recipe = shrinking('layers:1,ffn:25%', { score: 'random' }, 'q8_0');
@@ -202,6 +229,83 @@ test('a prediction adds up every product of a token once, at what its kind takes
     expect(pays).toBe(changes ? true : null);
     expect(was!.format).toMatch(/q8_0|f32/);
   }
+});
+
+/** A model whose head is of a type that no kernel multiplies with. */
+async function withWideHead(): Promise<() => ModelFiles> {
+  const { graph, values } = await modelFolder(settings);
+  const sink = memorySink();
+  const specs = graph.weights.map(
+    ({ name, shape, role }) => ({ name, shape, type: role === 'head' ? 'F64' : 'F32' }) as const,
+  );
+  const writer = await writeSafetensors(sink, specs);
+  for (const { name, type } of specs) {
+    const numbers = type === 'F64' ? Float64Array.from(values(name)) : values(name);
+    await writer.write(name, new Uint8Array(numbers.buffer));
+  }
+  await writer.finish();
+  const files = { 'config.json': JSON.stringify(settings), 'model.safetensors': sink.bytes() };
+  return () => memoryFolder('wide', files);
+}
+
+test('a budget of time that can not be measured leaves nothing on the GPU', async () => {
+  const open = await withWideHead();
+  const before = gpu.memory.bytesInUse;
+  const recipe = shrinking('ffn', { keep: 0.7, budget: 'time' });
+  await expect(prepare(open(), { gpu, recipe })).rejects.toThrow(/no kernel multiplies with.*give a budget of bytes/);
+  expect(gpu.memory.bytesInUse).toBe(before);
+});
+
+test('a preview that can not predict a time says why', async () => {
+  const open = await withWideHead();
+  const typed = await previewPruning(open(), { gpu, recipe: shrinking('ffn:25%') });
+  expect(typed.time).toBeUndefined();
+  expect(typed.plan.notices.join()).toContain('No time is predicted: some matrices are of types');
+  const model = await modelFolder(smallConfig('Llama', { intermediate_size: 200 }));
+  const cut = await previewPruning(model.open(), { gpu, recipe: shrinking('ffn:40', {}, 'q4_0') });
+  expect(cut.time).toBeUndefined();
+  expect(cut.plan.notices.join()).toMatch(/No time is predicted, .*: .*no multiple of the block size 32/);
+  // Less than random weights to time with.
+  const small = await openGpu({ device: gpu.device, memoryBudget: 3 * 2 ** 20 });
+  const full = await previewPruning(model.open(), { gpu: small, recipe: shrinking('ffn:25%') });
+  expect(full.time).toBeUndefined();
+  expect(full.plan.notices.join()).toMatch(/No time is predicted, .*the budget is 3145728 bytes/);
+  expect(small.memory.bytesInUse).toBe(0);
+});
+
+test('a preview shows which channels and heads would go by magnitude, and says where another score decides', async () => {
+  const model = await modelFolder(settings);
+  const { shrink, plan } = await previewPruning(model.open(), { gpu, recipe: shrinking('ffn:25%,heads:1') });
+  expect(plan.notices).toEqual([]);
+  expect(shrink!.map(({ structure, layer }) => `${structure} ${layer}`)).toEqual(
+    [0, 1, 2, 3].flatMap((layer) => [`heads ${layer}`, `ffn ${layer}`]),
+  );
+  const { importance, removed } = shrink![3]!;
+  const down = model.values('model.layers.1.mlp.down_proj.weight');
+  const squares = Array.from({ length: 128 }, (_, unit) =>
+    down.reduce((sum, w, at) => sum + (at % 128 === unit ? w * w : 0), 0),
+  );
+  for (const [unit, value] of squares.entries()) expect(importance[unit]! / value).toBeCloseTo(1, 3);
+  const least = [...squares.keys()].sort((a, b) => squares[a]! - squares[b]!).slice(0, 32);
+  expect(removed).toEqual(least.sort((a, b) => a - b));
+  const calibration = { windows: [Uint32Array.from({ length: 16 }, (_, i) => i)] };
+  const scored = await previewPruning(model.open(), {
+    ...{ gpu, calibration, recipe: shrinking('layers:1,ffn:25%', { score: 'obs' }) },
+  });
+  expect(scored.shrink).toHaveLength(3);
+  expect(scored.plan.notices.join()).toContain(
+    'What goes by obs shows when it runs: drawn is what would go by magnitude',
+  );
+  expect(scored.plan.notices.join()).toContain('Which layers go shows when it runs');
+  const rule = { pattern: '50%', score: 'wanda' } as const;
+  const masked = await previewPruning(model.open(), {
+    ...{
+      gpu,
+      calibration,
+      recipe: { version: 1, rules: [{ match: '*', role: 'linear', format: 'keep', prune: rule }] },
+    },
+  });
+  expect(masked.plan.notices.join()).toContain('Masks are drawn by magnitude: wanda shows when it runs.');
 });
 
 test('a preview measures what it predicts on the device, and a budget of time is one of what it measures', async () => {

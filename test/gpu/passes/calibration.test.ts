@@ -214,6 +214,12 @@ test('an importance matrix weighs the search, and is written as it is read', asy
   for (const method of ['gptq', 'awq']) {
     await expect(run({ statistics, method })).rejects.toThrow(/is an importance matrix, which the method/);
   }
+  // The head is none of its matrices, and is pruned like one whose inputs nothing shows.
+  const prune = { pattern: '50%' };
+  const recipe = { version: 1 as const, rules: [{ match: '*', format: 'keep', prune }] };
+  const pruned = await compress(open(), memoryOutput('out'), { gpu, recipe, statistics });
+  const head = pruned.tensors.find(({ role }) => role === 'head');
+  expect(head!.prune).toMatchObject({ score: 'magnitude', sparsity: 0.5 });
 });
 
 test('files that hold no statistics, or damaged ones, are refused', async () => {

@@ -6,12 +6,14 @@ import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { openGpu } from '../../../src/gpu/open-gpu.ts';
+import { Decoder } from '../../../src/graph/decoder.ts';
 import type { Graph } from '../../../src/graph/graph.ts';
 import { ReferenceRun } from '../../../src/graph/reference.ts';
 import { refitColumns, unitCosts } from '../../../src/kernels/reference/refit-columns.ts';
 import { compress, planCompression } from '../../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
 import { modelGraph } from '../../../src/passes/model-graph.ts';
+import { prepare } from '../../../src/passes/prepare.ts';
 import type { Recipe } from '../../../src/passes/recipe.ts';
 import { findCouplings } from '../../../src/passes/shrinking/couplings.ts';
 import type { ShrinkRule } from '../../../src/passes/shrinking/shrinking.ts';
@@ -71,6 +73,13 @@ const columnsOf = (units: readonly number[], size: number): number[] =>
 const picked = (values: Float32Array, rows: readonly number[], k: number): Float32Array =>
   Float32Array.from({ length: rows.length * k }, (_, at) => values[rows[Math.floor(at / k)]! * k + (at % k)]!);
 
+/** Of the keys and values of 32 positions, in f32, as a decoder holds them. */
+function cacheBytes(graph: Graph): number {
+  const decoder = new Decoder(gpu, graph, new Map(), { maxPositions: 32 });
+  decoder.release();
+  return decoder.buffers.caches.reduce((sum, { k, v }) => sum + k.size! + v.size!, 0);
+}
+
 const FAMILIES = [
   ['Llama', smallConfig()],
   ['Qwen2', smallConfig('Qwen2')],
@@ -110,6 +119,11 @@ test.each(
     const made = new ReferenceRun(graph, values).forward(tokens);
     expect(made.length).toBe(wanted.length);
     for (const [i, logit] of made.entries()) expect(logit).toBeCloseTo(wanted[i]!, 9);
+    if (structure === 'heads') {
+      const groups = settings.num_key_value_heads;
+      expect(cacheBytes(model.graph)).toBe(2 * 2 * 32 * groups * settings.head_dim * 4);
+      expect(cacheBytes(graph)).toBe(2 * 2 * 32 * (groups - 1) * settings.head_dim * 4);
+    }
     expect(checkpoint.config).toMatchObject(
       structure === 'ffn'
         ? { intermediate_size: 68, num_attention_heads: settings.num_attention_heads }
@@ -292,10 +306,7 @@ const LAYERED = [
 test.each(LAYERED)(
   '%s: the layers that go change their input least, and the others stay as they are',
   async (_, settings) => {
-    const { model, report, graph, values, checkpoint } = await shrunk(
-      { pattern: 'layers:2', score: 'obs' },
-      { settings },
-    );
+    const { model, report, graph, values, checkpoint } = await shrunk({ pattern: 'layers:2' }, { settings });
     const { graph: whole } = model;
     const outs = whole.layerRanges.map(([, to]) => whole.operations[to - 1]!.out);
     const first = whole.operations[whole.layerRanges[0]![0] - 1]!.out;
@@ -353,6 +364,38 @@ test.each(LAYERED)(
   },
 );
 
+const FULL = Array.from({ length: 5 }, () => 'full_attention');
+
+test.each([
+  ['Qwen2', { layer_types: FULL }],
+  ['Qwen3', { layer_types: FULL }],
+  ['SmolLM3', { layer_types: FULL, no_rope_layers: [1, 1, 1, 1, 1] }],
+  ['SmolLM3', { layer_types: FULL, no_rope_layers: [1, 1, 0, 1, 1] }],
+  [
+    'Gemma2',
+    { hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16, layer_types: FULL.with(1, 'sliding_attention') },
+  ],
+] as const)(
+  '%s: lists of the config have as many entries as layers stay, theirs, whether they differ or not',
+  async (family, lists) => {
+    const { open } = await modelFolder(smallConfig(family, { num_hidden_layers: 5, ...lists }));
+    const { checkpoint, ...plan } = await prepare(open(), {
+      recipe: recipeOf({ pattern: 'layers:2', score: 'random' }),
+    });
+    await checkpoint.close();
+    for (const kept of [
+      [0, 2, 3],
+      [1, 2, 4],
+    ]) {
+      const { checkpoint } = await plan.withShrunk!({ layers: kept });
+      expect(checkpoint.config!.num_hidden_layers).toBe(3);
+      for (const [key, list] of Object.entries(lists)) {
+        if (Array.isArray(list)) expect(checkpoint.config![key]).toEqual(kept.map((layer) => list[layer]));
+      }
+    }
+  },
+);
+
 test('layers, heads and channels go together', async () => {
   const rule: ShrinkRule = { pattern: 'layers:1,heads:1,ffn:32', score: 'obs', repair: 'refit' };
   const { report, graph } = await shrunk(rule, {
@@ -381,7 +424,11 @@ test('where H is too large, channels go by wanda, and a notice says so', async (
   const { report } = await shrunk({ pattern: 'ffn:50%', score: 'obs', repair: 'refit' }, { on: small });
   const byWanda = await shrunk({ pattern: 'ffn:50%', score: 'wanda' });
   expect(report.shrink![0]!.removed).toEqual(byWanda.report.shrink![0]!.removed);
-  expect(report.notices.join()).toMatch(/nothing is fitted: H of 96 columns/);
+  expect(report.notices.join()).toMatch(/ffn are chosen as wanda does, and nothing is fitted: H of 96 columns/);
+  const byMagnitude = await shrunk({ pattern: 'ffn:50%', repair: 'refit' }, { on: small });
+  expect(byMagnitude.report.shrink![0]!.removed).not.toEqual(byWanda.report.shrink![0]!.removed);
+  expect(byMagnitude.report.notices.join()).toMatch(/down_proj\.weight": nothing is fitted: H of 96 columns/);
+  expect(byMagnitude.report.notices.join()).not.toContain('wanda');
 });
 
 test('without a calibration, magnitude and random need none; the dry run has the sizes', async () => {
@@ -457,4 +504,20 @@ test('what can not be shrunk is refused by name', async () => {
   const left = planCompression(memoryFolder('again', files), { ...layers, calibration: { windows } });
   await expect(left).rejects.toThrow(/is quantized: only a model that is not compressed can be shrunk/);
   await expect(bare).rejects.toThrow(/bare tensors can't be shrunk/);
+});
+
+test('a model that computes no numbers is refused by name, whatever looks at its inputs', async () => {
+  const model = await modelFolder(smallConfig('Llama', { num_hidden_layers: 3 }), (name, values) => {
+    if (name.endsWith('layers.1.mlp.down_proj.weight')) values.fill(3e38);
+  });
+  const run = (recipe: Recipe) => compress(model.open(), memoryOutput(), { gpu, recipe, calibration: { windows } });
+  const before = gpu.memory.bytesInUse;
+  const layers = run(recipeOf({ pattern: 'layers:1' }));
+  await expect(layers).rejects.toThrow(ArgumentError);
+  await expect(layers).rejects.toThrow(/What goes into layer 1, or comes out of it, is not finite/);
+  const prune = { pattern: '50%', score: 'wanda', layers: 'owl' } as const;
+  const owl = run({ version: 1, rules: [{ match: '*', role: 'linear', format: 'keep', prune }] });
+  await expect(owl).rejects.toThrow(ArgumentError);
+  await expect(owl).rejects.toThrow(/The inputs of .*layers\.2\.self_attn\.q_proj\.weight.* are not finite in column/);
+  expect(gpu.memory.bytesInUse).toBe(before);
 });
