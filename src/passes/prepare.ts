@@ -223,7 +223,7 @@ async function planOpen(from: Opened, options: RecipeOptions, chosen: Chosen = {
   return {
     checkpoint,
     plan,
-    summary: await withCalibration(asStored(plan.summary, shrunk, rotated), checkpoint, plan, graph, options),
+    summary: await withApart(asStored(plan.summary, shrunk, rotated), { checkpoint, plan, graph, shrunk }, options),
     recipe,
     strict: graph !== undefined,
     shards,
@@ -353,21 +353,41 @@ function asStored(
   };
 }
 
-/** The memory that text and statistics take, too. */
-async function withCalibration(
+/** The memory that shrinking, pruning, text and statistics take, too. */
+async function withApart(
   summary: CompressionPlan,
-  checkpoint: Checkpoint,
-  { apart }: Plan,
-  graph: Graph | undefined,
+  {
+    checkpoint,
+    plan,
+    graph,
+    shrunk,
+  }: Pick<Prepared, 'checkpoint' | 'plan'> & {
+    readonly graph: Graph | undefined;
+    readonly shrunk: Shrunk | undefined;
+  },
   { calibration, statistics }: RecipeOptions,
 ): Promise<CompressionPlan> {
-  if (!graph || !(calibration || statistics)) return summary;
-  const { calibrationMemory } = await import('./calibration/memory.ts');
-  const bytesOf = (name: string) => loadedBytes(findWeight(checkpoint, name));
-  const taken = calibrationMemory(graph, apart, bytesOf, calibration);
-  const { host, gpu } = summary.memory;
-  const used = host + taken.host + roundBytes(apart);
-  return { ...summary, memory: { ...summary.memory, host: used, gpu: Math.max(gpu, taken.gpu) } };
+  const { apart, calibrated } = plan;
+  let { host, gpu } = summary.memory;
+  const inputs = graph && (calibration || statistics) && apart.length > 0;
+  const unseen = apart.filter(({ name, prune }) => prune && !calibrated.has(name));
+  if (inputs || unseen.length > 0) {
+    const { calibrationMemory, matrixBytes } = await import('./calibration/memory.ts');
+    for (const tensor of unseen) gpu = Math.max(gpu, matrixBytes(tensor));
+    if (inputs) {
+      const bytesOf = (name: string) => loadedBytes(findWeight(checkpoint, name));
+      const taken = calibrationMemory(graph, apart, bytesOf, calibration);
+      host += taken.host + roundBytes(apart);
+      gpu = Math.max(gpu, taken.gpu);
+    }
+  }
+  if (shrunk) {
+    const { shrinkMemory } = await import('./shrinking/shrink-memory.ts');
+    const taken = shrinkMemory(shrunk, calibration);
+    host += taken.host;
+    gpu = Math.max(gpu, taken.gpu);
+  }
+  return { ...summary, memory: { ...summary.memory, host, gpu } };
 }
 
 /** Of a weight on the GPU as it is stored. */

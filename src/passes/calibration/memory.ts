@@ -9,6 +9,7 @@ import { correctionOf } from '../methods/correction.ts';
 import { scalesInputs } from '../methods/method.ts';
 import { storedScales } from '../methods/stored-scales.ts';
 import type { PlannedTensor } from '../plan.ts';
+import { pruningMemory } from '../pruning/pruning-memory.ts';
 import type { Calibration } from './calibration.ts';
 import { type InputGroup, inputGroups } from './input-groups.ts';
 import { cutsOf, EMBEDDING_ROWS } from './walk.ts';
@@ -21,8 +22,8 @@ export interface CalibrationMemory {
 
 /**
  * Estimates it from headers: of walking through the text, with the original model beside the compressed one where there is a correction, and of
- * each matrix that is compressed. A device that can't bind an H takes less.
- * @param tensors those whose inputs are of interest; what pruning them takes is not counted
+ * each matrix that is pruned and compressed. A device that can't bind an H takes less.
+ * @param tensors those whose inputs are of interest
  * @param bytesOf what a weight of the model takes on the GPU
  * @param calibration undefined where statistics were gathered before
  */
@@ -38,18 +39,43 @@ export function calibrationMemory(
   const corrected = (tensor: PlannedTensor) => correctionOf(tensor, calibration?.correction) > 0;
   const originals = calibration !== undefined && calibration.propagate !== false && tensors.some(corrected);
   const tokens = calibration?.windows[0]?.length ?? 0;
-  const statistics = ({ k }: InputGroup) => 4 * k * (k + 4) + (originals ? 4 * k * (k + tokens) : 0);
+  const statistics = ({ k }: InputGroup) => statisticsBytes(k) + (originals ? 4 * k * (k + tokens) : 0);
   let gpu = 0;
   for (const group of groups) {
     for (const tensor of of(group)) {
-      gpu = Math.max(gpu, statistics(group) + methodBytes(tensor, originals && corrected(tensor)));
+      gpu = Math.max(gpu, statistics(group) + matrixBytes(tensor, originals && corrected(tensor)));
     }
   }
   if (!calibration) return { host: 0, gpu };
+  const results = (group: InputGroup) => of(group).reduce((sum, tensor) => sum + resultBytes(tensor), 0);
+  const how = { bytesOf, streams: originals ? 2 : 1, statistics, results };
+  const walk = walkMemory(graph, cutsOf(graph, groups), calibration, how);
+  return { host: walk.host, gpu: Math.max(gpu, walk.gpu) };
+}
+
+/** Of H and of the statistics of columns. */
+export const statisticsBytes = (k: number): number => 4 * k * (k + 4);
+
+/**
+ * Of taking a text through the pieces of a graph.
+ * @param how `streams` models at a time; `statistics` and `results` of a group, on the GPU: what is gathered, and what takes the place of its matrices in the piece behind
+ */
+export function walkMemory(
+  graph: Graph,
+  cuts: ReturnType<typeof cutsOf>,
+  { windows }: Calibration,
+  how: {
+    readonly bytesOf: (weight: WeightName) => number;
+    readonly streams: number;
+    readonly statistics: (group: InputGroup) => number;
+    readonly results: (group: InputGroup) => number;
+  },
+): CalibrationMemory {
+  const { bytesOf, streams, statistics, results } = how;
+  const tokens = windows[0]?.length ?? 0;
   const widths = (names: readonly ValueName[]) => names.reduce((sum, name) => sum + graph.values[name]!, 0);
-  const streams = originals ? 2 : 1;
-  let [host, before, replaced] = [0, 0, 0];
-  for (const { segment, group } of cutsOf(graph, groups)) {
+  let [host, gpu, before, replaced] = [0, 0, 0, 0];
+  for (const { segment, group } of cuts) {
     const piece = segmentGraph(graph, segment);
     const made = graph.operations.slice(segment.from, segment.to);
     const caches = made.reduce((sum, step) => sum + (step.op === 'attention' ? 2 * step.kvHeads * step.headDim : 0), 0);
@@ -61,9 +87,9 @@ export function calibrationMemory(
     const running = streams * 4 * tokens * (caches + values);
     gpu = Math.max(gpu, weights + replaced + running + (group ? statistics(group) : 0));
     const live = widths(segment.live);
-    host = Math.max(host, streams * 4 * tokens * calibration.windows.length * (before + live));
+    host = Math.max(host, streams * 4 * tokens * windows.length * (before + live));
     before = live;
-    replaced = group ? of(group).reduce((sum, tensor) => sum + resultBytes(tensor), 0) : 0;
+    replaced = group ? results(group) : 0;
   }
   return { host, gpu };
 }
@@ -71,7 +97,14 @@ export function calibrationMemory(
 const resultBytes = (tensor: PlannedTensor): number =>
   formatBytes(outputFormat(tensor), tensor.weight.shape[0]!, tensor.weight.shape[1]!);
 
-/** Compressing some rows of a matrix, once the statistics of its input are there. */
+/** Pruning and compressing some rows of a matrix, once the statistics of its input, if any, are there. */
+export function matrixBytes(tensor: PlannedTensor, corrects = false): number {
+  if (!tensor.prune) return methodBytes(tensor, corrects);
+  const { pruning, beside } = pruningMemory(tensor);
+  return Math.max(pruning, beside + methodBytes(tensor, corrects));
+}
+
+/** Compressing some rows of a matrix. */
 function methodBytes(tensor: PlannedTensor, corrects: boolean): number {
   const { weight, method = 'rtn', refine = 0 } = tensor;
   const format = tensor.factors?.base ?? outputFormat(tensor);

@@ -40,7 +40,7 @@ async function run(recipe: Recipe, on = gpu) {
   const seen: string[] = [];
   const report = await compress(model.open(), output, {
     ...{ gpu: on, recipe, calibration: { windows } },
-    onProgress: ({ tensor }) => seen.push(tensor),
+    onProgress: ({ tensor, stage }) => seen.push(stage ? `${tensor}, ${stage.name}` : tensor),
   });
   const files = Object.fromEntries(output.files);
   const checkpoint = await openCheckpoint(memoryFolder('pruned', files), { checkWeight });
