@@ -1,6 +1,7 @@
 // Weights in integer codes times activations in int8, whose scales are those of a token and 32 columns: four products in one instruction, sums of sixteen in
 // i32, exact, then in f32. LANES threads share 4 rows x 4 tokens, and a tree adds their sums. The format has codes of MIDDLE and more (packed_of), k is a
 // multiple of 32.
+// #include "../common/grid.wgsl"
 struct BlockParams {
   rows: u32,      // of this part of the weight
   k: u32,
@@ -37,7 +38,13 @@ fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+) {
+  let rows_a_group = 4u * (THREADS / LANES);
+  let group = workgroup_at(workgroup_id, num_workgroups, (params.rows + rows_a_group - 1u) / rows_a_group);
   let lane = thread % LANES;
   let row = (group.x * (THREADS / LANES) + thread / LANES) * 4u;
   let token = group.y * 4u;

@@ -1,7 +1,13 @@
 // Many right-hand sides: each thread owns a register tile of 4 rows x 4 tokens and walks k in vec4 steps, without workgroup memory:
 // 64 multiply-adds for 8 loads. A workgroup of 8 x 8 threads covers 32 rows x 32 tokens.
+// #include "../common/grid.wgsl"
 @compute @workgroup_size(8, 8)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_id) thread: vec3<u32>,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+) {
+  let id = 8u * workgroup_at(workgroup_id, num_workgroups, (params.rows + 31u) / 32u) + thread.xy;
   let row = id.x * 4u;
   let token = id.y * 4u;
   if (row >= params.rows || token >= params.tokens) {

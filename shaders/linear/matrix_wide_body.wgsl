@@ -1,7 +1,13 @@
 // Many right-hand sides, where loads cost more than registers: a register tile of 8 rows x 8 tokens, 256 multiply-adds for 16 loads.
 // A workgroup of 8 x 8 threads covers 64 rows x 64 tokens.
+// #include "../common/grid.wgsl"
 @compute @workgroup_size(8, 8)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_id) thread: vec3<u32>,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+) {
+  let id = 8u * workgroup_at(workgroup_id, num_workgroups, (params.rows + 63u) / 64u) + thread.xy;
   let row = id.x * 8u;
   let token = id.y * 8u;
   if (row >= params.rows || token >= params.tokens) {

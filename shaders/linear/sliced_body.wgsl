@@ -1,12 +1,18 @@
 // A small batch, whose rows and tokens are too few to occupy a GPU: the columns are shared, too. A workgroup covers 32 rows x 16 tokens; each of its 8 slices of
 // 32 threads sums every eighth run of 16 columns, a thread 4 rows x 4 tokens of them, and the slices' sums are added in order.
+// #include "../common/grid.wgsl"
 const SLICES = 8u;
 const RUN = 16u;
 
 var<workgroup> sums: array<vec4<f32>, SLICES * 128u>; // [SLICES][16 tokens][8 x 4 rows]
 
 @compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+) {
+  let group = workgroup_at(workgroup_id, num_workgroups, (params.rows + 31u) / 32u);
   let first_row = group.x * 32u;
   let first_token = group.y * 16u;
   let slice = thread >> 5u;

@@ -1,5 +1,6 @@
 // Many right-hand sides, where threads run at once: 16 x 16 threads bring 16 columns at a time of 64 HALVES rows and as many tokens into workgroup memory, so
 // that each is loaded and unpacked once a workgroup; a thread owns 4 HALVES rows x 4 HALVES tokens.
+// #include "../common/grid.wgsl"
 override HALVES: u32 = 2; // 1 or 2: with 2, all of the 16 KiB that every device has
 const STEP = 16u;
 
@@ -13,8 +14,13 @@ struct Sums {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+) {
   let side = 64u * HALVES;
+  let group = workgroup_at(workgroup_id, num_workgroups, (params.rows + side - 1u) / side);
   let first_row = group.x * side;
   let first_token = group.y * side;
   let last_row = params.rows - 1u;

@@ -1,6 +1,7 @@
 // Many right-hand sides on units that multiply small matrices: operands are rounded to f16, products and sums are f32. A workgroup makes 4 x 4 results of SIDE rows
 // and SIDE tokens. It brings STEP columns at a time of its rows and tokens into workgroup memory, from where subgroups load matrices of SIDE x SIDE. Four subgroups
 // have a strip of SIDE rows each; more of them share its results. An operand above 65504 is infinite. Who includes this says what SIDE is.
+// #include "../common/grid.wgsl"
 alias Left = subgroup_matrix_left<f16, SIDE, SIDE>;
 alias Right = subgroup_matrix_right<f16, SIDE, SIDE>;
 alias Result = subgroup_matrix_result<f32, SIDE, SIDE>;
@@ -16,9 +17,11 @@ var<workgroup> results: array<f32, 4u * SIDE * SIDE>; // [strip][token][row], fo
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(local_invocation_index) thread: u32,
-  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
   @builtin(subgroup_size) lanes: u32,
 ) {
+  let group = workgroup_at(workgroup_id, num_workgroups, (params.rows + ACROSS - 1u) / ACROSS);
   let first_row = group.x * ACROSS;
   let first_token = group.y * ACROSS;
   let last_row = params.rows - 1u;

@@ -6,8 +6,14 @@ fn gathered(token: u32, at: vec4<u32>) -> vec4<f32> {
   return vec4<f32>(x[first + at.x], x[first + at.y], x[first + at.z], x[first + at.w]);
 }
 
+// #include "../common/grid.wgsl"
 @compute @workgroup_size(8, 8)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_id) thread: vec3<u32>,
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(num_workgroups) num_workgroups: vec3<u32>,
+) {
+  let id = 8u * workgroup_at(workgroup_id, num_workgroups, (params.rows + 31u) / 32u) + thread.xy;
   let row = id.x * 4u;
   let token = id.y * 4u;
   if (row >= params.rows || token >= params.tokens) { return; }

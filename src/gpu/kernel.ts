@@ -66,3 +66,6 @@ export function grid1d(groups: number): [number, number, number] {
   const x = Math.ceil(Math.sqrt(groups));
   return [x, Math.ceil(groups / x), 1];
 }
+
+/** A grid of `across` x `down` workgroups, as many in x as there are; `workgroup_at()` of `common/grid.wgsl` undoes it. */
+export const gridOf = (across: number, down: number): [number, number, number] => grid1d(across * down);

@@ -2,7 +2,7 @@ import blockIntegers from '../../shaders/linear/block_integers.wgsl';
 import { ArgumentError } from '../errors.ts';
 import type { Format } from '../formats/format.ts';
 import { shaderConstants } from '../formats/layout.ts';
-import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, gridOf, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import {
   type IntegerActivations,
@@ -23,7 +23,7 @@ const blocksOf = (lanes: number): LinearVariant => ({
   multiple: 4,
   subgroup: 0,
   kernel: () => ({ source: blockIntegers, constants: { LANES: lanes } }),
-  grid: ({ rows, tokens }) => [Math.ceil((rows * lanes) / (THREADS * 4)), Math.ceil(tokens / 4), 1],
+  grid: ({ rows, tokens }) => gridOf(Math.ceil((rows * lanes) / (THREADS * 4)), Math.ceil(tokens / 4)),
 });
 
 /** Ways to multiply with `blockIntegerLinearSteps`. */

@@ -20,7 +20,7 @@ import vectorAny from '../../shaders/linear/vector_any.wgsl';
 import { ArgumentError } from '../errors.ts';
 import type { Format } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { grid1d, type ShaderFeature } from '../gpu/kernel.ts';
+import { grid1d, gridOf, type ShaderFeature } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { suggest } from '../suggest.ts';
 
@@ -96,7 +96,7 @@ function tileOf(tile: number, aligned: ShaderSource, any: ShaderSource): LinearV
     multiple: 1,
     subgroup: 0,
     kernel: ({ k }) => ({ source: k % 4 === 0 ? aligned : any, constants: {} }),
-    grid: ({ rows, tokens }) => [Math.ceil(rows / (8 * tile)), Math.ceil(tokens / (8 * tile)), 1],
+    grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / (8 * tile)), Math.ceil(tokens / (8 * tile))),
   };
 }
 
@@ -122,7 +122,7 @@ function stagedOf(halves: 1 | 2): LinearVariant {
     subgroup: 0,
     waits: true,
     kernel: ({ k }) => ({ source: k % 4 === 0 ? staged : stagedAny, constants: { HALVES: halves } }),
-    grid: ({ rows, tokens }) => [Math.ceil(rows / side), Math.ceil(tokens / side), 1],
+    grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / side), Math.ceil(tokens / side)),
   };
 }
 
@@ -133,7 +133,7 @@ const slicedColumns: LinearVariant = {
   multiple: 1,
   subgroup: 0,
   kernel: ({ k }) => ({ source: k % 4 === 0 ? sliced : slicedAny, constants: {} }),
-  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 16), 1],
+  grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / 32), Math.ceil(tokens / 16)),
 };
 
 /** shaders/linear/half_body.wgsl: its sums have the precision of f16. */
@@ -143,7 +143,7 @@ const halfTile: LinearVariant = {
   multiple: 1,
   subgroup: 0,
   kernel: ({ k }) => ({ source: k % 4 === 0 ? half : halfAny, constants: {}, features: ['f16'] }),
-  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
+  grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / 32), Math.ceil(tokens / 32)),
 };
 
 /** shaders/linear/subgroup_matrix_body.wgsl: operands have the precision of f16. */
@@ -158,7 +158,7 @@ const matricesOf = (side: number, aligned: ShaderSource, any: ShaderSource): Lin
     constants: {},
     features: ['f16', 'subgroups', 'subgroup-matrix'],
   }),
-  grid: ({ rows, tokens }) => [Math.ceil(rows / (4 * side)), Math.ceil(tokens / (4 * side)), 1],
+  grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / (4 * side)), Math.ceil(tokens / (4 * side))),
 });
 
 /** Only where they are asked for by name, since they have the precision of f16 somewhere. */

@@ -5,7 +5,7 @@ import vector from '../../shaders/sparse/vector.wgsl';
 import { ArgumentError } from '../errors.ts';
 import type { SparseLayout } from '../formats/packed-layout.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { grid1d, type ShaderFeature } from '../gpu/kernel.ts';
+import { grid1d, gridOf, type ShaderFeature } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
 import { suggest } from '../suggest.ts';
 import type { LinearShape } from './linear-variants.ts';
@@ -53,7 +53,7 @@ const tile: SparseVariant = {
   subgroup: 0,
   fits: ({ band }) => band >= 4,
   kernel: () => ({ source: bandTile, constants: {} }),
-  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
+  grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / 32), Math.ceil(tokens / 32)),
 };
 
 /** shaders/sparse/band_broadcast.wgsl: a workgroup of `threads` has a band, and each of its threads `tokens` tokens. */

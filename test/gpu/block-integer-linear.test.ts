@@ -84,6 +84,39 @@ test.each(FORMATS)('%s: products of rounded activations equal the f64 reference'
   }
 });
 
+test('rows beyond what a dispatch takes in one dimension', async () => {
+  const [rows, k] = [262_149, 32];
+  const format = formatByName('q4_0');
+  const stored = Object.fromEntries(
+    format.arrays.map(({ name }) => {
+      // Scales of 1 in f16 and any codes.
+      const bytes = new Uint8Array(name === 'scales' ? rows * 2 : (rows * k) / 2);
+      if (name === 'scales') new Uint16Array(bytes.buffer).fill(0x3c00);
+      else for (let i = 0; i < bytes.length; i++) bytes[i] = Math.imul(i, 2654435761) >>> 24;
+      return [name, bytes];
+    }),
+  );
+  const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
+  const codes = { buffer: gpu.memory.allocate(k) };
+  const scales = { buffer: gpu.memory.allocate(4) };
+  gpu.upload(
+    codes.buffer,
+    Uint8Array.from({ length: k }, (_, i) => 3 * i - 40),
+  );
+  gpu.upload(scales.buffer, new Uint8Array(Float32Array.of(0.5).buffer));
+  // The grid of the last one fits one dimension; two partial sums are the same in any order.
+  const [one, other] = await Promise.all(
+    ['blocks-64', 'blocks-1'].map(async (variant) => {
+      const y = { buffer: gpu.memory.allocate(4 * rows) };
+      await gpu.scheduler.run(blockIntegerLinearSteps({ x: { codes, scales }, weight, y, tokens: 1, variant }));
+      return gpu.readBack(y.buffer, 0, 4 * rows);
+    }),
+  );
+  expect(Buffer.compare(one!, other!)).toBe(0);
+  const last = new Float32Array(one!.buffer).slice(-100);
+  expect(new Set(last).size).toBeGreaterThan(50);
+});
+
 test('what does not fit is refused before anything runs', () => {
   const view = { buffer: gpu.memory.allocate(4096), size: 4096 };
   const to = { codes: view, scales: view };
