@@ -150,7 +150,11 @@ export function weightBindings(part: WeightPart): Binding[] {
   return part.arrays.map(read);
 }
 
-/** A dense f32 matrix that the caller already has in a buffer: no copy is made, and release leaves it alone. */
+/**
+ * A dense matrix that the caller already has in a buffer: no copy is made, and release leaves it alone. It has to fit one binding of the device, and begin where
+ * one may begin, mostly at a multiple of 256 bytes: steps that use it are refused else.
+ * @throws ArgumentError where the buffer is too small
+ */
 export function wrapDense(
   buffer: GPUBuffer,
   rows: number,

@@ -1,6 +1,7 @@
 import { CancelledError, DeviceLostError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Binding, Step } from '../gpu/kernel.ts';
+import { checkStep } from './check-step.ts';
 import { encodePass, encodeSteps, type Prepared } from './encode.ts';
 import { Profile, TIMED } from './profile.ts';
 
@@ -40,7 +41,7 @@ export class Scheduler {
 
   /**
    * Runs the steps in order. Resolves when they are submitted; with `onProgress`, `signal` or `profile` set, when they are done.
-   * @throws CancelledError, DeviceLostError, OutOfMemoryError, ShaderError, GpuValidationError
+   * @throws ArgumentError, CancelledError, DeviceLostError, OutOfMemoryError, ShaderError, GpuValidationError
    */
   async run(steps: readonly Step[], options: RunOptions = {}): Promise<void> {
     const gpu = this.#gpu;
@@ -73,12 +74,13 @@ export class Scheduler {
       const batch = steps.slice(at, at + BATCH);
       await this.#submit(batch, encodePass);
       if (!waits) continue;
-      inFlight.push(
-        gpu.idle().then(() => {
-          done += batch.length;
-          options.onProgress?.(done, steps.length);
-        }),
-      );
+      const finished = gpu.idle().then(() => {
+        done += batch.length;
+        options.onProgress?.(done, steps.length);
+      });
+      // Where the one before rejects, nobody waits for this one any more.
+      finished.catch(() => undefined);
+      inFlight.push(finished);
       if (inFlight.length >= IN_FLIGHT) await inFlight.shift();
     }
     await Promise.all(inFlight);
@@ -187,6 +189,7 @@ export class Scheduler {
     const gpu = this.#gpu;
     const { offsets } = this.#layout(steps);
     return steps.map((step, i): Prepared => {
+      checkStep(gpu.limits, step);
       const { pipeline, layouts } = gpu.compiler.get(step);
       const entries = bindEntries(step.bindings);
       if (step.params) {

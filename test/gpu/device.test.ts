@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { create } from 'webgpu';
-import { ArgumentError, DeviceLostError, NoDeviceError, ShaderError } from '../../src/errors.ts';
+import { ArgumentError, DeviceLostError, NoDeviceError, OutOfMemoryError, ShaderError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { read, type Step } from '../../src/gpu/kernel.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
+import { addStep } from '../../src/kernels/add.ts';
+import { checkStep } from '../../src/scheduler/check-step.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
 let gpu: Gpu;
@@ -44,6 +47,50 @@ test('work on a destroyed device ends in a named error, and a fresh one works', 
   const fresh = await openGpu();
   expect(fresh.selfTest).toBeDefined();
   fresh.close();
+});
+
+test('a device that is lost while batches are in flight rejects once, and leaves no rejection that nobody handles', async () => {
+  const doomed = await openTestGpu();
+  const size = 16;
+  const [a, out] = [doomed.memory.allocate(size), doomed.memory.allocate(size)];
+  const step = addStep({ a: { buffer: a }, b: { buffer: a }, out: { buffer: out }, count: 4 });
+  const { queue } = doomed.device;
+  const done = queue.onSubmittedWorkDone.bind(queue);
+  let waits = 0;
+  Object.defineProperty(queue, 'onSubmittedWorkDone', {
+    value: () => {
+      // Two batches of 64 steps are waited for at once.
+      if (++waits === 2) doomed.device.destroy();
+      return done();
+    },
+  });
+  const unhandled: unknown[] = [];
+  const listen = (reason: unknown) => unhandled.push(reason);
+  process.on('unhandledRejection', listen);
+  try {
+    const run = doomed.scheduler.run(new Array<Step>(200).fill(step), { signal: new AbortController().signal });
+    await expect(run).rejects.toThrow(DeviceLostError);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  } finally {
+    process.off('unhandledRejection', listen);
+  }
+  expect(waits).toBeGreaterThanOrEqual(2);
+  expect(unhandled).toEqual([]);
+});
+
+test('steps that exceed what the device binds or launches are refused by name', async () => {
+  const { maxStorageBufferBindingSize: most, minStorageBufferOffsetAlignment: apart } = gpu.limits;
+  const step = (given: object, grid: [number, number, number] = [1, 1, 1]): Step => {
+    const view = { buffer: { size: 2 * most, label: 'mine' } as GPUBuffer, offset: 0, size: 16, ...given };
+    return { label: 'sum', kernel: { source: { name: 'none', code: '', includes: [] } }, bindings: [read(view)], grid };
+  };
+  const check = (one: Step) => () => checkStep(gpu.limits, one);
+  expect(check(step({ offset: apart, size: most }))).not.toThrow();
+  expect(check(step({ size: most + 4 }))).toThrow(OutOfMemoryError);
+  expect(check(step({ size: undefined, offset: apart }))).toThrow(`this device binds ${most}`);
+  expect(check(step({ offset: 4 }))).toThrow(/sum: "mine" is needed from byte 4 on/);
+  expect(check(step({}, [65_536, 1, 1]))).toThrow(ArgumentError);
+  expect(check({ ...step({}), weight: step({ offset: 8 }).bindings })).toThrow(ArgumentError);
 });
 
 test('a caller keeps the device that it brought', async () => {
