@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { link, lstat, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -12,6 +12,8 @@ const MOST_BYTES = 64 * 1024 * 1024;
 /** A process holds the lock for some milliseconds: one that is as old as this was left by a process that was killed. */
 const STALE_MILLISECONDS = 10_000;
 const TURN_MILLISECONDS = 25;
+/** After so long nothing is kept: tuning is no reason to wait, either. */
+const WAIT_MILLISECONDS = 15_000;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -67,18 +69,36 @@ async function readDevices(path: string): Promise<Record<string, unknown>> {
   }
 }
 
-/** Waits for whoever holds it; takes it from one who is gone. @throws where it can't be made */
+/** Waits for whoever holds it; takes it from one who is gone. @throws where it can't be made, or is held for too long */
 async function lock(path: string): Promise<() => Promise<void>> {
+  const until = performance.now() + WAIT_MILLISECONDS;
   for (;;) {
     try {
       await writeFile(path, `${process.pid}\n`, { flag: 'wx' });
       return () => rm(path, { force: true });
     } catch (error) {
-      if ((error as { code?: string }).code !== 'EEXIST') throw error;
-      const held = await stat(path).catch(() => undefined);
-      if (held && Date.now() - held.mtimeMs > STALE_MILLISECONDS) await rm(path, { force: true });
-      else await wait(TURN_MILLISECONDS);
+      if ((error as { code?: string }).code !== 'EEXIST' || performance.now() > until) throw error;
+      if (!(await removeStale(path))) await wait(TURN_MILLISECONDS);
     }
+  }
+}
+
+/** Whether the file or link, whatever it points to, was left behind, and is gone now. */
+async function removeStale(path: string): Promise<boolean> {
+  const held = await lstat(path).catch(() => undefined);
+  // Clocks that were set back, or differ between machines, make times of the future.
+  if (!held || Math.abs(Date.now() - held.mtimeMs) <= STALE_MILLISECONDS) return false;
+  // Of several who find it stale one renames it. Whoever comes later takes away that one's own lock, sees it, and puts it back.
+  const taken = `${path}.${process.pid}`;
+  try {
+    await rename(path, taken);
+    if ((await lstat(taken)).mtimeMs === held.mtimeMs) return true;
+    await link(taken, path);
+    return false;
+  } catch {
+    return false;
+  } finally {
+    await rm(taken, { force: true });
   }
 }
 
