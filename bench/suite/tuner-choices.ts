@@ -22,7 +22,7 @@ const SIZES = [
   [512, 2048],
 ] as const;
 
-const ATTENTION: readonly Omit<AttentionNeed, 'kind' | 'tokens'>[] = [
+const ATTENTION: readonly Omit<AttentionNeed, 'kind' | 'tokens' | 'cache'>[] = [
   { heads: 8, kvHeads: 2, headDim: 64, positions: 256 },
   { heads: 8, kvHeads: 8, headDim: 64, positions: 1024 },
   { heads: 16, kvHeads: 4, headDim: 128, positions: 512 },
@@ -37,7 +37,9 @@ export const SHAPE_CLASSES: readonly Need[] = [
       return { kind: 'linear', format: formatByName(format), rows, k, tokens };
     }),
   ),
-  ...[1, 64].flatMap((tokens) => ATTENTION.map((one): AttentionNeed => ({ kind: 'attention', tokens, ...one }))),
+  ...[1, 64].flatMap((tokens) =>
+    ATTENTION.map((one): AttentionNeed => ({ kind: 'attention', cache: 'f32', tokens, ...one })),
+  ),
 ];
 
 /** The time of a tuner's choice over that of another variant, and its 95% interval. */
@@ -81,7 +83,7 @@ export async function measureChoice(gpu: Gpu, need: Need): Promise<Choice> {
     return performance.now() - start;
   };
   try {
-    const { entrants } = await entrantsOf(gpu, { ...work, variants }, RUN_SECONDS);
+    const { entrants } = (await entrantsOf(gpu, { ...work, variants }, RUN_SECONDS))!;
     const rivals: Rival[] = [];
     const [ours, ...others] = entrants;
     const mine = await ours!.prepare();

@@ -26,8 +26,8 @@ export function batchNeeds(
       return buffers.integerVariant(shape, format);
     },
     attentionVariant(shape) {
-      const { heads, kvHeads, headDim, maxPositions } = shape;
-      needs.push({ kind: 'attention', heads, kvHeads, headDim, tokens: shape.tokens, positions: maxPositions });
+      const { heads, kvHeads, headDim, maxPositions: positions, type: cache } = shape;
+      needs.push({ kind: 'attention', heads, kvHeads, headDim, tokens: shape.tokens, positions, cache });
       return buffers.attentionVariant(shape);
     },
   };

@@ -1,4 +1,5 @@
 import type { Format } from '../formats/format.ts';
+import type { CacheType } from '../kernels/cache.ts';
 import type { LinearShape } from '../kernels/linear-variants.ts';
 import type { Weight } from '../kernels/weight.ts';
 import type { Graph } from './graph.ts';
@@ -17,6 +18,8 @@ export interface AttentionNeed {
   readonly headDim: number;
   readonly tokens: number;
   readonly positions: number;
+  /** How the caches keep keys and values. */
+  readonly cache: CacheType;
 }
 
 /** Something that can be computed in several ways. */
@@ -44,12 +47,12 @@ export const exactOnly = (choice: VariantChoice): VariantChoice => ({
 export function needsOf(
   graph: Graph,
   weights: ReadonlyMap<string, Weight>,
-  { tokens, positions }: { tokens: number; positions: number },
+  { tokens, positions, cache }: { tokens: number; positions: number; cache: CacheType },
 ): Need[] {
   return graph.operations.flatMap((operation): Need[] => {
     if (operation.op === 'attention') {
       const { heads, kvHeads, headDim } = operation;
-      return [{ kind: 'attention', heads, kvHeads, headDim, tokens, positions }];
+      return [{ kind: 'attention', heads, kvHeads, headDim, tokens, positions, cache }];
     }
     const weight = operation.op === 'linear' ? weights.get(operation.weight) : undefined;
     if (!weight) return [];

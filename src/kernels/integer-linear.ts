@@ -7,7 +7,7 @@ import quantize from '../../shaders/quantize/activations.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { codeBytes } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { type BufferView, grid1d, packParams, type Step } from '../gpu/kernel.ts';
+import { type BufferView, grid1d, gridOf, type Kernel, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 import { type Columns, columnsOf } from './linear.ts';
 import { findVariant, type LinearShape, type LinearVariant } from './linear-variants.ts';
@@ -32,7 +32,7 @@ const tile: LinearVariant = {
   multiple: 1,
   subgroup: 0,
   kernel: () => ({ source: matrix, constants: {} }),
-  grid: ({ rows, tokens }) => [Math.ceil(rows / 32), Math.ceil(tokens / 32), 1],
+  grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / 32), Math.ceil(tokens / 32)),
 };
 
 /** shaders/linear/integer_broadcast.wgsl: a thread owns four rows and `tokens` tokens. */
@@ -106,6 +106,16 @@ export function quantizeActivationsStep(args: QuantizeActivationsArguments): Ste
   };
 }
 
+/** What a variant runs: products of four int8 at once, or of floats. */
+export const integerKernel = (variant: LinearVariant, shape: LinearShape, isPacked = false): Kernel => ({
+  ...variant.kernel(shape),
+  format: isPacked ? packed : floats,
+});
+
+/** Whether a device multiplies four int8 at once, and gains by it: what computes on a CPU multiplies floats faster. */
+export const multipliesPacked = (gpu: Gpu): boolean =>
+  !gpu.description.software && gpu.selfTest?.multipliesPacked === true;
+
 /** What a product of integers reads and writes. */
 export interface IntegerLinearArguments {
   /** Of the weight's `k`. */
@@ -161,7 +171,7 @@ export function integerLinearSteps(args: IntegerLinearArguments): Step[] {
     const shape = { rows: part.rows, k, tokens };
     return {
       label,
-      kernel: { ...variant.kernel(shape), format: args.packed ? packed : floats },
+      kernel: integerKernel(variant, shape, args.packed),
       bindings,
       weight: weightBindings(part).slice(0, 2),
       params: packParams(

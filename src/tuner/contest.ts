@@ -5,7 +5,7 @@ import { median } from '../verify/statistics.ts';
 /** One way to do a work. */
 export interface Entrant {
   readonly name: string;
-  /** Compiles and allocates. */
+  /** Compiles, allocates and records: all that is not to be timed. */
   prepare(): Promise<PreparedEntrant>;
 }
 
@@ -16,8 +16,10 @@ export interface PreparedEntrant {
 }
 
 export interface ContestOptions {
-  /** No round begins after so many seconds, once three are done; from half of them on no other entrant is looked at. */
+  /** Of runs: no round begins after so many, once three are done; from half of them on no other entrant is looked at. */
   readonly seconds: number;
+  /** Of everything, preparation included: no other entrant is looked at after so many, and no round begins that would go beyond. Default: no end. */
+  readonly wall?: number;
   readonly mostRounds?: number;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds. Default: `performance.now`. */
@@ -60,9 +62,11 @@ interface Runner extends PreparedEntrant {
  * @throws what the first entrant throws; CancelledError, DeviceLostError
  */
 export async function holdContest(entrants: readonly Entrant[], options: ContestOptions): Promise<Standing> {
-  const { seconds: budget, mostRounds = MOST_ROUNDS, signal, now = () => performance.now() } = options;
+  const { seconds: budget, wall = Number.POSITIVE_INFINITY, mostRounds = MOST_ROUNDS, signal } = options;
+  const { now = () => performance.now() } = options;
   const started = now();
   const elapsed = () => (now() - started) / 1000;
+  let ran = 0;
   const known = new Map<string, number>();
   let alive: Runner[] = [];
   let complete = true;
@@ -70,11 +74,16 @@ export async function holdContest(entrants: readonly Entrant[], options: Contest
     runner.release();
     alive = alive.filter((one) => one !== runner);
   };
-  const time = async (runner: Runner) => {
-    checkCancelled(signal, 'Tuning');
+  const run = async (runner: Runner) => {
     const start = now();
     await runner.run();
     const seconds = Math.max(1e-6, (now() - start) / 1000);
+    ran += seconds;
+    return seconds;
+  };
+  const time = async (runner: Runner) => {
+    checkCancelled(signal, 'Tuning');
+    const seconds = await run(runner);
     runner.seconds.push(seconds);
     runner.least = Math.min(runner.least, seconds);
     known.set(runner.name, median(runner.seconds));
@@ -84,14 +93,14 @@ export async function holdContest(entrants: readonly Entrant[], options: Contest
   try {
     for (const { name, prepare } of entrants) {
       checkCancelled(signal, 'Tuning');
-      if (alive.length > 0 && elapsed() > budget / 2) {
+      if (alive.length > 0 && (ran > budget / 2 || elapsed() > wall)) {
         complete = false;
         break;
       }
       let runner: Runner | undefined;
       try {
         runner = { name, seconds: [], least: Number.POSITIVE_INFINITY, ...(await prepare()) };
-        await runner.run();
+        await run(runner);
         alive.push(runner);
         await time(runner);
         // Whoever was interrupted gets a second try.
@@ -105,7 +114,8 @@ export async function holdContest(entrants: readonly Entrant[], options: Contest
     // The first runs tell who comes along, no more.
     for (const { seconds } of alive) seconds.length = 0;
     for (let round = 1; alive.length > 1 && round <= mostRounds; round++) {
-      if (round > 3 && elapsed() > budget) break;
+      const next = alive.reduce((sum, one) => sum + of(one), 0);
+      if ((round > 3 && ran > budget) || elapsed() + next > wall) break;
       for (let i = 0; i < alive.length; i++) await time(alive[(i + round) % alive.length]!);
       const first = leader();
       for (const runner of behind(alive, first, round)) drop(runner);

@@ -3,11 +3,12 @@ import { formatBytes } from '../formats/layout.ts';
 import { codeBytes } from '../formats/w8a8.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { Scratch } from '../gpu/scratch.ts';
-import { randomUniform } from '../graph/reference/random.ts';
 import type { LinearNeed } from '../graph/variant-choice.ts';
 import {
+  integerKernel,
   integerLinearSteps,
   integerVariants,
+  multipliesPacked,
   quantizeActivationsStep,
   usualIntegerVariant,
 } from '../kernels/integer-linear.ts';
@@ -18,7 +19,7 @@ import { allocateWeight, type Weight } from '../kernels/weight.ts';
 import { fillWeight } from '../verify/synthetic-weights.ts';
 import { releaseWeights } from '../verify/with-decoder.ts';
 import { kernelVersion } from './kernel-version.ts';
-import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext } from './work.ts';
+import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext, workInput } from './work.ts';
 
 /** Names of the variants that multiply so on this device, the usual one first. */
 export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
@@ -40,13 +41,21 @@ export function linearVersion(gpu: Gpu, need: LinearNeed): string {
   const list = format.activations ? integerVariants : linearVariants;
   const steps = linearNames(gpu, need).map((name) => {
     const variant = list.find((one) => one.name === name)!;
-    return { kernel: { ...variant.kernel(need), format: format.shader }, grid: variant.grid(need) };
+    // Products of integers read codes as words, whatever the format's own file says.
+    const kernel = format.activations
+      ? integerKernel(variant, need, multipliesPacked(gpu))
+      : { ...variant.kernel(need), format: format.shader };
+    return { kernel, grid: variant.grid(need) };
   });
   return kernelVersion(steps);
 }
 
-/** Products of a shape with synthetic weights. @throws OutOfMemoryError where not even one fits */
-export async function linearWork({ gpu, maker }: WorkContext, need: LinearNeed): Promise<Work> {
+/** Products of a shape with synthetic weights, by the variants that a tuner looks at or by some of them. @throws OutOfMemoryError where not even one fits */
+export async function linearWork(
+  { gpu, maker }: WorkContext,
+  need: LinearNeed,
+  variants: readonly string[] = linearNames(gpu, need),
+): Promise<Work> {
   const { format, rows, k, tokens } = need;
   const bytes = formatBytes(format, rows, k);
   const block = await maker.block(format, k);
@@ -66,10 +75,7 @@ export async function linearWork({ gpu, maker }: WorkContext, need: LinearNeed):
         fillWeight(gpu, weight, block);
       }
     });
-    const x = scratch.upload(
-      Float32Array.from({ length: tokens * k }, (_, i) => 2 * randomUniform(7, i) - 1),
-      'x',
-    );
+    const x = scratch.upload(workInput(tokens * k, 7), 'x');
     const size = 4 * tokens * rows;
     const y = { ...scratch.room(size, 'y'), size };
     const common = { y, tokens };
@@ -79,11 +85,11 @@ export async function linearWork({ gpu, maker }: WorkContext, need: LinearNeed):
       const codes = scratch.room(tokens * codeBytes(k), 'codes');
       const scales = scratch.room(4 * tokens, 'scales');
       await gpu.scheduler.run([quantizeActivationsStep({ x, to: { codes, scales }, tokens, k })]);
-      const packed = !gpu.description.software && gpu.selfTest?.multipliesPacked === true;
+      const packed = multipliesPacked(gpu);
       steps = (variant, weight) => integerLinearSteps({ ...common, x: { codes, scales }, weight, variant, packed });
     }
     return {
-      variants: linearNames(gpu, need),
+      variants,
       copies,
       out: y,
       steps: (variant, copy) => steps(variant, weights[copy]!),

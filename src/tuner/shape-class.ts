@@ -50,12 +50,12 @@ export function linearClass({ format, rows, k, tokens }: LinearNeed): LinearNeed
   };
 }
 
-/** The same of attention: heads as they are, which decide the grid; tokens and positions at the next power of two, up to 512 and 2048. */
-export function attentionClass({ heads, kvHeads, headDim, tokens, positions }: AttentionNeed): AttentionNeed {
+/** The same of attention: heads and the caches' type as they are; tokens and positions at the next power of two, up to 512 and 2048. */
+export function attentionClass({ heads, kvHeads, headDim, tokens, positions, cache }: AttentionNeed): AttentionNeed {
   const rounded = Math.min(MOST_TOKENS, powerAbove(tokens));
   return {
     kind: 'attention',
-    ...{ heads, kvHeads, headDim },
+    ...{ heads, kvHeads, headDim, cache },
     tokens: rounded,
     positions: Math.max(rounded, Math.min(MOST_POSITIONS, powerAbove(positions))),
   };
@@ -65,4 +65,4 @@ export function attentionClass({ heads, kvHeads, headDim, tokens, positions }: A
 export const classKey = (one: LinearNeed | AttentionNeed): string =>
   one.kind === 'linear'
     ? `${one.format.name} ${one.rows}x${one.k}, ${one.tokens} tokens`
-    : `attention ${one.heads}/${one.kvHeads}x${one.headDim}, ${one.tokens} tokens, ${one.positions} positions`;
+    : `attention ${one.heads}/${one.kvHeads}x${one.headDim} over ${one.cache}, ${one.tokens} tokens, ${one.positions} positions`;

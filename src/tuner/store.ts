@@ -8,6 +8,8 @@ export const TuningSchema = v.object({
   mode: v.picklist(['quick', 'full']),
   /** False where the time ran out before the winner was certain. */
   clear: v.boolean(),
+  /** Contests that were held in this mode among these kernels, each going on from the one before. */
+  contests: v.optional(v.number(), 1),
   /** Of one product, by variant that was timed. */
   seconds: v.record(v.string(), v.number()),
 });

@@ -25,7 +25,7 @@ export interface TunerOptions {
 }
 
 interface Budget {
-  /** Seconds of one contest. */
+  /** Seconds of the runs of one contest. */
   readonly contest: number;
   /** Seconds of a run of one entrant. */
   readonly run: number;
@@ -98,21 +98,23 @@ export class Tuner implements VariantChoice {
     }
     if (classes.size === 0) return;
     const { seconds: all = BUDGETS[mode].all } = this.#options;
-    this.#kept ??= await this.#store.load(this.#device());
+    const kept = (this.#kept ??= await this.#store.load(this.#device()));
+    // What nothing is known of comes before what is to be gone on with.
+    const ordered = [...classes].sort(([a], [b]) => Number(kept.has(a)) - Number(kept.has(b)));
     const found = new Map<string, Tuning>();
     const works = new Works(this.#gpu, signal);
     let done = 0;
     try {
-      for (const [key, need] of classes) {
+      for (const [key, need] of ordered) {
         checkCancelled(signal, 'Tuning');
         onProgress?.(done++, classes.size, key);
         const start = performance.now();
         try {
           const left = all - this.#spent;
-          const tuning = await this.#tune(works, need, this.#kept.get(key), left);
+          const tuning = await this.#tune(works, need, kept.get(key), left);
           if (tuning) this.#chosen.set(key, tuning.variant);
           else this.#missed.add(key);
-          if (tuning && tuning !== this.#kept.get(key)) found.set(key, tuning);
+          if (tuning && tuning !== kept.get(key)) found.set(key, tuning);
         } catch (error) {
           if (error instanceof CancelledError || error instanceof DeviceLostError) throw error;
           this.#gpu.throwIfLost();
@@ -126,13 +128,16 @@ export class Tuner implements VariantChoice {
     } finally {
       works.release();
       if (found.size > 0) {
-        this.#kept = new Map([...this.#kept, ...found]);
+        this.#kept = new Map([...kept, ...found]);
         await this.#store.save(this.#device(), found);
       }
     }
   }
 
-  /** What is kept for a class, if it still holds, or a contest's result; nothing where no time is left for one. */
+  /**
+   * What is kept for a class, if it still holds and is certain, or a contest's result, which goes on from what is kept; nothing where nothing is kept and no
+   * time is left.
+   */
   async #tune(works: Works, need: Need, kept: Tuning | undefined, left: number): Promise<Tuning | undefined> {
     const gpu = this.#gpu;
     const mode = this.#options.mode as 'quick' | 'full';
@@ -140,18 +145,26 @@ export class Tuner implements VariantChoice {
       need.kind === 'linear'
         ? [linearNames(gpu, need), linearVersion(gpu, need)]
         : [attentionNames(gpu, need), attentionVersion(gpu, need)];
-    const holds = kept?.kernels === kernels && names.includes(kept.variant) && (mode === 'quick' || kept.mode === mode);
-    if (holds) return kept;
-    if (names.length < 2 || left <= 0) return undefined;
+    const valid = kept?.kernels === kernels && names.includes(kept.variant) ? kept : undefined;
+    if (valid && isSettled(valid, mode, names.length)) return valid;
+    const before = valid?.mode === mode ? valid : undefined;
+    if (names.length < 2 || left <= 0) return before;
     const { contest, run } = BUDGETS[mode];
+    const end = performance.now() + 1000 * left;
+    const leftNow = () => (end - performance.now()) / 1000;
     await gpu.idle();
-    const work = await works.open(need);
+    const work = await works.open(need, before ? remaining(names, before) : names);
     try {
-      const { entrants, chained } = await entrantsOf(gpu, work, run);
+      const ready = await entrantsOf(gpu, work, run, { product: contest, first: leftNow() });
+      if (!ready) return before;
+      const { entrants, chained } = ready;
       const { signal } = this.#options;
-      const { winner, clear, seconds } = await holdContest(entrants, { seconds: Math.min(contest, left), signal });
+      const { winner, clear, seconds } = await holdContest(entrants, { seconds: contest, wall: leftNow(), signal });
       const each = [...seconds].map(([name, time]) => [name, Number((time / chained).toPrecision(4))]);
-      return { variant: winner, kernels, mode, clear, seconds: Object.fromEntries(each) };
+      return {
+        ...{ variant: winner, kernels, mode, clear, contests: (before?.contests ?? 0) + 1 },
+        seconds: { ...before?.seconds, ...Object.fromEntries(each) },
+      };
     } finally {
       work.release();
     }
@@ -162,6 +175,20 @@ export class Tuner implements VariantChoice {
     const { environment } = this.#store;
     return JSON.stringify({ ...description, subgroupLanes, features: [...features].sort(), environment });
   }
+}
+
+/** Whether no further contest is held: `full` took its time, and what is uncertain after as many quick ones as there are variants makes no difference. */
+const isSettled = ({ mode, clear, contests }: Tuning, wanted: TuneMode, variants: number): boolean =>
+  mode === 'full' || (wanted === 'quick' && (clear || contests >= variants));
+
+/** A variant that was this many times as slow as the best does not come along again. */
+const FAR = 1.25;
+
+/** Who takes part when a contest goes on: the usual variant, which is first, those that were not looked at, and those that were near the best. */
+function remaining([usual, ...others]: readonly string[], { variant, seconds }: Tuning): string[] {
+  const untried = others.filter((name) => seconds[name] === undefined);
+  const near = others.filter((name) => name === variant || seconds[name]! <= FAR * seconds[variant]!);
+  return [usual!, ...untried, ...near];
 }
 
 /** Opens works that share random numbers, made when the first asks for them. */
@@ -175,10 +202,10 @@ class Works {
     this.#signal = signal;
   }
 
-  open(need: Need): Promise<Work> {
-    if (need.kind === 'attention') return attentionWork({ gpu: this.#gpu }, need);
+  open(need: Need, variants: readonly string[]): Promise<Work> {
+    if (need.kind === 'attention') return attentionWork({ gpu: this.#gpu }, need, variants);
     this.#maker ??= new WeightMaker(this.#gpu, this.#signal);
-    return linearWork({ gpu: this.#gpu, maker: this.#maker }, need);
+    return linearWork({ gpu: this.#gpu, maker: this.#maker }, need, variants);
   }
 
   release(): void {

@@ -129,7 +129,14 @@ test('computes on a device that the page brings, without a read-back, and leaves
 
 test('choices of a tuner are kept in the browser: by device, what is well formed, whoever saves at the same time', async () => {
   const tuning = (variant: string): Tuning => ({
-    ...{ variant, kernels: 'hash', mode: 'quick', clear: true, seconds: { [variant]: 0.25, 'tile-4': 1.5 } },
+    ...{
+      variant,
+      kernels: 'hash',
+      mode: 'quick',
+      clear: true,
+      contests: 1,
+      seconds: { [variant]: 0.25, 'tile-4': 1.5 },
+    },
   });
   const loaded = await served.ask(
     served.page.evaluate((given) => window.keepTunings(given), [

@@ -3,6 +3,7 @@ import { CancelledError } from '../../src/errors.ts';
 import { memoryOutput } from '../../src/files/sink.ts';
 import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { packParams } from '../../src/gpu/kernel.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import type { LinearNeed, Need, VariantChoice } from '../../src/graph/variant-choice.ts';
 import { attentionCandidates } from '../../src/kernels/attention-variants.ts';
@@ -10,8 +11,12 @@ import { integerVariants, usualIntegerVariant } from '../../src/kernels/integer-
 import { linearVariantsFor, usualVariant } from '../../src/kernels/linear-variants.ts';
 import { openModel } from '../../src/model.ts';
 import { compress } from '../../src/passes/compress.ts';
+import { linearWork } from '../../src/tuner/linear-work.ts';
 import { memoryTuningStore, type Tuning, type TuningStore } from '../../src/tuner/store.ts';
 import { Tuner, type TunerOptions } from '../../src/tuner/tuner.ts';
+import { entrantsOf, type Work } from '../../src/tuner/work.ts';
+import { WeightMaker } from '../../src/verify/synthetic-weights.ts';
+import { countedCalls } from './counted-calls.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomWeights } from './random-weights.ts';
 import { modelFolder, smallConfig, windowsOf } from './small-model.ts';
@@ -25,7 +30,7 @@ afterAll(() => gpu.close());
 const linear = (format: string, rows: number, k: number, tokens: number): LinearNeed => ({
   ...{ kind: 'linear', format: formatByName(format), rows, k, tokens },
 });
-const heads = { kind: 'attention', heads: 4, kvHeads: 2, headDim: 16, positions: 64 } as const;
+const heads = { kind: 'attention', heads: 4, kvHeads: 2, headDim: 16, positions: 64, cache: 'int4' } as const;
 const NEEDS: readonly Need[] = [
   linear('q4_0', 96, 64, 1),
   linear('f32', 101, 63, 7),
@@ -33,13 +38,15 @@ const NEEDS: readonly Need[] = [
   { ...heads, tokens: 1 },
 ];
 
-/** Counts what reaches it. */
+/** Counts what reaches it, and takes every contest for one that was clear. */
 function watched(): TuningStore & { saved: [string, Tuning][] } {
   const inner = memoryTuningStore('somewhere');
   const saved: [string, Tuning][] = [];
   return {
     ...inner,
     saved,
+    load: async (device) =>
+      new Map([...(await inner.load(device))].map(([key, one]) => [key, { ...one, clear: true }])),
     save: (device, tunings) => {
       saved.push(...tunings);
       return inner.save(device, tunings);
@@ -71,7 +78,7 @@ describe('a tuner', () => {
       'q4_0 96x256, 1 tokens',
       'f32 96x257, 8 tokens',
       'w8a8 96x257, 1 tokens',
-      'attention 4/2x16, 1 tokens, 64 positions',
+      'attention 4/2x16 over int4, 1 tokens, 64 positions',
     ]);
     for (const [, { variant, seconds }] of store.saved) {
       expect(Object.keys(seconds)).toContain(variant);
@@ -106,6 +113,35 @@ describe('a tuner', () => {
     expect(await count({ ...found, variant: 'vector-3' })).toBe(1);
     expect(await count(found, { mode: 'full' })).toBe(1);
     expect(await count({ ...found, mode: 'full' }, { mode: 'full' })).toBe(0);
+  });
+
+  test('goes on with what is not certain, first with what it has not looked at, until it has had its chances', async () => {
+    const need = NEEDS[0] as LinearNeed;
+    const store = memoryTuningStore();
+    const [device] = await devicesOf(store, need);
+    await tunerOf(store).prepare([need]);
+    const [[shape, found]] = [...(await store.load(device!))] as [[string, Tuning]];
+    const again = async (tuning: Tuning, options?: Partial<TunerOptions>) => {
+      await store.save(device!, new Map([[shape, tuning]]));
+      const tuner = tunerOf(store, options);
+      await tuner.prepare([need]);
+      return { chosen: tuner.linear(need), kept: (await store.load(device!)).get(shape)! };
+    };
+    const names = Object.keys(found.seconds);
+    const usual = usualVariant(gpu, need, need.format);
+    const seconds = { [usual]: found.seconds[usual]! };
+    const begun = { ...found, variant: usual, clear: false, seconds };
+    const { kept } = await again(begun);
+    expect(kept.contests).toBe(found.contests + 1);
+    expect(Object.keys(kept.seconds).length).toBeGreaterThan(1);
+    // Those that were far behind stay away.
+    const slow = names.find((name) => name !== usual)!;
+    const second = await again({ ...begun, seconds: { ...seconds, [slow]: 1000 } });
+    expect(second.kept.seconds[slow]).toBe(1000);
+    // Without time, and after as many contests as there are variants, what was found serves as it is.
+    expect(await again(begun, { seconds: 0 })).toEqual({ chosen: usual, kept: begun });
+    const tired = { ...begun, contests: 1000 };
+    expect(await again(tired)).toEqual({ chosen: usual, kept: tired });
   });
 
   test('leaves shapes alone when its time is over, or when it is off', async () => {
@@ -144,6 +180,55 @@ describe('a tuner', () => {
     }
     expect(() => tunerOf(store, { mode: 'fast' as never })).toThrow(/no mode "fast".*off, quick, full/);
   });
+});
+
+describe('entrants of a contest', () => {
+  const withWork = async (need: LinearNeed, use: (work: Work) => Promise<void>) => {
+    const maker = new WeightMaker(gpu);
+    const work = await linearWork({ gpu, maker }, need, ['vector-1', 'tile-4']);
+    await use(work).finally(() => {
+      work.release();
+      maker.release();
+    });
+  };
+
+  test('are recorded before they run, and compared by little of what they make', () =>
+    withWork(linear('q4_0', 9000, 64, 4), async (work) => {
+      const { readBackBytes } = gpu.counters;
+      const { entrants } = (await entrantsOf(gpu, work, 1e-4))!;
+      const prepared = await Promise.all(entrants.map((one) => one.prepare()));
+      expect(work.out.size).toBe(144_000);
+      expect(gpu.counters.readBackBytes - readBackBytes).toBe(2 * 65_536);
+      const made = countedCalls(gpu.device, ['createBindGroup', 'createBuffer', 'pushErrorScope']);
+      for (let i = 0; i < 5; i++) for (const one of prepared) await one.run();
+      expect(made.stop()).toEqual({});
+      for (const one of prepared) one.release();
+    }));
+
+  test('that compute something else are refused, wherever it is', () =>
+    withWork(linear('q4_0', 9000, 64, 4), async (work) => {
+      // The last rows of the last token.
+      const wrong: Work = {
+        ...work,
+        steps: (variant, copy) =>
+          work.steps(variant, copy).map((step) => ({
+            ...step,
+            ...(variant === 'tile-4' && { params: packParams(8000, 64, 4, 0, 9000, 0, 0, 0) }),
+          })),
+      };
+      const { entrants } = (await entrantsOf(gpu, wrong, 1e-4))!;
+      (await entrants[0]!.prepare()).release();
+      await expect(entrants[1]!.prepare()).rejects.toThrow('tile-4 computes something else than vector-1');
+    }));
+
+  test('there are none where a single product takes too long', () =>
+    withWork(linear('q4_0', 9000, 64, 4), async (work) => {
+      const { submits } = gpu.counters;
+      expect(await entrantsOf(gpu, work, 1e-4, { product: 1, first: 0 })).toBeUndefined();
+      expect(gpu.counters.submits - submits).toBe(1);
+      expect(await entrantsOf(gpu, work, 1e-4, { product: 0, first: 1000 })).toBeUndefined();
+      expect(gpu.counters.submits - submits).toBe(3);
+    }));
 });
 
 /** The names under which a store keeps what a tuner finds. */

@@ -84,7 +84,7 @@ async function openAttention(
       });
     },
   });
-  const need = { kind: 'attention', tokens, heads, kvHeads, headDim, positions } as const;
+  const need = { kind: 'attention', tokens, heads, kvHeads, headDim, positions, cache: 'f32' } as const;
   await context.tuner?.prepare([need]);
   const ours = context.tuner?.attention(need) ?? usualAttentionVariant(gpu, sizes);
   // Positions are shared out where tokens are few: with many, a share of each token's is room and time for nothing.

@@ -159,7 +159,9 @@ async function runPiece(
     }
     const tokens = windows[0]!.length;
     const exact = tuner && exactOnly(tuner);
-    await exact?.prepare(needsOf(piece, new Map([...loaded, ...replaced]), { tokens, positions: tokens }));
+    await exact?.prepare(
+      needsOf(piece, new Map([...loaded, ...replaced]), { tokens, positions: tokens, cache: 'f32' }),
+    );
     const made = (weights: ReadonlyMap<WeightName, Weight>, options?: SegmentRunOptions): SegmentRun => {
       const run = new SegmentRun(gpu, piece, segment, weights, tokens, { ...options, tuner: exact });
       runs.push(run);

@@ -4,7 +4,7 @@ import { type Entrant, holdContest, ratioInterval } from '../../../src/tuner/con
 import { randomSource } from '../../gpu/random.ts';
 
 /** Entrants that take so many seconds on a clock of their own, more or less, and how often each ran. */
-function stage(seconds: Readonly<Record<string, number>>, noise = 0, seed = 1) {
+function stage(seconds: Readonly<Record<string, number>>, noise = 0, seed = 1, preparing = 0.01) {
   const random = randomSource(seed);
   const runs: Record<string, number> = {};
   let clock = 0;
@@ -14,7 +14,7 @@ function stage(seconds: Readonly<Record<string, number>>, noise = 0, seed = 1) {
       name,
       prepare: async () => {
         open++;
-        clock += 10;
+        clock += 1000 * preparing;
         return {
           run: async () => {
             runs[name] = (runs[name] ?? 0) + 1;
@@ -69,6 +69,24 @@ describe('a contest', () => {
     const { entrants: slow, now: later, runs: once } = stage({ usual: 100, other: 1 });
     expect(await holdContest(slow, { seconds: 1, now: later })).toMatchObject({ winner: 'usual', clear: false });
     expect(once.other).toBeUndefined();
+  });
+
+  test('looks at all, however long their preparation takes, as long as that may take', async () => {
+    const { entrants, now, runs } = stage(TEN, 0.2, 1, 100);
+    expect(await holdContest(entrants, { seconds: 300, now })).toMatchObject({ winner: 'best', clear: true });
+    expect(Object.keys(runs)).toEqual(Object.keys(TEN));
+  });
+
+  test('ends, preparation included, with the entrant that it is looking at', async () => {
+    const { entrants, now, runs } = stage(TEN, 0.2, 1, 100);
+    expect(await holdContest(entrants, { seconds: 300, wall: 250, now })).toMatchObject({ clear: false });
+    // The third is the last that begins before 250 s; no round follows.
+    expect(Object.keys(runs)).toEqual(['usual', 'a', 'b']);
+    expect(now() / 1000).toBeLessThan(330);
+    const rounds = stage(TEN);
+    await holdContest(rounds.entrants, { seconds: 1e6, wall: 150, now: rounds.now });
+    expect(rounds.now() / 1000).toBeLessThan(150);
+    expect(Object.keys(rounds.runs)).toEqual(Object.keys(TEN));
   });
 
   test('goes on without one that fails, but not without the first', async () => {

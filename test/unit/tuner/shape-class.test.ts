@@ -38,11 +38,14 @@ test('names classes apart', () => {
   expect(classKey(linearClass({ kind: 'linear', format: formatByName('f32'), rows: 100, k: 1001, tokens: 700 }))).toBe(
     'f32 96x1025, 512 tokens',
   );
-  const heads = { kind: 'attention', heads: 32, kvHeads: 8, headDim: 64 } as const;
+  const heads = { kind: 'attention', heads: 32, kvHeads: 8, headDim: 64, cache: 'f32' } as const;
   expect(classKey(attentionClass({ ...heads, tokens: 1, positions: 4096 }))).toBe(
-    'attention 32/8x64, 1 tokens, 2048 positions',
+    'attention 32/8x64 over f32, 1 tokens, 2048 positions',
   );
   expect(classKey(attentionClass({ ...heads, tokens: 100, positions: 100 }))).toBe(
-    'attention 32/8x64, 128 tokens, 128 positions',
+    'attention 32/8x64 over f32, 128 tokens, 128 positions',
+  );
+  expect(classKey(attentionClass({ ...heads, cache: 'int4', tokens: 1, positions: 100 }))).toBe(
+    'attention 32/8x64 over int4, 1 tokens, 128 positions',
   );
 });

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { lutimes, mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { cacheFolder, nodeTuningStore } from '../../../src/files/node-tuning-sto
 import { memoryTuningStore, type Tuning } from '../../../src/tuner/store.ts';
 
 const tuning = (variant: string): Tuning => ({
-  ...{ variant, kernels: '0123', mode: 'quick', clear: true, seconds: { [variant]: 1e-3 } },
+  ...{ variant, kernels: '0123', mode: 'quick', clear: true, contests: 1, seconds: { [variant]: 1e-3 } },
 });
 
 let folder: string;
@@ -83,9 +83,22 @@ test('processes that write at the same time lose nothing', async () => {
 test('takes over from a process that was killed, and does not mind a folder that is none', async () => {
   const path = join(folder, 'killed.json');
   await writeFile(`${path}.lock`, '1\n');
+  const store = nodeTuningStore(path);
+  const kept = async () => JSON.parse(await readFile(path, 'utf8'));
   await utimes(`${path}.lock`, new Date(0), new Date(0));
-  await nodeTuningStore(path).save('a', new Map([['x', tuning('v')]]));
-  expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ version: 1, devices: { a: { x: tuning('v') } } });
+  await store.save('a', new Map([['x', tuning('v')]]));
+  expect(await kept()).toEqual({ version: 1, devices: { a: { x: tuning('v') } } });
+  // By a clock that was ahead; a link that leads nowhere.
+  await writeFile(`${path}.lock`, '1\n');
+  const ahead = new Date(Date.now() + 3_600_000);
+  await utimes(`${path}.lock`, ahead, ahead);
+  await store.save('a', new Map([['x', tuning('w')]]));
+  expect(await kept()).toEqual({ version: 1, devices: { a: { x: tuning('w') } } });
+  await symlink(join(folder, 'nowhere'), `${path}.lock`);
+  await lutimes(`${path}.lock`, new Date(0), new Date(0));
+  await store.save('a', new Map([['x', tuning('y')]]));
+  expect(await kept()).toEqual({ version: 1, devices: { a: { x: tuning('y') } } });
+  expect((await readdir(folder)).filter((name) => name.startsWith('killed'))).toEqual(['killed.json']);
 
   const file = join(folder, 'file');
   await writeFile(file, '');
