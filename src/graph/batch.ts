@@ -1,3 +1,4 @@
+import { OutOfMemoryError } from '../errors.ts';
 import { type Format, isSparse } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView, Step } from '../gpu/kernel.ts';
@@ -32,7 +33,7 @@ export interface DecoderBuffers {
   readonly linearVariant: (shape: LinearShape, format: Format) => string;
   readonly integerVariant: (shape: LinearShape, format: Format) => string;
   /** Which of `attentionVariants` serves. */
-  readonly attentionVariant: (shape: AttentionShape) => string;
+  readonly attentionVariant: (shape: AttentionShape & Pick<Cache, 'type'>) => string;
   /** Products of integers take four int8 in one instruction; else they are of floats. */
   readonly packed: boolean;
 }
@@ -92,6 +93,11 @@ export function planBatch(
     for (const buffer of owned) gpu.memory.release(buffer);
   };
   const take = (size: number, label: string): BufferView => {
+    if (size > gpu.bindingLimit) {
+      throw new OutOfMemoryError(
+        `"${label}" of ${tokens} tokens takes ${size} bytes; this device binds ${gpu.bindingLimit} at once. Take fewer tokens at a time.`,
+      );
+    }
     let buffer = free.get(size)?.pop();
     if (!buffer) {
       buffer = gpu.memory.allocate(size, label);

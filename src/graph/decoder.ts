@@ -4,7 +4,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
 import { usualAttentionVariant } from '../kernels/attention-variants.ts';
 import { type Cache, type CacheType, cachePositionBytes, checkCacheType } from '../kernels/cache.ts';
-import { usualIntegerVariant } from '../kernels/integer-linear.ts';
+import { multipliesPacked, usualIntegerVariant } from '../kernels/integer-linear.ts';
 import { usualHalfVariant, usualVariant } from '../kernels/linear-variants.ts';
 import { loadPackedProducts, packedProducts } from '../kernels/packed-products.ts';
 import { rotaryFrequencies } from '../kernels/rotary.ts';
@@ -14,6 +14,8 @@ import type { Recording } from '../scheduler/scheduler.ts';
 import { type Batch, type BatchOptions, type DecoderBuffers, planBatch } from './batch.ts';
 import { batchNeeds } from './batch-needs.ts';
 import type { Graph } from './graph.ts';
+import { checkSums, type Sums, sumsHalves } from './sums.ts';
+import { tokensAtOnce } from './tokens-at-once.ts';
 import type { VariantChoice } from './variant-choice.ts';
 
 /** How much a decoder holds. */
@@ -25,19 +27,16 @@ export interface DecoderOptions {
   /** How keys and values are kept; default: f32. The others take a half, 9/32 and 5/32 of its memory. */
   readonly cache?: CacheType;
   /**
-   * How products of more than four tokens are summed. Default: f32. `f16`, on devices with `shader-f16`, multiplies in f16: matrices, summed in f32, where subgroups do
-   * that (`Gpu.matrixSides`), else 32 columns at a time, summed in f16 (`half-4`). What that costs is a claim, `half-sums`.
+   * How products of more than four tokens are summed. Default: f32. `f16`, which needs a device with `shader-f16`, multiplies in f16: matrices, summed in f32, where
+   * subgroups do that (`Gpu.matrixSides`), else 32 columns at a time, summed in f16 (`half-4`). What that costs is a claim, `half-sums`.
    */
-  readonly sums?: 'f32' | 'f16';
+  readonly sums?: Sums;
   /** Launches one operation at a time. Default: together what can be; the results agree up to rounding. */
   readonly fuse?: boolean;
 }
 
 /** Models made for a hundred thousand positions would fill most GPUs with caches that few texts need. */
 const DEFAULT_POSITIONS = 4096;
-
-/** Loads, not sums, bound the products of so few. */
-const FEW_TOKENS = 4;
 
 /** Kinds of prompt batches that keep their recording and activations. */
 const MAX_PROMPT_BATCHES = 4;
@@ -58,9 +57,13 @@ export class Decoder {
   readonly #batches = new Map<string, Recorded>();
   readonly #owned: GPUBuffer[] = [];
   readonly #tuner: VariantChoice | undefined;
+  readonly #sums: Sums;
   #position = 0;
 
-  /** @throws OutOfMemoryError; ArgumentError for more positions than the model was made for, or no type of a cache */
+  /**
+   * @throws OutOfMemoryError; ArgumentError for more positions than the model was made for, no type of a cache or of sums; NoDeviceError for sums that the device
+   * does not make
+   */
   constructor(gpu: Gpu, graph: Graph, weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) {
     this.gpu = gpu;
     this.graph = graph;
@@ -73,6 +76,7 @@ export class Decoder {
       );
     }
     this.cache = checkCacheType(options.cache ?? 'f32');
+    this.#sums = checkSums(gpu, options.sums ?? 'f32');
     this.#fuse = options.fuse;
     const allocate = (bytes: number, label: string): BufferView => {
       const buffer = gpu.memory.allocate(bytes, label);
@@ -123,18 +127,17 @@ export class Decoder {
         linearVariant: (shape, format) => {
           const tuned = () => tuner?.linear({ kind: 'linear', format, ...shape });
           if (isSparse(format)) return tuned() ?? packedProducts().usualVariantOf(gpu, shape, format);
-          if (options.sums === 'f16' && shape.tokens > FEW_TOKENS) return usualHalfVariant(gpu);
+          if (sumsHalves(this.#sums, format, shape.tokens)) return usualHalfVariant(gpu);
           return tuned() ?? usualVariant(gpu, shape, format);
         },
         integerVariant: (shape, format) =>
           tuner?.linear({ kind: 'linear', format, ...shape }) ?? usualIntegerVariant(gpu, shape),
         attentionVariant: (shape) => {
-          const { heads, kvHeads, headDim, tokens, maxPositions: positions } = shape;
-          const need = { kind: 'attention', heads, kvHeads, headDim, tokens, positions } as const;
+          const { heads, kvHeads, headDim, tokens, maxPositions: positions, type: cache } = shape;
+          const need = { kind: 'attention', heads, kvHeads, headDim, tokens, positions, cache } as const;
           return tuner?.attention(need) ?? usualAttentionVariant(gpu, shape);
         },
-        // What computes on a CPU multiplies floats faster.
-        packed: !gpu.description.software && gpu.selfTest?.multipliesPacked === true,
+        packed: multipliesPacked(gpu),
       };
       gpu.upload(state.buffer, new Uint8Array(stateWords().buffer));
     } catch (error) {
@@ -165,8 +168,9 @@ export class Decoder {
   }
 
   /**
-   * Takes tokens through the model and leaves their logits on the GPU: f32 [logitRows, vocabulary], valid until the next batch.
-   * @throws ArgumentError when the caches are full or an id lies outside the vocabulary
+   * Takes tokens through the model and leaves their logits on the GPU: f32 [logitRows, vocabulary], valid until the next batch. With `lastOnly` more tokens than
+   * the device binds the values of at once go in pieces, one behind the other.
+   * @throws ArgumentError when the caches are full or an id lies outside the vocabulary; OutOfMemoryError
    */
   async forward(tokens: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
     const count = tokens.length;
@@ -184,11 +188,26 @@ export class Decoder {
       }
       ids[i] = id;
     }
-    const { batch, recording } = await this.record(count, options);
-    this.gpu.upload(this.buffers.ids.buffer, new Uint8Array(ids.buffer));
+    const { lastOnly = false, keepValues = false } = options;
+    const most = lastOnly && !keepValues ? tokensAtOnce(this.graph, this.gpu) : count;
+    const start = this.#position;
+    try {
+      for (let at = 0; ; at += most) {
+        const batch = await this.#take(ids.subarray(at, at + most), options);
+        if (at + most >= count) return batch;
+      }
+    } catch (error) {
+      this.#position = start;
+      throw error;
+    }
+  }
+
+  async #take(ids: Uint32Array<ArrayBuffer>, options: BatchOptions): Promise<Batch> {
+    const { batch, recording } = await this.record(ids.length, options);
+    this.gpu.upload(this.buffers.ids.buffer, new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
     this.gpu.upload(this.buffers.state.buffer, new Uint8Array(stateWords(this.#position).buffer));
     recording.submit();
-    this.#position += count;
+    this.#position += ids.length;
     return batch;
   }
 
@@ -197,11 +216,22 @@ export class Decoder {
     const { lastOnly = false, keepValues = false } = options;
     const key = `${tokens} ${lastOnly} ${keepValues} ${options.fuse}`;
     const known = this.#batches.get(key);
-    if (known) return known;
+    if (known) {
+      // The order of the map is that of their use.
+      this.#batches.delete(key);
+      this.#batches.set(key, known);
+      return known;
+    }
     await loadPackedProducts([...this.buffers.weights.values()].map(({ format }) => format));
     const fuse = options.fuse ?? this.#fuse;
     const how = { ...options, ...(fuse !== undefined && { fuse: fuse && !options.keepValues }) };
-    await this.#tuner?.prepare(batchNeeds(this.gpu, this.graph, this.buffers, tokens, how));
+    if (this.#tuner) {
+      const needs = batchNeeds(this.gpu, this.graph, this.buffers, tokens, how);
+      // Products of f16 are not the tuner's to choose.
+      await this.#tuner.prepare(
+        needs.filter((need) => need.kind === 'attention' || !sumsHalves(this.#sums, need.format, need.tokens)),
+      );
+    }
     this.#evict();
     const batch = planBatch(this.gpu, this.graph, this.buffers, tokens, how);
     try {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ArgumentError, OutOfMemoryError } from '../../src/errors.ts';
+import { ArgumentError, NoDeviceError, OutOfMemoryError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
@@ -8,6 +8,7 @@ import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import type { Graph } from '../../src/graph/graph.ts';
 import { ReferenceRun } from '../../src/graph/reference.ts';
+import type { Need, VariantChoice } from '../../src/graph/variant-choice.ts';
 import { usualAttentionVariant } from '../../src/kernels/attention-variants.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
 import { graphOf } from '../../src/models/families.ts';
@@ -143,4 +144,81 @@ test('a model made for more positions than most texts need gets caches for fewer
   const decoder = new Decoder(gpu, { ...graph, maxPositions: 131_072 }, weights);
   expect(decoder.maxPositions).toBe(4096);
   decoder.release();
+});
+
+test('a prompt whose values exceed a binding goes in pieces; what has to stay whole is refused', async () => {
+  const whole = new Decoder(gpu, graph, weights);
+  const { logits: view } = await whole.forward(prompt, { lastOnly: true });
+  const expected = new Float32Array((await gpu.readBack(view.buffer, 0, view.size)).buffer);
+  // Seven tokens of the widest value, the gate of a feed-forward network.
+  const widest = Math.max(...Object.entries(graph.values).map(([name, width]) => (name === graph.logits ? 0 : width)));
+  const narrow = await openGpu({ device: gpu.device, bindingLimit: 7 * 4 * widest + 100 });
+  const decoder = new Decoder(narrow, graph, weights, { maxPositions: 32 });
+  const sizes: number[] = [];
+  const record = decoder.record.bind(decoder);
+  decoder.record = (tokens, options) => {
+    sizes.push(tokens);
+    return record(tokens, options);
+  };
+  const { logits, logitRows } = await decoder.forward(prompt, { lastOnly: true });
+  const pieces = Math.ceil(prompt.length / 7);
+  expect(sizes).toEqual([...new Array<number>(pieces - 1).fill(7), prompt.length - 7 * (pieces - 1)]);
+  expect(decoder.position).toBe(prompt.length);
+  const got = new Float32Array((await gpu.readBack(logits.buffer, 0, logits.size)).buffer).slice(-graph.vocabulary);
+  expect(logitRows).toBe(1);
+  const worst = got.reduce((most, x, i) => Math.max(most, Math.abs(x - expected[i]!)), 0);
+  // Sums of other kernels, in another order.
+  expect(worst).toBeLessThan(1e-3);
+  decoder.rewind(3);
+  await expect(decoder.forward(prompt.slice(0, 9))).rejects.toThrow(OutOfMemoryError);
+  await expect(decoder.forward(prompt.slice(0, 9))).rejects.toThrow(/this device binds .* Take fewer tokens/);
+  expect(decoder.position).toBe(3);
+  decoder.release();
+  expect(narrow.memory.bytesInUse).toBe(0);
+  whole.release();
+});
+
+test('of the kinds of batches the one that was not used for longest goes first', async () => {
+  const decoder = new Decoder(gpu, graph, weights);
+  const kinds = [16, 17, 18, 19] as const;
+  const first = await Promise.all(kinds.map((tokens) => decoder.record(tokens, { lastOnly: true })));
+  expect(await decoder.record(16, { lastOnly: true })).toBe(first[0]);
+  await decoder.record(20, { lastOnly: true });
+  expect(await decoder.record(16, { lastOnly: true })).toBe(first[0]);
+  expect(await decoder.record(17, { lastOnly: true })).not.toBe(first[1]);
+  decoder.release();
+});
+
+test('sums in f16 are those of its kernel where the device has f16, and refused elsewhere', async () => {
+  expect(() => new Decoder(gpu, graph, weights, { sums: 'f8' as 'f16' })).toThrow(/sums: there are none in "f8"/);
+  if (!gpu.features.has('shader-f16')) {
+    expect(() => new Decoder(gpu, graph, weights, { sums: 'f16' })).toThrow(NoDeviceError);
+    return;
+  }
+  const asked: Need[] = [];
+  const tuner: VariantChoice = {
+    prepare: async (needs) => void asked.push(...needs),
+    linear: () => undefined,
+    attention: () => undefined,
+  };
+  const [exact, rounded] = [new Decoder(gpu, graph, weights), new Decoder(gpu, graph, weights, { sums: 'f16', tuner })];
+  const [one, other] = [await logitsOf(exact, prompt), await logitsOf(rounded, prompt)];
+  const worst = one.reduce(
+    (most, x, i) => Math.max(most, Number.isNaN(other[i]!) ? Infinity : Math.abs(other[i]! - x)),
+    0,
+  );
+  // 32 products at a time have 11 bits; f32 alone would be a thousand times as near.
+  expect(worst).toBeGreaterThan(1e-3);
+  expect(worst).toBeLessThan(0.3);
+  const { batch } = await rounded.record(prompt.length);
+  const names = batch.steps.map(({ kernel }) => kernel.source.name);
+  expect(names.filter((name) => /^linear\/(half|subgroup_matrix)/.test(name)).length).toBeGreaterThanOrEqual(
+    4 * graph.layers,
+  );
+  // The tuner is not asked for what it may not choose, but for single tokens.
+  expect(asked.filter(({ kind }) => kind === 'linear')).toEqual([]);
+  await rounded.record(1);
+  expect(asked.filter(({ kind }) => kind === 'linear').length).toBeGreaterThan(0);
+  exact.release();
+  rounded.release();
 });
