@@ -12,6 +12,7 @@ import { ReferenceRun } from '../../src/graph/reference.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
 import { graphOf } from '../../src/models/families.ts';
 import { dequantizedWeights, loadWeights } from '../../src/passes/load-weights.ts';
+import { countedCalls } from './counted-calls.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
 const FOLDER = 'models/union-7m';
@@ -67,6 +68,21 @@ test('one submit for each token and one read-back for eight', async () => {
   expect(gpu.counters.submits - before.submits).toBe(42);
   // Of the first token and of 5 times 8; a token 0 needs a look at the state.
   expect(gpu.counters.readBacks - before.readBacks).toBeLessThanOrEqual(6 + tokens.filter((id) => id === 0).length);
+});
+
+test('no buffer, bind group or pipeline is made for a token', async () => {
+  const run = generate(decoder, prompt, { maxTokens: 41 });
+  // The first token and the eight behind it, whose read-back may need a buffer.
+  for (let i = 0; i < 9; i++) await run.next();
+  const made = countedCalls(gpu.device, [
+    ...(['createBuffer', 'createBindGroup', 'createBindGroupLayout', 'createShaderModule'] as const),
+    ...(['createPipelineLayout', 'createComputePipeline', 'createComputePipelineAsync'] as const),
+  ]);
+  const { submits } = gpu.counters;
+  for (let i = 0; i < 16; i++) await run.next();
+  expect(gpu.counters.submits - submits).toBeGreaterThanOrEqual(16);
+  expect(made.stop()).toEqual({});
+  await run.return('max-tokens');
 });
 
 test('the same seed gives the same tokens, however many are in flight; another seed gives others', async () => {

@@ -22,7 +22,7 @@ afterAll(() => gpu.close());
 /** Every body, over formats that are dense, of blocks and of super-blocks; each variant is a pipeline to compile for each gate. */
 const FORMATS: [string, string[]][] = [
   ['f32', ['vector-1', 'tile-8']],
-  ['q4_0', ['vector-8', 'broadcast-2']],
+  ['q4_0', ['vector-8', 'broadcast-2', 'staged-64']],
   ['q6_k', ['vector-1', 'tile-4', 'sliced-8']],
 ];
 

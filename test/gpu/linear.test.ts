@@ -6,9 +6,11 @@ import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { linear } from '../../src/graph/reference/linear.ts';
+import { blockIntegerVariants } from '../../src/kernels/block-integer-linear.ts';
+import { integerVariants } from '../../src/kernels/integer-linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
-import { halfVariants, linearVariantsFor } from '../../src/kernels/linear-variants.ts';
-import { allocateWeight, readWeight, uploadWeight } from '../../src/kernels/weight.ts';
+import { halfVariants, linearVariants, linearVariantsFor } from '../../src/kernels/linear-variants.ts';
+import { allocateWeight, readWeight, uploadWeight, wrapDense } from '../../src/kernels/weight.ts';
 import { EVERYTHING, formatsUnderTest } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
@@ -196,20 +198,67 @@ test('a weight split over several buffers computes as one and reads back whole',
   for (const [i, value] of expected.entries()) expect(Math.abs(got[i]! - value)).toBeLessThan(1e-4);
 });
 
-test('more workgroups than one dimension of a dispatch takes', async () => {
-  const [rows, k] = [140_001, 4];
+test.each([
+  ['vector-64', 1, 140_001],
+  ['tile-4', 5, 32 * 65_535 + 41],
+  ['sliced-8', 1, 32 * 65_535 + 41],
+])('more workgroups than one dimension of a dispatch takes: %s', async (variant, tokens, rows) => {
+  const k = 4;
   const w = Float32Array.from({ length: rows * k }, (_, i) => (i % 97) - 48);
   const weight = uploadWeight(gpu, formats[0]!, rows, k, { data: new Uint8Array(w.buffer) }, 'tall');
-  const x = Float32Array.of(1, 2, 4, 8);
-  const xBuffer = gpu.memory.allocate(16);
+  const x = Float32Array.from({ length: tokens * k }, (_, i) => 2 ** (i % 5));
+  const xBuffer = gpu.memory.allocate(x.byteLength);
   gpu.upload(xBuffer, new Uint8Array(x.buffer));
-  const y = gpu.memory.allocate(rows * 4);
-  await gpu.scheduler.run(
-    linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens: 1, variant: 'vector-64' }),
-  );
-  const got = new Float32Array((await gpu.readBack(y, 0, rows * 4)).buffer);
+  const y = gpu.memory.allocate(tokens * rows * 4);
+  await gpu.scheduler.run(linearSteps({ x: { buffer: xBuffer }, weight, y: { buffer: y }, tokens, variant }));
+  const got = new Float32Array((await gpu.readBack(y, 0, tokens * rows * 4)).buffer);
+  weight.release();
+  for (const buffer of [xBuffer, y]) gpu.memory.release(buffer);
   // Small whole numbers: exact.
   expect(Buffer.compare(Buffer.from(got.buffer), Buffer.from(Float32Array.from(linear(x, w, k)).buffer))).toBe(0);
+});
+
+test('no grid of a product exceeds what a dispatch takes, however many rows there are', () => {
+  const lists = [linearVariants, halfVariants, integerVariants, blockIntegerVariants];
+  for (const rows of [262_145, 2_097_121, 4_194_305, 60_000_000]) {
+    for (const variant of lists.flat()) {
+      for (const tokens of [1, 33]) {
+        const grid = variant.grid({ rows, k: 4, tokens });
+        expect(Math.max(...grid), `${variant.name} ${rows} x ${tokens}`).toBeLessThanOrEqual(65_535);
+      }
+    }
+  }
+});
+
+test('a buffer that the caller brought is held to the limits of the device', async () => {
+  const core = await openGpu({ capabilities: 'core' });
+  const buffer = core.device.createBuffer({ size: 2 ** 27 + 2 ** 20, usage: 0x8c });
+  try {
+    const [x, y] = [64, 2 ** 18].map((size) => ({ buffer: core.memory.allocate(size), size }));
+    const product = (rows: number, offset = 0) =>
+      core.scheduler.run(
+        linearSteps({
+          ...{ x: x!, y: { ...y!, size: 4 * rows }, tokens: 1 },
+          weight: wrapDense(buffer, rows, 16, 'f32', offset),
+        }),
+      );
+    await expect(product(8, 4)).rejects.toThrow(/multiples of 256/);
+    await expect(product(8, 4)).rejects.toThrow(ArgumentError);
+    await expect(product(8, 256)).resolves.toBeUndefined();
+    await expect(
+      core.scheduler.run(
+        linearSteps({
+          x: { buffer: core.memory.allocate(2 ** 16) },
+          y: y!,
+          tokens: 1,
+          weight: wrapDense(buffer, 2049, 2 ** 14),
+        }),
+      ),
+    ).rejects.toThrow(OutOfMemoryError);
+  } finally {
+    buffer.destroy();
+    core.close();
+  }
 });
 
 test('what does not fit is refused before anything runs', () => {
