@@ -29,7 +29,14 @@ export interface BenchOptions {
 /** The command; `checkout` is false for the program that `--pack` writes, which has neither a browser nor what makes archives. */
 export function benchCommand(checkout: boolean, run: (options: BenchOptions) => Promise<void>): Command {
   const program = new Command(checkout ? 'npm run bench --' : './run')
-    .description('Time the kernels, the passes and the model on this device, beside the peers that are installed.')
+    .description(
+      [
+        'Time the kernels, the passes and the model on this device.',
+        checkout
+          ? 'Beside them: ONNX Runtime and llama.cpp, with --browser onnxruntime-web and TensorFlow.js, where `npm run peers` installed them.'
+          : 'Peers take part in a checkout only.',
+      ].join(' '),
+    )
     .option('--quick', 'fewer and smaller cases and rounds: minutes on a software device')
     .option(
       '--suite <names...>',

@@ -14,7 +14,7 @@ export function consecutiveNibbles(words: Uint8Array): Uint8Array {
 }
 
 /** [rows, columns] to [columns, rows]. */
-export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+export function transpose(values: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
   const to = new Float32Array(values.length);
   // In tiles: whole rows would fall out of the cache.
   const tile = 64;

@@ -12,17 +12,18 @@ import { nodeTuningStore } from '../src/files/node-tuning-store.ts';
 import { type BenchOptions, benchCommand } from './bench-options.ts';
 import type { BenchJob } from './browser/page.ts';
 import type { runInBrowser } from './browser/run-in-browser.ts';
+import type { Peers } from './contestants/peers.ts';
 import type { packBench } from './pack.ts';
 import { readBench, writeBench } from './results-files.ts';
 import { type Comparison, compareRuns, comparisonText, gotSlower } from './suite/compare.ts';
-import type { Contestant } from './suite/contestant.ts';
 import { OURS } from './suite/names.ts';
 import type { Bench } from './suite/results-schema.ts';
 import { runSuites } from './suite/run-suites.ts';
 
 /** What needs a checkout: the program that `--pack` writes has none of it. */
 export interface Extras {
-  readonly peers: readonly Contestant[];
+  /** Those of `npm run peers`. */
+  openPeers(options: { readonly signal: AbortSignal }): Peers;
   readonly runInBrowser: typeof runInBrowser;
   readonly packBench: typeof packBench;
 }
@@ -51,7 +52,7 @@ async function run(options: BenchOptions, extras: Extras | undefined): Promise<v
     };
     const bench = await (extras && options.browser
       ? inBrowser(job, options, progress, extras)
-      : inNode(job, options, progress, extras?.peers ?? []));
+      : inNode(job, options, progress, extras));
     progress.stop();
     const { markdown, paths } = await writeBench(bench, options);
     console.log(markdown);
@@ -73,7 +74,14 @@ export function exitCodeOf(bench: Bench, comparison: Comparison | undefined): nu
   return failed || (comparison && gotSlower(comparison)) ? EXIT.no : EXIT.ok;
 }
 
-type Job = Omit<BenchJob, 'environment' | 'memoryBudget'>;
+type Job = Omit<BenchJob, 'environment' | 'memoryBudget' | 'peers'>;
+
+/** Of a packed program. */
+const NO_PEERS: Peers = {
+  contestants: [],
+  absent: [{ name: 'All', reason: 'a packed benchmark brings none: run it in a checkout, after npm run peers' }],
+  close: async () => {},
+};
 
 const versionIn = async (folder: string): Promise<string> =>
   (JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as { version: string }).version;
@@ -85,20 +93,27 @@ async function pack(path: string, { packBench }: Extras): Promise<void> {
   console.log('Results appear in out/bench, where it was called from.');
 }
 
-const inNode = (job: Job, options: BenchOptions, progress: Progress, peers: readonly Contestant[]): Promise<Bench> =>
-  withGpu(options, async (gpu) =>
-    runSuites({
-      ...job,
-      gpu,
-      environment: `Node ${process.versions.node}`,
-      dawn: await versionIn(dirname(createRequire(import.meta.url).resolve('webgpu'))),
-      peers,
-      tuningStore: nodeTuningStore(),
-      openModel: () => nodeFolder(join(ROOT, SAMPLE_MODEL)),
-      signal: interruptSignal,
-      onProgress: progress.update,
-    }),
-  );
+async function inNode(job: Job, options: BenchOptions, progress: Progress, extras: Extras | undefined): Promise<Bench> {
+  const peers = extras?.openPeers({ signal: interruptSignal }) ?? NO_PEERS;
+  try {
+    return await withGpu(options, async (gpu) =>
+      runSuites({
+        ...job,
+        gpu,
+        environment: `Node ${process.versions.node}`,
+        dawn: await versionIn(dirname(createRequire(import.meta.url).resolve('webgpu'))),
+        peers: peers.contestants,
+        absentPeers: peers.absent,
+        tuningStore: nodeTuningStore(),
+        openModel: () => nodeFolder(join(ROOT, SAMPLE_MODEL)),
+        signal: interruptSignal,
+        onProgress: progress.update,
+      }),
+    );
+  } finally {
+    await peers.close();
+  }
+}
 
 const inBrowser = (
   job: Job,

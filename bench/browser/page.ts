@@ -1,14 +1,18 @@
 // What run-in-browser.ts calls inside the browser: the same suites as in Node, bundled.
 import { httpFolder } from '../../src/files/model-files.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
+import { openPagePeers } from '../contestants/page-peers.ts';
+import type { PeerName } from '../peers-page/scripts.ts';
 import type { Bench } from '../suite/results-schema.ts';
 import { type RunSuitesOptions, runSuites } from '../suite/run-suites.ts';
 
 /** The options of a run that are data. */
 export type BenchJob = Pick<
   RunSuitesOptions,
-  'engine' | 'environment' | 'quick' | 'tune' | 'suites' | 'filter' | 'cycledBytes'
+  'engine' | 'environment' | 'quick' | 'tune' | 'suites' | 'filter' | 'cycledBytes' | 'absentPeers'
 > & {
+  /** Those that are served. */
+  readonly peers: readonly PeerName[];
   readonly memoryBudget?: number;
 };
 
@@ -32,13 +36,15 @@ declare global {
 const controller = new AbortController();
 let state: BenchState = { done: 0, total: 1, name: '' };
 
-async function run({ memoryBudget, ...job }: BenchJob): Promise<Bench> {
+async function run({ memoryBudget, peers, absentPeers = [], ...job }: BenchJob): Promise<Bench> {
   const gpu = await openGpu(memoryBudget === undefined ? {} : { memoryBudget });
   try {
+    const { contestants, absent } = await openPagePeers(gpu, peers);
     return await runSuites({
       ...job,
       gpu,
-      peers: [],
+      peers: contestants,
+      absentPeers: [...absentPeers, ...absent],
       openModel: async () => httpFolder(new URL('.', location.href).href),
       signal: controller.signal,
       onProgress: (done, total, name) => {

@@ -6,6 +6,7 @@ import { build, preview } from 'vite';
 import { CancelledError, CompressaError } from '../../src/errors.ts';
 import { type LaunchOptions, launchBrowser } from '../../tools/browser.ts';
 import { wgsl } from '../../tools/wgsl-plugin.ts';
+import { installedPeers, servePeers } from '../peers-page/serve.ts';
 import type { Bench } from '../suite/results-schema.ts';
 import type { BenchJob, BenchState } from './page.ts';
 
@@ -28,7 +29,7 @@ export interface BrowserRun {
  * Runs the suites in a browser, headless unless asked otherwise, from a page that is built and served for it.
  * @throws NoDeviceError where there is no browser; what the run throws in it, by its code: `NO_DEVICE` where it has no GPU
  */
-export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: BrowserRun): Promise<Bench> {
+export async function runInBrowser(job: Omit<BenchJob, 'environment' | 'peers'>, options: BrowserRun): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), 'compressa-bench-'));
   const common = { configFile: false, logLevel: 'warn', root: import.meta.dirname } as const;
   const closing: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
@@ -50,6 +51,7 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
     const server = await preview({
       ...common,
       appType: 'mpa',
+      plugins: [servePeers()],
       build: { outDir: folder },
       preview: { host: '127.0.0.1', port: 0, headers: ISOLATED },
     });
@@ -61,7 +63,8 @@ export async function runInBrowser(job: Omit<BenchJob, 'environment'>, options: 
     await page.goto(server.resolvedUrls!.local[0]!, { timeout: 120_000 });
     const environment = await browser.version();
     throwIfCancelled();
-    await page.evaluate((given) => window.startBench(given), { ...job, environment });
+    const { present: peers, absent: absentPeers } = installedPeers();
+    await page.evaluate((given) => window.startBench(given), { ...job, environment, peers, absentPeers });
     const cancel = () => void page.evaluate(() => window.cancelBench()).catch(() => {});
     options.signal.addEventListener('abort', cancel, { once: true });
     for (;;) {

@@ -1,7 +1,7 @@
 import { bootstrapInterval, median } from 'compressa';
 import { blankWeights } from '../blank-weights.ts';
 import type { Claim, Measurement } from '../claim.ts';
-import { openOnnxEncoder } from '../peers/onnx-model.ts';
+import { openOnnxEncoder } from '../peers/onnx-encoder.ts';
 import { openPeersPage } from '../peers-page/open.ts';
 // The page itself runs in the browser.
 import type { Compared } from '../peers-page/page.ts';
@@ -28,16 +28,17 @@ const MOST_ERROR = { ours: 1e-4, theirs: 0.06 };
  */
 export const claim: Claim = {
   name: 'over peers in the browser',
-  async measure() {
+  async *measure() {
     const encoder = openOnnxEncoder();
-    const opened = typeof encoder === 'string' ? encoder : await openPeersPage(ANSWER);
+    const opened = typeof encoder === 'string' ? encoder : await openPeersPage(ANSWER, progress);
     if (typeof encoder === 'string' || typeof opened === 'string') {
-      return [{ claim: 'peers', threshold: 'are there', measured: String(opened), pass: false }];
+      yield { claim: 'peers', threshold: 'are there', measured: String(opened), pass: false };
+      return;
     }
-    const measurements: Measurement[] = [];
     const { page } = opened;
     try {
       for (const tokens of TOKENS.filter((each) => !ONLY || ONLY.includes(`${each}`))) {
+        progress(`${FORMAT}, ${tokens} tokens`);
         const weights = blankWeights(FORMAT, SIZE, PRODUCTS);
         const models = ([0, 4] as const).map((level) => {
           const { bytes } = encoder.products(weights, { size: SIZE, tokens, accuracy: level });
@@ -45,13 +46,13 @@ export const claim: Claim = {
         });
         const job = { format: FORMAT, size: SIZE, tokens, pairs: PAIRS, models };
         const compared = await page.evaluate((given) => window.overOnnxRuntime(given), job);
-        measurements.push(judge(`${FORMAT} ${SIZE}x${SIZE}, ${tokens} tokens`, compared));
+        yield judge(`${FORMAT} ${SIZE}x${SIZE}, ${tokens} tokens`, compared);
       }
       if (!ONLY || ONLY.includes('tfjs')) {
+        progress('TensorFlow.js');
         const compared = await page.evaluate((given) => window.overTfjs(given), { size: SQUARE, pairs: PAIRS });
-        measurements.push(judge(`f32 ${SQUARE}x${SQUARE}x${SQUARE}`, compared));
+        yield judge(`f32 ${SQUARE}x${SQUARE}x${SQUARE}`, compared);
       }
-      return measurements;
     } catch (cause) {
       throw new Error(`${String(cause)}\nThe page last said:\n${opened.said()}`, { cause });
     } finally {
@@ -59,6 +60,11 @@ export const claim: Claim = {
     }
   },
 };
+
+/** A case takes minutes: what the page is at, as it comes. */
+function progress(stage: string): void {
+  console.error(`  ${new Date().toTimeString().slice(0, 8)}  ${stage}`);
+}
 
 function judge(what: string, { peer, variant, ours, theirs, errors }: Compared): Measurement {
   const ratios = ours.map((time, i) => theirs[i]! / time);

@@ -13,7 +13,7 @@ import {
   openPath,
 } from 'compressa';
 import { type Claim, SAMPLE_MODEL } from '../claim.ts';
-import { type LlamaTimer, openLlamaTimer } from '../peers/llama-timer.ts';
+import { openFastestLlama, threadsText } from '../peers/fastest-llama.ts';
 
 const FORMATS = ['q4_0', 'q4_k_m'];
 /** Tokens of the prompt, and those that are decoded behind the first one after it. */
@@ -25,7 +25,7 @@ const PAIRS = Number(process.env.COMPRESSA_PAIRS ?? 15);
 /** That llama.cpp may use. Those of its Vulkan build only wait, and each process compiles shaders for minutes. */
 const THREADS = { vulkan: [1], cpu: [1, 2] };
 const FLOORS = { prefill: 1, decode: 1.5 };
-/** Runs before anything is timed: llama.cpp compiles its shaders, ours are compiled and recorded. */
+/** Runs of ours before anything is timed: shaders are compiled and recorded. */
 const WARM_UP = 2;
 
 interface Times {
@@ -48,7 +48,7 @@ export const claim: Claim = {
       for (const format of FORMATS) {
         const path = join(folder, `${format}.gguf`);
         await compress(await nodeFolder(SAMPLE_MODEL), await nodeFileSink(path), { gpu, format });
-        const vulkan = await fastest(path, 'vulkan', prompt);
+        const vulkan = await openFastestLlama({ path, contextSize: CONTEXT, device: 'vulkan' }, THREADS.vulkan, prompt);
         if (typeof vulkan === 'string') {
           yield { claim: format, threshold: 'llama.cpp is there', measured: vulkan, pass: false };
           return;
@@ -65,7 +65,7 @@ export const claim: Claim = {
           for (const take of i % 2 === 0 ? order : order.reverse()) await take();
         }
         vulkan.timer.close();
-        const cpu = await fastest(path, 'cpu', prompt);
+        const cpu = await openFastestLlama({ path, contextSize: CONTEXT, device: 'cpu' }, THREADS.cpu, prompt);
         const cpuTimes: Times[] = [];
         if (typeof cpu !== 'string') {
           for (let i = 0; i < PAIRS; i++) cpuTimes.push(await cpu.timer.time(prompt, DECODE + 1));
@@ -79,9 +79,9 @@ export const claim: Claim = {
           const ratios = ours.map((each, i) => theirs[i]![what] / each[what]);
           const [low, high] = bootstrapInterval(ratios);
           const beside =
-            typeof cpu === 'string' ? cpu : `its CPU build with ${threadsOf(cpu.threads)} ${rate(cpuTimes)}`;
+            typeof cpu === 'string' ? cpu : `its CPU build with ${threadsText(cpu.threads)} ${rate(cpuTimes)}`;
           yield {
-            claim: `${format}, ${what} of ${count} tokens over llama.cpp on ${vulkan.timer.device} (${threadsOf(vulkan.threads)})`,
+            claim: `${format}, ${what} of ${count} tokens over llama.cpp on ${vulkan.timer.device} (${threadsText(vulkan.threads)})`,
             threshold: `at least ${FLOORS[what]}x`,
             measured: `${median(ratios).toFixed(2)} (95%: ${low.toFixed(2)} to ${high.toFixed(2)}; ${rate(ours)} and ${rate(theirs)}; ${beside})`,
             pass: low >= FLOORS[what],
@@ -93,30 +93,6 @@ export const claim: Claim = {
     }
   },
 };
-
-const threadsOf = (count: number) => (count === 1 ? '1 thread' : `${count} threads`);
-
-/** llama.cpp with the number of threads that decodes fastest, warm. */
-async function fastest(
-  path: string,
-  device: 'cpu' | 'vulkan',
-  prompt: readonly number[],
-): Promise<{ timer: LlamaTimer; threads: number } | string> {
-  let best: { timer: LlamaTimer; threads: number; time: number } | undefined;
-  for (const threads of THREADS[device]) {
-    const timer = await openLlamaTimer({ path, contextSize: CONTEXT, device, threads });
-    if (typeof timer === 'string') return timer;
-    const times: number[] = [];
-    for (let i = 0; i < WARM_UP + 3; i++) times.push((await timer.time(prompt, DECODE / 4)).decode);
-    const time = Math.min(...times.slice(WARM_UP));
-    if (best && best.time <= time) timer.close();
-    else {
-      best?.timer.close();
-      best = { timer, threads, time };
-    }
-  }
-  return best!;
-}
 
 async function timeOurs(decoder: Decoder, prompt: readonly number[]): Promise<Times> {
   decoder.rewind();

@@ -4,7 +4,11 @@ import { allocateWeight, formatByName, type Gpu, linearSteps, openGpu, quantizeS
 import { onnxWeight, referenceRow, relativeError } from '../onnx-weights.ts';
 import type { OnnxWeight } from '../peers/onnx-model.ts';
 import { type Chain, makeInput, makeWeights, openChain } from '../products.ts';
-import type { OrtSession, TfTensor } from './peers.ts';
+import type { CheckedContestant, LinearShape } from './contestants.ts';
+import type { ExampleValues } from './examples.ts';
+import { configureOrt, openSession } from './ort.ts';
+import type { TfTensor } from './peers.ts';
+import { tfTensor, useTfjs } from './tfjs.ts';
 
 /** A chain of products for onnxruntime-web: a model without its weights for each accuracy level, and the paths that it has for them. */
 export interface OnnxCase {
@@ -45,11 +49,12 @@ declare global {
     overTfjs(job: TfjsCase): Promise<Compared>;
     /** x · Wᵀ by onnxruntime-web, then by TensorFlow.js, whose output is quantized and multiplied by the engine. */
     throughAllThree(size: number, model: readonly number[]): Promise<Passed>;
+    examples(size: number, tokens: number, model: readonly number[]): Promise<ExampleValues>;
+    contestants(shapes: readonly LinearShape[]): Promise<CheckedContestant[]>;
   }
 }
 
-ort.env.wasm.wasmPaths = '/peers/onnxruntime-web/dist/';
-ort.env.wasm.numThreads = 1;
+configureOrt();
 
 /** Shows up in the message where the page hangs. */
 const stage = (name: string) => console.log(name);
@@ -98,15 +103,6 @@ function externalData(weights: readonly OnnxWeight[]): { path: string; data: Uin
   );
 }
 
-/** A session on the engine's device, with its outputs left there. */
-const openSession = (gpu: Gpu, bytes: readonly number[], weights: readonly OnnxWeight[]): Promise<OrtSession> =>
-  ort.InferenceSession.create(Uint8Array.from(bytes), {
-    executionProviders: [{ name: 'webgpu', device: gpu.device }],
-    externalData: externalData(weights),
-    preferredOutputLocation: 'gpu-buffer',
-    logSeverityLevel: 3,
-  });
-
 window.overOnnxRuntime = async ({ format, size, tokens, pairs, models }) => {
   const gpu = await openGpu();
   try {
@@ -123,7 +119,7 @@ window.overOnnxRuntime = async ({ format, size, tokens, pairs, models }) => {
     let best: { level: number; peer: Peer; time: number } | undefined;
     for (const { level, bytes } of models) {
       stage(`opening onnxruntime-web at level ${level}`);
-      const session = await openSession(gpu, bytes, onnx);
+      const session = await openSession(gpu.device, Uint8Array.from(bytes), externalData(onnx));
       const run = async () => {
         const outputs = await session.run({ x: input });
         await gpu.idle();
@@ -170,17 +166,6 @@ window.overOnnxRuntime = async ({ format, size, tokens, pairs, models }) => {
   }
 };
 
-/** TensorFlow.js on the engine's device. Its kernels belong to the name of their backend. */
-async function useTfjs(gpu: Gpu): Promise<void> {
-  tf.removeBackend('webgpu');
-  tf.registerBackend('webgpu', () => new tf.WebGPUBackend(gpu.device, gpu.device.adapterInfo));
-  await tf.setBackend('webgpu');
-}
-
-/** f32 values of a buffer as they are: no copy, and the buffer stays the caller's. */
-const tfTensor = (buffer: GPUBuffer, rows: number, columns: number): TfTensor =>
-  tf.tensor({ buffer, zeroCopy: true }, [rows, columns], 'float32');
-
 const denseBuffer = (weight: Weight): GPUBuffer => weight.parts[0]!.arrays[0]!.buffer;
 
 window.overTfjs = async ({ size, pairs }) => {
@@ -192,7 +177,7 @@ window.overTfjs = async ({ size, pairs }) => {
     for (const weight of weights) onnx.push(await onnxWeight(gpu, weight));
     const x = makeInput(size * size);
     const ours = await openChain(gpu, weights, size, x);
-    await useTfjs(gpu);
+    await useTfjs(gpu.device);
     const buffer = gpu.memory.allocate(4 * size * size);
     gpu.upload(buffer, bytesOf(x));
     const input = tfTensor(buffer, size, size);
@@ -251,7 +236,7 @@ window.overTfjs = async ({ size, pairs }) => {
 window.throughAllThree = async (size, model) => {
   const gpu = await openGpu();
   try {
-    await useTfjs(gpu);
+    await useTfjs(gpu.device);
     const dense = allocateWeight(gpu, formatByName('f32'), size, size, 'weight');
     const values = makeInput(size * size);
     gpu.upload(denseBuffer(dense), bytesOf(values));
@@ -260,7 +245,7 @@ window.throughAllThree = async (size, model) => {
     const buffer = gpu.memory.allocate(4 * size);
     gpu.upload(buffer, bytesOf(x));
     const before = gpu.counters.readBacks;
-    const session = await openSession(gpu, model, [onnx]);
+    const session = await openSession(gpu.device, Uint8Array.from(model), externalData([onnx]));
     const input = ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [1, size] });
     const { y: first } = await session.run({ x: input });
     // Its weight as TensorFlow.js's own tensor: W · W, which the engine quantizes, from the buffer that it came in.
@@ -293,3 +278,8 @@ window.throughAllThree = async (size, model) => {
     gpu.close();
   }
 };
+
+// Loaded when asked for, since they open devices.
+window.examples = async (size, tokens, model) =>
+  (await import('./examples.ts')).runExamples(size, tokens, Uint8Array.from(model));
+window.contestants = async (shapes) => (await import('./contestants.ts')).checkContestants(shapes);

@@ -1,4 +1,5 @@
-// What the page uses of onnxruntime-web and TensorFlow.js, which are scripts of their own there.
+// What pages use of onnxruntime-web and TensorFlow.js, which are scripts of their own there.
+import type { MessageType } from '../peers/onnx-model.ts';
 
 export interface OrtTensor {
   readonly gpuBuffer: GPUBuffer;
@@ -26,6 +27,10 @@ declare global {
     readonly Tensor: {
       fromGpuBuffer(buffer: GPUBuffer, options: { dataType: 'float32'; dims: readonly number[] }): OrtTensor;
     };
+  };
+  /** What makes models for onnxruntime-web. */
+  const protobuf: {
+    parse(schema: string): { readonly root: { lookupType(name: string): MessageType } };
   };
   const tf: {
     readonly version_core: string;

@@ -17,8 +17,7 @@ async function serve(): Promise<void> {
   const model = await llama.loadModel({ modelPath: path, gpuLayers: vulkan ? 'max' : 0 });
   const context = await model.createContext({ contextSize, batchSize: contextSize, threads });
   const sequence = context.getSequence();
-  process.on('message', async ({ tokens, count }: LlamaRequest) => {
-    await sequence.clearHistory();
+  const write = async (tokens: readonly number[], count: number): Promise<LlamaAnswer> => {
     const chosen: number[] = [];
     const begin = performance.now();
     let first = begin;
@@ -27,7 +26,28 @@ async function serve(): Promise<void> {
       chosen.push(token);
       if (chosen.length === count) break;
     }
-    reply({ prefill: first - begin, decode: performance.now() - first, chosen });
+    if (chosen.length < count) return { error: `llama.cpp wrote ${chosen.length} tokens instead of ${count}` };
+    return { prefill: first - begin, decode: performance.now() - first, chosen };
+  };
+  const likelihoods = async (tokens: readonly number[]): Promise<LlamaAnswer> => {
+    const last = tokens.length - 1;
+    const input = tokens.map((token, i) => (i < last ? token : [token, { generateNext: { probabilities: true } }]));
+    const output = await sequence.controlledEvaluate(input);
+    const found: Map<number, number> = output[last].next.probabilities;
+    const logProbabilities = new Array<number>(found.size);
+    // Of f32: what is less than the least of its normal numbers is there as that.
+    for (const [token, p] of found) logProbabilities[token] = Math.log(Math.max(p, 2 ** -126));
+    return { logProbabilities };
+  };
+  process.on('message', async (request: LlamaRequest) => {
+    const { tokens, count } = request;
+    try {
+      if (count === 'likelihoods' || request.keep === 0) await sequence.clearHistory();
+      else await sequence.eraseContextTokenRanges([{ start: request.keep, end: sequence.nextTokenIndex }]);
+      reply(await (count === 'likelihoods' ? likelihoods(tokens) : write(tokens, count)));
+    } catch (error) {
+      reply({ error: (error as Error).message });
+    }
   });
   reply({ device: name });
 }

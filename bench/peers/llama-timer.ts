@@ -11,10 +11,10 @@ export interface LlamaStart {
   readonly threads: number;
 }
 
-export interface LlamaRequest {
-  readonly tokens: readonly number[];
-  readonly count: number;
-}
+/** To write `count` tokens behind `tokens`, which follow the first `keep` of those before; or to say how likely each token is behind them. */
+export type LlamaRequest =
+  | { readonly tokens: readonly number[]; readonly count: number; readonly keep: number }
+  | { readonly tokens: readonly number[]; readonly count: 'likelihoods' };
 
 /** Milliseconds to the first token behind the prompt, from there to the last, and the tokens, each the likeliest. */
 export interface LlamaTimes {
@@ -23,12 +23,14 @@ export interface LlamaTimes {
   readonly chosen: readonly number[];
 }
 
-export type LlamaAnswer = { error: string } | { device: string } | LlamaTimes;
+export type LlamaAnswer = { error: string } | { device: string } | { logProbabilities: number[] } | LlamaTimes;
 
 export interface LlamaTimer {
   readonly device: string;
-  /** Takes a prompt through the model, nothing kept from before, and writes `count` tokens behind it. */
-  time(tokens: readonly number[], count: number): Promise<LlamaTimes>;
+  /** Takes a prompt through the model, behind the first `keep` tokens of what came before (default: none), and writes `count` tokens behind it. */
+  time(tokens: readonly number[], count: number, keep?: number): Promise<LlamaTimes>;
+  /** Logarithms of the probabilities of each token behind some that start a text. */
+  logProbabilities(tokens: readonly number[]): Promise<number[]>;
   close(): void;
 }
 
@@ -37,16 +39,24 @@ const ENVIRONMENT = { GGML_VK_VISIBLE_DEVICES: '0' };
 /** What others set to have its Vulkan backend compute in floats only. */
 const FLOATS_ONLY = ['GGML_VK_DISABLE_INTEGER_DOT_PRODUCT', 'GGML_VK_DISABLE_F16'];
 
-/** Opens a GGUF file in llama.cpp, or says what to do about its absence. */
-export async function openLlamaTimer(start: LlamaStart): Promise<LlamaTimer | string> {
+/** What to do where llama.cpp is not installed. */
+export function llamaAbsence(): string | undefined {
   try {
     createRequire(import.meta.url).resolve('node-llama-cpp');
+    return undefined;
   } catch (error) {
     return `llama.cpp is not installed (Linux x64 only): npm run peers (${(error as Error).message.split('\n')[0]})`;
   }
+}
+
+/** Opens a GGUF file in llama.cpp, or says what to do about its absence. A signal ends the process. */
+export async function openLlamaTimer(start: LlamaStart, signal?: AbortSignal): Promise<LlamaTimer | string> {
+  const absence = llamaAbsence();
+  if (absence !== undefined) return absence;
   const env: NodeJS.ProcessEnv = { ...process.env, ...ENVIRONMENT };
   for (const name of FLOATS_ONLY) delete env[name];
   const child = fork(fileURLToPath(new URL('./llama-process.ts', import.meta.url)), [JSON.stringify(start)], { env });
+  signal?.addEventListener('abort', () => child.kill(), { once: true });
   const next = async (): Promise<LlamaAnswer> => {
     const ended = new AbortController();
     try {
@@ -64,14 +74,24 @@ export async function openLlamaTimer(start: LlamaStart): Promise<LlamaTimer | st
     child.kill();
     return 'error' in opened ? opened.error : 'llama.cpp answered before it was asked';
   }
+  const ask = async (request: LlamaRequest): Promise<LlamaAnswer> => {
+    const answer = next();
+    child.send(request);
+    const said = await answer;
+    if ('error' in said) throw new Error(said.error);
+    return said;
+  };
   return {
     device: opened.device,
-    async time(tokens, count) {
-      const answer = next();
-      child.send({ tokens, count } satisfies LlamaRequest);
-      const times = await answer;
-      if (!('prefill' in times)) throw new Error('error' in times ? times.error : 'llama.cpp gave no times');
+    async time(tokens, count, keep = 0) {
+      const times = await ask({ tokens, count, keep });
+      if (!('prefill' in times)) throw new Error('llama.cpp gave no times');
       return times;
+    },
+    async logProbabilities(tokens) {
+      const answer = await ask({ tokens, count: 'likelihoods' });
+      if (!('logProbabilities' in answer)) throw new Error('llama.cpp gave no probabilities');
+      return answer.logProbabilities;
     },
     close: () => child.kill(),
   };

@@ -1,6 +1,4 @@
-// ONNX models of products that follow each other, made in memory. `npm run peers` installs the encoder of protocol buffers.
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+// ONNX models of products, made in memory: in Node (onnx-encoder.ts) and in a page.
 
 /** Numbers of `TensorProto.DataType`. */
 const TYPES = { float: 1, uint8: 2, int64: 7 } as const;
@@ -43,15 +41,21 @@ export interface OnnxProducts {
   readonly k: number;
   readonly count: number;
   readonly accuracy?: 0 | 4;
+  /** With the output `done`, for who has to read something to wait. */
+  readonly done?: boolean;
 }
 
 export interface OnnxModel {
   readonly bytes: Uint8Array;
+  /** Names of the inputs, all of which are to be given the same values, and of the outputs without `done`. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
   /** The weights, which are apart from the model: by the path that it names them by. */
   readonly externalData: readonly { readonly path: string; readonly data: Uint8Array }[];
 }
 
-interface Encoder {
+/** A message type of protobufjs: `onnx.ModelProto` of onnx.proto. */
+export interface MessageType {
   encode(model: object): { finish(): Uint8Array };
 }
 
@@ -67,42 +71,47 @@ interface Node {
 export interface OnnxEncoder {
   /** f32 `x` [tokens, size] times all weights, one after another: `y`; and `done`, one value of `y`, which is there when all is done. */
   products(weights: readonly OnnxWeight[], chain: OnnxChain): OnnxModel;
-  /** `count` times f32 `x` [tokens, k] times one of the weights, which take turns: `y0`, `y1`, …; and `done`, as above. */
+  /**
+   * `count` times f32 x [tokens, k] times one of the weights, which take turns: `y0`, `y1`, …. Each round of turns has an input of its own, `x0`, `x1`, …: what
+   * optimizes the graph would else make one product of those with the same weight.
+   */
   independent(weights: readonly OnnxWeight[], products: OnnxProducts): OnnxModel;
-  /** `y` is `x`, both f32 of these dimensions: takes values to the device. */
-  copy(dims: readonly number[]): OnnxModel;
+  /** An operator of f32 `x` of these dimensions, value by value: `Identity` takes values to the device. */
+  map(operator: 'Identity' | 'Relu', dims: readonly number[], output?: string): OnnxModel;
 }
 
-/** Makes models, or says what to do about the encoder's absence. */
-export function openOnnxEncoder(): OnnxEncoder | string {
-  let protobuf: { loadSync(file: string): { lookupType(name: string): Encoder } };
-  try {
-    protobuf = createRequire(import.meta.url)('protobufjs');
-  } catch (error) {
-    return `protobufjs is not installed: npm run peers (${(error as Error).message.split('\n')[0]})`;
-  }
-  const schema = protobuf.loadSync(fileURLToPath(new URL('./onnx.proto', import.meta.url)));
-  const type = schema.lookupType('onnx.ModelProto');
+/** Makes models with the type that protobufjs read from onnx.proto. */
+export function onnxEncoder(type: MessageType): OnnxEncoder {
+  const model = ({ graph, externalData }: Made): OnnxModel => ({
+    bytes: encode(type, graph),
+    inputs: graph.input.map(({ name }) => name),
+    outputs: graph.output.map(({ name }) => name).filter((name) => name !== DONE),
+    externalData,
+  });
   return {
-    products(weights, chain) {
-      const { graph, externalData } = productsGraph(weights, chain);
-      return { bytes: encode(type, graph), externalData };
-    },
-    independent(weights, products) {
-      const { graph, externalData } = independentGraph(weights, products);
-      return { bytes: encode(type, graph), externalData };
-    },
-    copy(dims) {
-      const node: Node[] = [{ name: 'copy', opType: 'Identity', input: ['x'], output: ['y'] }];
-      return {
-        bytes: encode(type, { node, input: [floats('x', dims)], output: [floats('y', dims)] }),
-        externalData: [],
-      };
+    products: (weights, chain) => model(productsGraph(weights, chain)),
+    independent: (weights, products) => model(independentGraph(weights, products)),
+    map: (opType, dims, to = 'y') => {
+      const node: Node[] = [{ name: 'map', opType, input: ['x'], output: [to] }];
+      return model({ graph: { node, input: [floats('x', dims)], output: [floats(to, dims)] }, externalData: [] });
     },
   };
 }
 
-const encode = (type: Encoder, graph: object): Uint8Array =>
+/** A graph, and its weights apart from it. */
+interface Made {
+  readonly graph: {
+    readonly node: readonly Node[];
+    readonly initializer?: readonly object[];
+    readonly input: readonly ReturnType<typeof floats>[];
+    readonly output: readonly ReturnType<typeof floats>[];
+  };
+  readonly externalData: OnnxModel['externalData'];
+}
+
+const DONE = 'done';
+
+const encode = (type: MessageType, graph: object): Uint8Array =>
   type
     .encode({
       irVersion: 10,
@@ -181,14 +190,14 @@ function product(i: number, weight: OnnxWeight, { name, input, output, n, k, acc
   };
 }
 
-/** The first value of `from` [rows, columns], as `done`. */
+/** The first value of `from` [rows, columns], as the output `done`. */
 function first(initializers: Initializers, from: string): Node {
   initializers.integers('start', [0, 0]);
   initializers.integers('end', [1, 1]);
-  return { name: 'first', opType: 'Slice', input: [from, 'start', 'end'], output: ['done'] };
+  return { name: 'first', opType: 'Slice', input: [from, 'start', 'end'], output: [DONE] };
 }
 
-function productsGraph(weights: readonly OnnxWeight[], { tokens, size, accuracy }: OnnxChain) {
+function productsGraph(weights: readonly OnnxWeight[], { tokens, size, accuracy }: OnnxChain): Made {
   const initializers = new Initializers();
   const node = weights.map((weight, i) => {
     initializers.weight(i, weight, size, size);
@@ -198,21 +207,24 @@ function productsGraph(weights: readonly OnnxWeight[], { tokens, size, accuracy 
   });
   node.push(first(initializers, 'y'));
   const input = [floats('x', [tokens, size])];
-  const output = [floats('y', [tokens, size]), floats('done', [1, 1])];
+  const output = [floats('y', [tokens, size]), floats(DONE, [1, 1])];
   return { graph: { node, initializer: initializers.list, input, output }, externalData: initializers.externalData };
 }
 
-function independentGraph(weights: readonly OnnxWeight[], { tokens, n, k, count, accuracy }: OnnxProducts) {
+function independentGraph(weights: readonly OnnxWeight[], { tokens, n, k, count, accuracy, done }: OnnxProducts): Made {
   const initializers = new Initializers();
   for (const [i, weight] of weights.entries()) initializers.weight(i, weight, n, k);
   const node = Array.from({ length: count }, (_, i) => {
     const turn = i % weights.length;
-    const names = { name: `product${i}`, input: 'x', output: `y${i}` };
+    const names = { name: `product${i}`, input: `x${Math.floor(i / weights.length)}`, output: `y${i}` };
     return product(turn, weights[turn]!, { ...names, n, k, ...(accuracy && { accuracy }) });
   });
-  node.push(first(initializers, `y${count - 1}`));
-  const input = [floats('x', [tokens, k])];
+  const rounds = Math.ceil(count / weights.length);
+  const input = Array.from({ length: rounds }, (_, i) => floats(`x${i}`, [tokens, k]));
   const output = Array.from({ length: count }, (_, i) => floats(`y${i}`, [tokens, n]));
-  output.push(floats('done', [1, 1]));
+  if (done) {
+    node.push(first(initializers, `y${count - 1}`));
+    output.push(floats(DONE, [1, 1]));
+  }
   return { graph: { node, initializer: initializers.list, input, output }, externalData: initializers.externalData };
 }

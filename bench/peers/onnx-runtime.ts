@@ -1,6 +1,7 @@
 // ONNX Runtime's WebGPU provider in Node. `npm run peers` installs it.
 import { createRequire } from 'node:module';
-import { type OnnxChain, type OnnxModel, type OnnxProducts, type OnnxWeight, openOnnxEncoder } from './onnx-model.ts';
+import { openOnnxEncoder } from './onnx-encoder.ts';
+import type { OnnxChain, OnnxModel, OnnxProducts, OnnxWeight } from './onnx-model.ts';
 
 /** A tensor of onnxruntime-node; `gpu-buffer` ones stay on the device. */
 interface OrtTensor {
@@ -20,9 +21,9 @@ interface Ort {
   readonly env: { readonly versions: { readonly node?: string; readonly common: string } };
 }
 
-/** Products that follow each other, in a session of ONNX Runtime. */
+/** Products of a run of ONNX Runtime. */
 export interface OrtChain {
-  /** The output for the input given at the start: f32 [tokens, size]. */
+  /** The output for the input given at the start: f32 [tokens, outputs]. */
   output(): Promise<Float32Array>;
   /**
    * Runs all products once and waits until the device is done. The input is on the device and the output stays there; four bytes are
@@ -34,9 +35,15 @@ export interface OrtChain {
 
 export interface OnnxRuntime {
   readonly version: string;
+  /** Products that follow each other. */
   open(weights: readonly OnnxWeight[], chain: OnnxChain, x: Float32Array): Promise<OrtChain>;
-  /** The same for products of one input; the output is that of the first. */
-  openIndependent(weights: readonly OnnxWeight[], products: OnnxProducts, x: Float32Array): Promise<OrtChain>;
+  /** Products of one input, in `sessions` that take turns, run by run, each with its own copy of the weights; the output is that of the first product. */
+  openIndependent(
+    weights: readonly OnnxWeight[],
+    products: OnnxProducts,
+    x: Float32Array,
+    sessions: number,
+  ): Promise<OrtChain>;
 }
 
 const SESSION = {
@@ -54,16 +61,13 @@ export function openOnnxRuntime(): OnnxRuntime | string {
   } catch (error) {
     return `ONNX Runtime is not installed: npm run peers (${(error as Error).message.split('\n')[0]})`;
   }
+  const copy = (dims: readonly number[]) => encoder.map('Identity', dims);
   return {
     version: ort.env.versions.common,
-    open: (weights, chain, x) =>
-      openModel(ort, encoder.copy, encoder.products(weights, chain), { x, rows: chain.tokens, outputs: ['y'] }),
-    openIndependent: (weights, products, x) => {
-      const outputs = Array.from({ length: products.count }, (_, i) => `y${i}`);
-      const model = encoder.independent(weights, products);
-      // Optimized, products with the same weight would become one.
-      const optimize = products.count <= weights.length;
-      return openModel(ort, encoder.copy, model, { x, rows: products.tokens, outputs, optimize });
+    open: (weights, chain, x) => openModel(ort, copy, encoder.products(weights, chain), { x, rows: chain.tokens }),
+    openIndependent(weights, products, x, sessions) {
+      const model = encoder.independent(weights, { ...products, done: true });
+      return openModel(ort, copy, model, { x, rows: products.tokens, sessions });
     },
   };
 }
@@ -71,54 +75,66 @@ export function openOnnxRuntime(): OnnxRuntime | string {
 interface Given {
   readonly x: Float32Array;
   readonly rows: number;
-  /** Names of what stays on the device. */
-  readonly outputs: readonly string[];
-  readonly optimize?: boolean;
+  /** Of the same model, which take turns. Default: one. */
+  readonly sessions?: number;
 }
 
 async function openModel(
   ort: Ort,
   copyOf: (dims: readonly number[]) => OnnxModel,
-  { bytes, externalData }: OnnxModel,
-  { x, rows, outputs, optimize = true }: Given,
+  { bytes, externalData, inputs, outputs }: OnnxModel,
+  { x, rows, sessions = 1 }: Given,
 ): Promise<OrtChain> {
   const dims = [rows, x.length / rows];
-  // What moves values: the package makes no GPU tensors itself, and `getData` of those that sessions return ends the process. All
-  // sessions stay open, since the device goes with the last.
-  const upload = await ort.InferenceSession.create(copyOf(dims).bytes, {
-    ...SESSION,
-    preferredOutputLocation: 'gpu-buffer',
-  });
-  const { y: input } = await upload.run({ x: new ort.Tensor('float32', x, dims) });
-  const session = await ort.InferenceSession.create(bytes, {
-    ...SESSION,
-    ...(!optimize && { graphOptimizationLevel: 'disabled' }),
-    externalData,
-    preferredOutputLocation: {
-      ...Object.fromEntries(outputs.map((name) => [name, 'gpu-buffer'])),
-      done: 'cpu',
-    },
-  });
-  const run = async <T>(use: (values: Record<string, OrtTensor>) => T): Promise<Awaited<T>> => {
-    const values = await session.run({ x: input! });
-    const used = await use(values);
-    for (const name of outputs) values[name]!.dispose();
-    return used;
+  const open: { release(): Promise<void> }[] = [];
+  const release = async () => {
+    for (const session of open.splice(0).reverse()) await session.release();
   };
-  return {
-    output: () =>
-      run(async (values) => {
-        const y = values[outputs[0]!]!;
-        const download = await ort.InferenceSession.create(copyOf(y.dims).bytes, SESSION);
-        const { y: host } = await download.run({ x: y });
-        await download.release();
-        return host!.data;
-      }),
-    run: () => run(() => undefined),
-    async release() {
-      await session.release();
-      input!.dispose();
-      await upload.release();
-    },
-  };
+  try {
+    // What moves values: the package makes no GPU tensors itself, and `getData` of those that sessions return ends the process. All
+    // sessions stay open, since the device goes with the last.
+    const upload = await ort.InferenceSession.create(copyOf(dims).bytes, {
+      ...SESSION,
+      preferredOutputLocation: 'gpu-buffer',
+    });
+    open.push(upload);
+    const { y: input } = await upload.run({ x: new ort.Tensor('float32', x, dims) });
+    open.push({ release: async () => input!.dispose() });
+    const feeds = Object.fromEntries(inputs.map((name) => [name, input!]));
+    const turns: OrtSession[] = [];
+    for (let i = 0; i < sessions; i++) {
+      const session = await ort.InferenceSession.create(bytes, {
+        ...SESSION,
+        externalData,
+        preferredOutputLocation: {
+          ...Object.fromEntries(outputs.map((name) => [name, 'gpu-buffer'])),
+          done: 'cpu',
+        },
+      });
+      open.push(session);
+      turns.push(session);
+    }
+    let next = 0;
+    const run = async <T>(use: (values: Record<string, OrtTensor>) => T): Promise<Awaited<T>> => {
+      const values = await turns[next++ % turns.length]!.run(feeds);
+      const used = await use(values);
+      for (const name of outputs) values[name]!.dispose();
+      return used;
+    };
+    return {
+      output: () =>
+        run(async (values) => {
+          const y = values[outputs[0]!]!;
+          const download = await ort.InferenceSession.create(copyOf(y.dims).bytes, SESSION);
+          const { y: host } = await download.run({ x: y });
+          await download.release();
+          return host!.data;
+        }),
+      run: () => run(() => undefined),
+      release,
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
 }

@@ -45,13 +45,15 @@ export interface ModelWork {
   readonly kind: 'model';
   /** A folder of the checkout, or the name of a stack of layers that only we have. */
   readonly model: string;
-  /** Of the linear matrices. */
+  /** Of the linear matrices; or a mixture for all matrices, by its name in llama.cpp. */
   readonly format: string;
   readonly phase: 'prefill' | 'decode';
   /** Tokens of one run. */
   readonly count: number;
   /** Tokens before the first that is written. */
   readonly prompt: Uint32Array<ArrayBuffer>;
+  /** The same model as a GGUF file, for those who read such; undefined where the format is none of theirs. */
+  gguf?(): Promise<Uint8Array>;
 }
 
 /** What nobody but the suite itself can do. */
@@ -96,6 +98,8 @@ export interface Prepared {
   check?(): Promise<Float32Array>;
   /** Where its weights stand for other numbers than the case's: what its output is held to instead. */
   readonly reference?: OutputReference;
+  /** In place of the contestant's, where it depends on the work. */
+  readonly note?: string;
   /** Where its traffic differs from the case's. */
   readonly traffic?: Traffic;
   /** Largest relative error that its arithmetic explains. Default: the case's. */

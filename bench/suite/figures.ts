@@ -1,7 +1,7 @@
 import { bootstrapInterval, MIN_INTERVAL_VALUES, median } from '../../src/verify/statistics.ts';
 import type { Traffic } from './contestant.ts';
 import type { BenchContestant } from './results-schema.ts';
-import { pairedRatio } from './statistics.ts';
+import { pairedRatio, type Ratio } from './statistics.ts';
 import type { Case, Roofline } from './suite.ts';
 
 /** The least seconds that the measured rates allow, and which of them is in the way; undefined where the traffic is not known. */
@@ -19,6 +19,10 @@ export function leastSeconds(
 
 /** JSON stays readable, and no digit is lost that a clock could tell. */
 const rounded = (value: number): number => Number(value.toPrecision(6));
+export const roundedRatio = ({ ratio, interval }: Ratio): Ratio => ({
+  ratio: rounded(ratio),
+  interval: roundedPair(interval),
+});
 const roundedPair = (pair: [number, number] | null) => pair && (pair.map(rounded) as [number, number]);
 
 /** What the samples of a contestant, seconds of one product, say. */
@@ -40,7 +44,7 @@ export function figuresOf(
     samples: samples.map(rounded),
     seconds: rounded(seconds),
     interval: samples.length < MIN_INTERVAL_VALUES ? null : roundedPair(bootstrapInterval(samples)),
-    speedUp: speedUp ? { ratio: rounded(speedUp.ratio), interval: roundedPair(speedUp.interval) } : null,
+    speedUp: speedUp ? roundedRatio(speedUp) : null,
     gigabytesPerSecond: perSecond(traffic.bytes, 1e9),
     gigaOperationsPerSecond: perSecond(traffic.operations, 1e9),
     itemsPerSecond: perSecond(of.items?.count, 1),

@@ -10,7 +10,7 @@ import type { LoadedModel } from './model-load.ts';
 const INTEGER_ERROR_MOST = 2 ** -6;
 
 /**
- * Errors relative to the largest logit. Of a prompt the output is the logits of its last token. Of tokens that are written it is those tokens and the logits that the last one was
+ * Errors relative to the largest logit, as logarithms of probabilities: logits may be off by a constant, since some only give those. Of a prompt the output is the logits of its last token. Of tokens that are written it is those tokens and the logits that the last one was
  * chosen by: each has to be the reference's choice but for that error, after the same tokens.
  */
 export function modelReference(model: LoadedModel, { phase, prompt, count }: ModelWork): OutputReference {
@@ -30,9 +30,10 @@ export function modelReference(model: LoadedModel, { phase, prompt, count }: Mod
         Array.from({ length: vocabulary }, (_, i) => expected[position * vocabulary + i]!);
       const largestOf = (row: readonly number[]) => row.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
       const last = rowOf(text.length - 1);
-      const logits = output.subarray(written.length);
+      const wanted = logProbabilities(last);
+      const got = logProbabilities(output.subarray(written.length));
       // NaN stays: an error that is none is no figure.
-      const errors = [last.reduce((worst, x, i) => Math.max(worst, Math.abs(logits[i]! - x)), 0) / largestOf(last)];
+      const errors = [wanted.reduce((worst, x, i) => Math.max(worst, Math.abs(got[i]! - x)), 0) / largestOf(last)];
       for (const [i, token] of written.entries()) {
         const row = rowOf(prompt.length - 1 + i);
         errors.push((row.reduce((a, b) => Math.max(a, b)) - row[token]!) / largestOf(row));
@@ -40,4 +41,11 @@ export function modelReference(model: LoadedModel, { phase, prompt, count }: Mod
       return Math.max(...errors);
     },
   };
+}
+
+function logProbabilities(logits: ArrayLike<number>): Float64Array {
+  const values = Float64Array.from(logits);
+  const largest = values.reduce((a, b) => Math.max(a, b));
+  const sum = values.reduce((total, value) => total + Math.exp(value - largest), 0);
+  return values.map((value) => value - largest - Math.log(sum));
 }

@@ -1,7 +1,7 @@
 // Models on the device in one form, and what their logits are held to.
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { type ModelFiles, memoryFolder } from '../../src/files/model-files.ts';
-import { memoryOutput } from '../../src/files/sink.ts';
+import { memoryOutput, memorySink } from '../../src/files/sink.ts';
 import type { Format } from '../../src/formats/format.ts';
 import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
@@ -67,6 +67,13 @@ async function compressed(
   const output = memoryOutput();
   await compress(files, output, { gpu, format, ...(signal && { signal }) });
   return memoryFolder('compressed', Object.fromEntries(output.files));
+}
+
+/** The sample model in the same form as GGUF: embedding and head are f16 there as well, or what the mixture says. */
+export async function sampleGguf({ gpu, signal, openModel }: SuiteContext, format: string): Promise<Uint8Array> {
+  const sink = memorySink('model.gguf');
+  await compress(await openModel(), sink, { gpu, format, ...(signal && { signal }) });
+  return sink.bytes();
 }
 
 /**

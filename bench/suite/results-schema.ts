@@ -52,6 +52,16 @@ const CaseSchema = v.object({
   items: v.nullable(v.object({ unit: name('What is counted'), count: finite('In one product') })),
   baseline: name('The contestant that speed-ups are over'),
   contestants: v.array(ContestantSchema),
+  overPeers: described(
+    v.array(
+      v.object({
+        peer: name('Its name among the contestants'),
+        ratio: positive("The peer's time divided by that of ours, the median over rounds: above 1 ours is faster"),
+        interval: interval('95% bootstrap interval over rounds, whose ratios are drawn; null where there are too few'),
+      }),
+    ),
+    'Ours beside each peer that did the case in the same rounds',
+  ),
   anchor: described(
     v.object({
       before: positive('Seconds of the fixed piece of work before the case'),
@@ -102,6 +112,10 @@ export const BenchSchema = v.object({
     v.array(v.object({ suite: v.string(), name: v.string(), contestant: v.nullable(v.string()), message: v.string() })),
     'Cases, or contestants of cases, that gave no figure, and why',
   ),
+  absentPeers: described(
+    v.array(v.object({ name: name('Who'), reason: v.string() })),
+    'Peers that the run could not have, why, and what to do about it',
+  ),
   notes: described(v.array(v.string()), 'What to know about the run'),
 });
 
@@ -109,3 +123,4 @@ export const BenchSchema = v.object({
 export type Bench = v.InferOutput<typeof BenchSchema>;
 export type BenchCase = Bench['cases'][number];
 export type BenchContestant = BenchCase['contestants'][number];
+export type AbsentPeer = Bench['absentPeers'][number];

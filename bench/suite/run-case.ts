@@ -1,8 +1,10 @@
 import { CancelledError } from '../../src/errors.ts';
 import type { Contestant, OutputReference, Prepared } from './contestant.ts';
-import { figuresOf } from './figures.ts';
+import { figuresOf, roundedRatio } from './figures.ts';
 import { driftOf, type MethodOptions, timeInTurns } from './method.ts';
+import { OURS } from './names.ts';
 import type { Bench, BenchCase } from './results-schema.ts';
+import { medianOfRatios } from './statistics.ts';
 import type { Case, OpenCase, SuiteContext } from './suite.ts';
 
 type Failure = Bench['failures'][number];
@@ -74,10 +76,16 @@ export async function runCase(
       figuresOf(
         one,
         { ...one, ...prepared.traffic },
-        { name, note, error, samples: samples[i]! },
+        { name, note: prepared.note ?? note, error, samples: samples[i]! },
         i === at ? undefined : samples[at],
         context.roofline,
       ),
+    );
+    const ours = ready.findIndex(({ contestant }) => contestant.name === OURS);
+    const overPeers = ready.flatMap(({ contestant }, i) =>
+      ours < 0 || !context.peers.includes(contestant)
+        ? []
+        : [{ peer: contestant.name, ...roundedRatio(medianOfRatios(samples[i]!, samples[ours]!)) }],
     );
     const [before, after] = timing.anchor;
     const result: BenchCase = {
@@ -90,6 +98,7 @@ export async function runCase(
       items: one.items ?? null,
       baseline: ready[at]!.contestant.name,
       contestants,
+      overPeers,
       anchor: { before, after, attempts: timing.attempts, steady: driftOf(timing.anchor) <= method.mostDrift },
     };
     return { result, failures, cause };

@@ -7,7 +7,7 @@ import { describeDevice } from '../../src/verify/measure-device.ts';
 import { openAnchor } from './anchor.ts';
 import { deviceNames } from './device-names.ts';
 import { FULL, QUICK } from './method.ts';
-import { BENCH_VERSION, type Bench } from './results-schema.ts';
+import { type AbsentPeer, BENCH_VERSION, type Bench } from './results-schema.ts';
 import { runCase } from './run-case.ts';
 import type { Case, SuiteContext } from './suite.ts';
 import { isNeeded, rooflineOf } from './suites/roofline.ts';
@@ -19,6 +19,8 @@ export interface RunSuitesOptions extends Omit<SuiteContext, 'roofline' | 'tuner
   readonly tune?: TuneMode;
   /** Where choices are kept. Default: the tuner's. */
   readonly tuningStore?: TuningStore;
+  /** Peers that could not be had, and why. */
+  readonly absentPeers?: readonly AbsentPeer[];
   readonly engine: string;
   readonly environment: string;
   /** Version of the package `webgpu`, where that is what computes. */
@@ -140,6 +142,7 @@ export async function runSuites(options: RunSuitesOptions): Promise<Bench> {
     },
     cases: done,
     failures,
+    absentPeers: [...(options.absentPeers ?? [])],
     notes:
       unsteady === 0
         ? []

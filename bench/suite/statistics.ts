@@ -1,4 +1,4 @@
-import { bootstrap, MIN_INTERVAL_VALUES, median } from '../../src/verify/statistics.ts';
+import { bootstrap, bootstrapInterval, MIN_INTERVAL_VALUES, median } from '../../src/verify/statistics.ts';
 
 /** A ratio of medians and its 95% bootstrap interval; null where there are too few values. */
 export interface Ratio {
@@ -17,7 +17,16 @@ export function pairedRatio(a: readonly number[], b: readonly number[]): Ratio {
   };
 }
 
-/** The same of values that have nothing to do with each other: each side is drawn by itself. */
+/** The median of a / b over values that were measured in pairs, and its 95% interval: each pair's ratio is an observation. */
+export function medianOfRatios(a: readonly number[], b: readonly number[]): Ratio {
+  const ratios = a.map((value, i) => value / b[i]!);
+  return {
+    ratio: median(ratios),
+    interval: ratios.length < MIN_INTERVAL_VALUES ? null : bootstrapInterval(ratios),
+  };
+}
+
+/** median(a) / median(b) of values that have nothing to do with each other: each side is drawn by itself. */
 export function unpairedRatio(a: readonly number[], b: readonly number[]): Ratio {
   const [n, m] = [a.length, b.length];
   const drawnFrom = (values: readonly number[], drawn: readonly number[]) =>

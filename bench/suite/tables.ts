@@ -1,4 +1,5 @@
 import type { Bench, BenchCase, BenchContestant } from './results-schema.ts';
+import type { Ratio } from './statistics.ts';
 
 const short = (value: number): string => (value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3))));
 
@@ -25,11 +26,10 @@ export function rateText(one: BenchCase, contestant: BenchContestant): string {
   return gigabytesPerSecond === null ? '' : `${short(gigabytesPerSecond)} GB/s`;
 }
 
-export function speedUpText({ speedUp }: BenchContestant): string {
-  if (!speedUp) return '';
-  const { ratio, interval } = speedUp;
-  return `${ratio.toFixed(2)}x${interval ? ` (${interval.map((end) => end.toFixed(2)).join(' to ')})` : ''}`;
-}
+export const ratioText = ({ ratio, interval }: Ratio): string =>
+  `${ratio.toFixed(2)}x${interval ? ` (${interval.map((end) => end.toFixed(2)).join(' to ')})` : ''}`;
+
+export const speedUpText = ({ speedUp }: BenchContestant): string => (speedUp ? ratioText(speedUp) : '');
 
 export const fractionText = ({ ofRoofline }: BenchContestant): string =>
   ofRoofline ? `${(100 * ofRoofline.fraction).toFixed(0)}% of ${ofRoofline.bound}` : '';

@@ -2,7 +2,7 @@
 import { linearSteps, openGpu } from 'compressa';
 import * as ort from 'onnxruntime-web/webgpu';
 
-const gpu = await openGpu();
+export const gpu = await openGpu();
 
 /** A session on the engine's device. Its outputs stay there: by default they would be read back. */
 export const openSession = (model) =>

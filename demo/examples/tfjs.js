@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { allocateWeight, formatByName, openGpu, quantizeStep } from 'compressa';
 
-const gpu = await openGpu();
+export const gpu = await openGpu();
 
 // Kernels belong to the name of their backend, so the one on the engine's device has to take that name.
 tf.removeBackend('webgpu');

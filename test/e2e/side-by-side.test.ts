@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest';
 import { blankWeights } from '../../bench/blank-weights.ts';
-import { openOnnxEncoder } from '../../bench/peers/onnx-model.ts';
+import { openOnnxEncoder } from '../../bench/peers/onnx-encoder.ts';
 import { openPeersPage, type PeersPage } from '../../bench/peers-page/open.ts';
 // The page itself runs in the browser.
 import type {} from '../../bench/peers-page/page.ts';
@@ -41,3 +41,43 @@ test.skipIf(absent)(
       expect(Math.abs(passed.y[row]! - value) / largest).toBeLessThan(2e-3);
   },
 );
+
+test.skipIf(absent)('runs the documented examples, each on one device with its engine', async () => {
+  if (typeof opened === 'string' || typeof encoder === 'string') return;
+  const [size, tokens] = [128, 3];
+  const model = encoder.map('Relu', [tokens, size], 'features');
+  const bytes = [...model.bytes];
+  const { onnx, tfjs } = await opened.page.evaluate((n, t, given) => window.examples(n, t, given), size, tokens, bytes);
+
+  const weights = formatByName('q8_0').reference.dequantize(arraysOf(onnx.weight), size, size);
+  const expected = Array.from({ length: tokens * size }, (_, at) => {
+    const [token, row] = [Math.floor(at / size), at % size];
+    let sum = 0;
+    for (let i = 0; i < size; i++) sum += weights[row * size + i]! * Math.max(0, onnx.x[token * size + i]!);
+    return sum;
+  });
+  const largest = Math.max(...expected.map(Math.abs));
+  expect(largest).toBeGreaterThan(0.1);
+  // Roundings of a sum in f32.
+  for (const [i, value] of expected.entries()) expect(Math.abs(onnx.y[i]! - value) / largest).toBeLessThan(1e-5);
+
+  const quantized = formatByName('q4_0').reference.quantize(Float32Array.from(tfjs.values), size, size);
+  expect(arraysOf(tfjs.weight)).toEqual(quantized);
+});
+
+test.skipIf(absent)('peers multiply as the suite wants it, on the engine’s device', async () => {
+  if (typeof opened === 'string') return;
+  // Of each operator one: SwiftShader compiles them for seconds.
+  const shapes = ['f32', 'q4_0', 'q4_k'].map((format) => ({ format, n: 96, k: 512, batch: 5 }));
+  const checked = await opened.page.evaluate((given) => window.contestants(given), shapes);
+  for (const { name, case: of, error, tolerance } of checked) expect(error, `${name}, ${of}`).toBeLessThan(tolerance);
+  expect(checked.map(({ name, case: of }) => [of, name])).toEqual([
+    ['f32 96x512 batch 5', 'onnxruntime-web'],
+    ['f32 96x512 batch 5', 'TensorFlow.js'],
+    ['q4_0 96x512 batch 5', 'onnxruntime-web'],
+    ['q4_0 96x512 batch 5', 'onnxruntime-web, int8 inputs'],
+  ]);
+});
+
+const arraysOf = (listed: Readonly<Record<string, readonly number[]>>) =>
+  Object.fromEntries(Object.entries(listed).map(([name, bytes]) => [name, Uint8Array.from(bytes)]));

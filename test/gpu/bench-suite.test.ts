@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { onnxContestants } from '../../bench/contestants/onnx-contestants.ts';
+import type { Contestant } from '../../bench/suite/contestant.ts';
 import type { Case, SuiteContext } from '../../bench/suite/suite.ts';
 import { FORMATS, linearCase, linearSuite } from '../../bench/suite/suites/linear.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
@@ -11,16 +13,21 @@ beforeAll(async () => {
 afterAll(() => gpu.close());
 
 /** Each contestant's error and what is allowed, after a run that has to leave it unchanged. */
-async function errorsOf(one: Case): Promise<Record<string, boolean>> {
+async function errorsOf(
+  one: Case,
+  peers: readonly Contestant[] = [],
+  cycledBytes = 2 ** 20,
+): Promise<Record<string, boolean>> {
   const context: SuiteContext = {
-    ...{ gpu, quick: true, peers: [], cycledBytes: 2 ** 20 },
+    ...{ gpu, quick: true, peers: [], cycledBytes },
     openModel: () => Promise.reject(new Error('no model')),
   };
   const before = gpu.memory.bytesInUse;
   const opened = await one.open(context);
   const right: Record<string, boolean> = {};
-  for (const contestant of opened.contestants) {
-    const prepared = (await contestant.prepare(opened.work))!;
+  for (const contestant of peers.length > 0 ? peers : opened.contestants) {
+    const prepared = await contestant.prepare(opened.work);
+    if (!prepared) continue;
     await prepared.run();
     const error = await opened.reference!.error(await prepared.check!());
     right[contestant.name] = error <= (prepared.tolerance ?? opened.reference!.tolerance);
@@ -54,3 +61,16 @@ test.each(OTHERS)('so are those in %s, which only a filter reaches', async (form
 test('the register tile multiplies as ours does', async () => {
   expect(await errorsOf(linearCase('f32', 1024, 1024, 1024))).toEqual({ ours: true, 'register tile': true });
 });
+
+// `npm run peers` installs it.
+const onnx = onnxContestants();
+test.skipIf(typeof onnx === 'string')(
+  'ONNX Runtime multiplies with the same weights, in sessions that take turns or one',
+  async () => {
+    if (typeof onnx === 'string') return;
+    const errors = (format: string, cycledBytes: number) => errorsOf(linearCase(format, 96, 512, 5), onnx, cycledBytes);
+    expect(await errors('f32', 2 ** 14)).toEqual({ 'ONNX Runtime': true });
+    expect(await errors('q4_0', 2 ** 19)).toEqual({ 'ONNX Runtime': true, 'ONNX Runtime, int8 inputs': true });
+    expect(await errors('nf4', 2 ** 14)).toEqual({});
+  },
+);

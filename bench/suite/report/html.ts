@@ -4,6 +4,7 @@ import { STYLE } from '../../../src/report/style.ts';
 import type { Bench } from '../results-schema.ts';
 import { SUITES } from '../suites.ts';
 import { circumstances, suiteRows } from '../tables.ts';
+import { absentLines, PEERS_TITLE, peerRows } from './peers.ts';
 import { benchPlots } from './plots.ts';
 
 /** The results as one HTML page that needs no other file and no script: figures, plots, tables, and the JSON itself. */
@@ -32,7 +33,9 @@ export async function benchHtml(bench: Bench): Promise<string> {
 <section class="tiles">${tilesOf(bench).join('')}</section>
 ${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}
 <main>${plots.join('\n')}</main>
-${SUITES.map(({ name, title }) => tableOf(bench, name, title)).join('\n')}
+${tableOf(PEERS_TITLE, peerRows(bench))}
+${absentPeers(bench)}
+${SUITES.map(({ name, title }) => tableOf(title, suiteRows(bench, name))).join('\n')}
 ${unsteady ? '<p class="note">* The clock moved over this case.</p>' : ''}
 ${failures.length === 0 ? '' : `<details open><summary>${failures.length} without a figure</summary><ul>${failures.map(failureItem).join('')}</ul></details>`}
 ${notesOfContestants(bench)}
@@ -60,8 +63,14 @@ function tilesOf({ roofline, cases }: Bench): string[] {
 const failureItem = ({ suite, name, contestant, message }: Bench['failures'][number]) =>
   `<li>${escapeHtml(`${suite} ${name}${contestant === null ? '' : `, ${contestant}`}: ${message}`)}</li>`;
 
-function tableOf(bench: Bench, suite: string, title: string): string {
-  const [head, ...rows] = suiteRows(bench, suite);
+function absentPeers(bench: Bench): string {
+  const items = absentLines(bench).map((line) => `<li>${escapeHtml(line)}</li>`);
+  return items.length === 0
+    ? ''
+    : `<details open><summary>Peers not in this run</summary><ul>${items.join('')}</ul></details>`;
+}
+
+function tableOf(title: string, [head, ...rows]: string[][]): string {
   if (rows.length === 0) return '';
   const cells = (tag: string, texts: readonly string[]) =>
     texts.map((text) => `<${tag}>${escapeHtml(text)}</${tag}>`).join('');

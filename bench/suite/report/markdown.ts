@@ -1,6 +1,7 @@
 import type { Bench } from '../results-schema.ts';
 import { SUITES } from '../suites.ts';
 import { circumstances, suiteRows } from '../tables.ts';
+import { absentLines, PEERS_TITLE, peerRows } from './peers.ts';
 
 const cell = (text: string) => text.replace(/\|/g, '\\|');
 const row = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
@@ -18,11 +19,14 @@ export function benchMarkdown(bench: Bench): string {
     `Memory ${roofline.gigabytesPerSecond.toFixed(2)} GB/s read and written, ${[...rate('f32', f32), ...rate('f16', f16), ...rate('int8', i8)].join(', ')}.`,
     ...notes.flatMap((note) => ['', note]),
   ];
-  for (const { name, title } of SUITES) {
-    const [head, ...rows] = suiteRows(bench, name);
-    if (rows.length === 0) continue;
+  const table = (title: string, [head, ...rows]: string[][]) => {
+    if (rows.length === 0) return;
     lines.push('', `## ${title}`, '', row(head!), row(head!.map(() => '---')), ...rows.map(row));
-  }
+  };
+  for (const { name, title } of SUITES) table(title, suiteRows(bench, name));
+  table(PEERS_TITLE, peerRows(bench));
+  if (bench.absentPeers.length > 0)
+    lines.push('', '## Peers not in this run', '', ...absentLines(bench).map((one) => `- ${one}`));
   if (bench.cases.some(({ anchor }) => !anchor.steady)) lines.push('', '\\* The clock moved over this case.');
   if (failures.length > 0) {
     lines.push('', '## No figure', '');

@@ -1,15 +1,12 @@
 import type { Plot } from '../../../src/report/plot.ts';
 import { DENSE, OURS } from '../names.ts';
 import type { Bench, BenchCase, BenchContestant } from '../results-schema.ts';
-
-const COLORS = ['#2f7ed8', '#e0a030', '#3a9b7a', '#d1495b', '#8e6bbf', '#6b8e23', '#c46f9c', '#4aa3b5', '#8a94a6'];
-const OUR_COLOR = '#2f7ed8';
-const WIDTH = 620;
-const HEIGHT = 280;
+import { peerBars } from './peer-bars.ts';
+import { COLORS, distinct, HEIGHT, MOST_BARS, OUR_COLOR, WIDTH } from './plot-style.ts';
 
 /** The plots that the results have data for, in the order of the page. */
 export function benchPlots(bench: Bench): Plot[] {
-  return [rooflinePlot, speedUps, batchCurves, ...CONTESTS].flatMap((plot) => plot(bench) ?? []);
+  return [rooflinePlot, peerBars, speedUps, batchCurves, ...CONTESTS].flatMap((plot) => plot(bench) ?? []);
 }
 
 /** Ours, where it gave a figure: whoever stands first may be another. */
@@ -23,8 +20,6 @@ const colorsOf = (who: readonly string[]): string[] => {
 const isLinear = ({ suite }: BenchCase) => suite === 'linear';
 const numberOf = (one: BenchCase, name: string): number => Number(one.dimensions[name]);
 const shapeOf = (one: BenchCase): string => `${one.dimensions.n} x ${one.dimensions.k}`;
-/** In the order of the run. */
-const distinct = <T extends string>(values: Iterable<T>): T[] => [...new Set(values)];
 
 const ARITHMETIC = { f32: 'f32', f16: 'f16', i8: 'int8' } as const;
 
@@ -210,9 +205,6 @@ function size(cases: readonly BenchCase[], shape: string): number {
   const one = cases.find((other) => shapeOf(other) === shape)!;
   return numberOf(one, 'n') * numberOf(one, 'k');
 }
-
-/** More cases than this are a table's. */
-const MOST_BARS = 40;
 
 /** At most `MOST_BARS` cases, or one of each shape where those are more: shapes take turns, and no two begin with the same format. */
 function chosenOf(cases: readonly BenchCase[]): BenchCase[] {

@@ -2,7 +2,7 @@ import { Decoder } from '../../../src/graph/decoder.ts';
 import { generate } from '../../../src/graph/generate.ts';
 import type { Contestant, ModelWork, Prepared } from '../contestant.ts';
 import { modelReference } from '../model-check.ts';
-import { formatsOf, type LoadedModel, type LoadModel, loadSample, loadStack } from '../model-load.ts';
+import { formatsOf, type LoadedModel, type LoadModel, loadSample, loadStack, sampleGguf } from '../model-load.ts';
 import { MODEL_SHAPES } from '../model-shapes.ts';
 import { modelTraffic } from '../model-traffic.ts';
 import { DENSE, OURS } from '../names.ts';
@@ -11,7 +11,9 @@ import type { Case, OpenCase, Suite, SuiteContext } from '../suite.ts';
 
 /** The sample model, as peers find it. */
 export const SAMPLE = 'union-7m';
-const FORMATS = ['f32', 'q8_0', 'q4_0', 'q4_k', 'int4-g64-asym', 'w8a8'];
+const FORMATS = ['f32', 'q8_0', 'q4_0', 'q4_k', 'q4_k_m', 'int4-g64-asym', 'w8a8'];
+/** Of these, those that llama.cpp is asked to do too: its shaders take minutes to compile on a software device, for each model. */
+const GGUF_FORMATS = ['q4_0', 'q4_k_m'];
 const STACK_FORMATS = ['q8_0', 'q4_0', 'q4_k'];
 const PROMPT_TOKENS = 128;
 const DECODED_TOKENS = 32;
@@ -50,7 +52,10 @@ export function modelCase({ model, load, format, phase, count, dense }: Wanted):
       const { vocabulary } = loaded.graph;
       const length = phase === 'prefill' ? count : 16;
       const prompt = Uint32Array.from({ length }, (_, i) => (i * 37 + 11) % Math.min(4096, vocabulary));
-      const work: ModelWork = { kind: 'model', model, format, phase, count, prompt };
+      const work: ModelWork = {
+        ...{ kind: 'model', model, format, phase, count, prompt },
+        ...(model === SAMPLE && GGUF_FORMATS.includes(format) && { gguf: () => sampleGguf(context, format) }),
+      };
       const ours: Contestant = {
         name: OURS,
         note:

@@ -29,7 +29,7 @@ function program(bench = product(1)) {
   const asked: Parameters<Extras['runInBrowser']>[] = [];
   const packed: string[] = [];
   const command = benchProgram({
-    peers: [],
+    openPeers: () => ({ contestants: [], absent: [], close: async () => {} }),
     runInBrowser: async (...given) => {
       asked.push(given);
       return bench;

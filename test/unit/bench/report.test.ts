@@ -52,6 +52,34 @@ test('the page has every plot that there is data for, and needs nothing else', a
   expect(html).not.toMatch(/<script|<link|src=|href="http|NaN|undefined|\[object/);
 });
 
+const beside = sampleBench([
+  {
+    ...product('q4_0', 1, 0.001, 0.002),
+    overPeers: [
+      { peer: 'dense f32', ratio: 2.5, interval: [2.25, 2.75] },
+      { peer: 'somebody', ratio: 0.5, interval: null },
+    ],
+  },
+]);
+const absent = { ...bench, absentPeers: [{ name: 'llama.cpp', reason: 'not installed <here>: npm run peers' }] };
+
+test('peers: how much faster ours is, in Markdown, on the page and as bars; who is absent, and why', async () => {
+  const lines = benchMarkdown(beside).split('\n');
+  expect(lines).toContain('## Ours over its peers');
+  expect(lines).toContain('| linear q4_0 64x32 batch 1 | dense f32 | 1 ms | 2 ms | 2.50x (2.25 to 2.75) |');
+  expect(lines).toContain('|  | somebody | 1 ms |  | 0.50x |');
+  expect(benchPlots(beside).map(({ title }) => title)).toContain('Ours over its peers');
+  const html = await benchHtml(beside);
+  expect(html).toContain('<td>2.50x (2.25 to 2.75)</td>');
+  expect(html).not.toContain('Peers not in this run');
+
+  expect(benchMarkdown(absent)).toContain(
+    '## Peers not in this run\n\n- llama.cpp: not installed <here>: npm run peers',
+  );
+  expect(benchMarkdown(absent)).not.toContain('Ours over its peers');
+  expect(await benchHtml(absent)).toContain('<li>llama.cpp: not installed &lt;here&gt;: npm run peers</li>');
+});
+
 // Samples of both are in proportion, so that every draw of pairs has the same ratio.
 test('Markdown has a line for each contestant, and marks cases whose clock moved', () => {
   const lines = benchMarkdown(bench).split('\n');

@@ -66,6 +66,38 @@ test('figures are of one product, and the speed-up is over the baseline', async 
   expect(released).toEqual(['ours', 'dense', 'peer', 'case']);
 });
 
+test('ours beside a peer: the median of the ratios of rounds, and their interval; a peer may say what is true of this work only', async () => {
+  const { contestant, one, context, method } = stage();
+  // Both slow down together from run to run, so that their times spread and their ratios do not.
+  let runs = 0;
+  const slowing = (name: string, milliseconds: number): Contestant => ({
+    ...contestant(name, 0),
+    prepare: async (work) => {
+      const prepared = (await contestant(name, 0).prepare(work))!;
+      const step = contestant('clock', milliseconds);
+      const clock = (await step.prepare(work))!;
+      return {
+        ...prepared,
+        note: `${name}, of this work`,
+        run: async () => {
+          const times = 1 + (runs++ >> 1);
+          for (let i = 0; i < times; i++) await clock.run();
+        },
+      };
+    },
+  });
+  const ours = slowing('ours', 10);
+  const { result } = await runCase(one([ours]), context({ peers: [slowing('peer', 25)] }), { ...method, rounds: 8 });
+  expect(result!.contestants.map(({ note }) => note)).toEqual(['ours, of this work', 'peer, of this work']);
+  expect(result!.overPeers).toEqual([{ peer: 'peer', ratio: 2.5, interval: [2.5, 2.5] }]);
+
+  const few = await runCase(one([ours]), context({ peers: [slowing('peer', 25)] }), { ...method, rounds: 5 });
+  expect(few.result!.overPeers).toMatchObject([{ interval: null }]);
+  // Without ours there is nothing to compare.
+  const wrong = await runCase(one([contestant('ours', 1, 3)]), context({ peers: [slowing('peer', 25)] }), method);
+  expect(wrong.result!.overPeers).toEqual([]);
+});
+
 test('who computes wrongly, or NaN, or fails, is not timed and spoils nobody else', async () => {
   const { contestant, one, context, method, released } = stage();
   const broken: Contestant = { name: 'broken', note: '', prepare: () => Promise.reject(new Error('no such operator')) };

@@ -19,6 +19,7 @@ export function sampleCase(
   return {
     dimensions: {},
     baseline,
+    overPeers: [],
     anchor: { before: 0.015, after: 0.0151, attempts: 1, steady: true },
     arithmetic: 'f32',
     ...of,
@@ -64,6 +65,7 @@ export function sampleBench(cases: readonly BenchCase[] = []): Bench {
     roofline: { gigabytesPerSecond: 3, gigaOperationsPerSecond: { f32: 20, f16: null, i8: null } },
     cases: [roofline('copy', 3e9, null), roofline('triad', 2e9, null), roofline('f32', null, 20e9), ...cases],
     failures: [],
+    absentPeers: [],
     notes: [],
   };
 }

@@ -1,0 +1,11 @@
+import type { Contestant } from '../suite/contestant.ts';
+import type { AbsentPeer } from '../suite/results-schema.ts';
+
+/** Others that do what the suite measures. */
+export interface Peers {
+  readonly contestants: readonly Contestant[];
+  /** Those that could not be had, and why. */
+  readonly absent: readonly AbsentPeer[];
+  /** Ends what they keep open from case to case. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,58 @@
+import type { Plot } from '../../../src/report/plot.ts';
+import type { Bench } from '../results-schema.ts';
+import { COLORS, distinct, MOST_BARS, WIDTH } from './plot-style.ts';
+
+/** How many times as fast as each peer ours is, case by case. */
+export function peerBars({ cases }: Bench): Plot | undefined {
+  const values = cases
+    .filter(({ overPeers }) => overPeers.length > 0)
+    .slice(0, MOST_BARS)
+    .flatMap(({ suite, name, overPeers }) =>
+      overPeers.map(({ peer, ratio, interval }) => {
+        const [low, high] = interval ?? [ratio, ratio];
+        return { name: `${suite} ${name}`, peer, ratio, low, high };
+      }),
+    );
+  if (values.length === 0) return undefined;
+  const peers = distinct(values.map(({ peer }) => peer));
+  const y = { field: 'name', type: 'nominal', sort: null, title: null, axis: { labelLimit: 280 } } as const;
+  const yOffset = { field: 'peer', sort: peers } as const;
+  const x = {
+    field: 'ratio',
+    type: 'quantitative',
+    scale: { type: 'log', nice: true },
+    title: "the peer's time over ours, logarithmic: right of 1 ours is faster",
+    axis: { tickCount: 6, format: '~g' },
+  } as const;
+  return {
+    title: 'Ours over its peers',
+    caption:
+      'Medians of the ratio of times that were taken in turns in the same round, with 95% intervals. What a time includes is below.',
+    spec: {
+      width: WIDTH,
+      height: 16 * values.length + 16 * new Set(values.map(({ name }) => name)).size,
+      data: { values },
+      layer: [
+        {
+          mark: { type: 'bar', opacity: 0.85 },
+          encoding: {
+            ...{ y, yOffset, x },
+            x2: { datum: 1 },
+            color: {
+              field: 'peer',
+              type: 'nominal',
+              sort: peers,
+              title: null,
+              scale: { domain: peers, range: COLORS.slice(1) },
+            },
+          },
+        },
+        {
+          mark: { type: 'rule', strokeWidth: 2, color: 'currentColor', opacity: 0.7 },
+          encoding: { y, yOffset, x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
+        },
+        { mark: { type: 'rule', strokeDash: [4, 4], color: 'currentColor' }, encoding: { x: { datum: 1 } } },
+      ],
+    },
+  };
+}
