@@ -6,6 +6,7 @@ import {
   memoryOutput,
   nodeFolder,
   openCheckpoint,
+  openModel,
   type Recipe,
   type Rule,
   verify,
@@ -24,6 +25,10 @@ const PATTERNS: Readonly<Record<string, { readonly pattern: string; readonly pac
   layers: { pattern: 'layers:1' },
 };
 const FORMATS = ['q8_0', 'q4_0', 'int4'];
+/** The share of weights that a pattern of zeros leaves zero at least; rounding makes more of them. */
+const ZEROS: Readonly<Record<string, number>> = { 'n:m': 0.5, vector: 0.5, block: 0.24, unstructured: 0.39 };
+/** Tokens that each model generates. */
+const GENERATED = 12;
 
 /** Of scoring, so that all combinations take minutes: windows, and tokens of each. */
 const WINDOWS = 2;
@@ -69,7 +74,7 @@ async function combination(
   const pruned = await openCheckpoint(memoryFolder('pruned', Object.fromEntries(output.files)));
   try {
     const tokens = sampleTokens('validation');
-    const { accuracy, kernels } = await verify(original, pruned, {
+    const { accuracy, kernels, size } = await verify(original, pruned, {
       ...{ gpu, tokens, windows: WINDOWS, window: WINDOW, speed: false },
     });
     const { original: dense, compressed, control } = accuracy!.perplexity;
@@ -77,11 +82,26 @@ async function combination(
     const sparse = report.tensors.filter(({ format: of }) => of.includes('@')).length;
     const stored = how.packed ? sparse > 0 : sparse === 0;
     const bytes = report.bytesAfter / report.bytesBefore;
+    const zeros = new Map(size.tensors.map(({ name, sparsity }) => [name, sparsity?.zeros ?? 0]));
+    const least = Math.min(...report.tensors.flatMap(({ name, prune }) => (prune ? zeros.get(name)! : [])));
+    const remain = ZEROS[kind] === undefined || least >= ZEROS[kind];
+    const model = await openModel(memoryFolder('pruned', Object.fromEntries(output.files)), { gpu });
+    const { tokens: written } = await model.complete('My fellow citizens', {
+      maxTokens: GENERATED,
+      stopTokens: new Set(),
+    });
+    await model.close();
     return {
       claim: `${kind} (${how.pattern}), ${format}${how.packed ? ', packed' : ''}`,
-      threshold: `kernels within ${KERNELS} of f64, perplexity at most 1/${CONTROL} of the control's, smaller`,
-      measured: `${worst.toExponential(1)}, ${compressed!.toFixed(2)} (dense ${dense.toFixed(2)}, control ${control!.toFixed(0)}), ${bytes.toFixed(3)} of the bytes`,
-      pass: worst <= KERNELS && CONTROL * compressed! <= control! && bytes < 1 && stored,
+      threshold: `kernels within ${KERNELS} of f64, perplexity at most 1/${CONTROL} of the control's, smaller, zeros as chosen, ${GENERATED} tokens generated`,
+      measured: `${worst.toExponential(1)}, ${compressed!.toFixed(2)} (dense ${dense.toFixed(2)}, control ${control!.toFixed(0)}), ${bytes.toFixed(3)} of the bytes${Number.isFinite(least) ? `, ${(100 * least).toFixed(1)}% zeros or more` : ''}, ${written.length} tokens`,
+      pass:
+        worst <= KERNELS &&
+        CONTROL * compressed! <= control! &&
+        bytes < 1 &&
+        stored &&
+        remain &&
+        written.length === GENERATED,
     };
   } finally {
     await Promise.all([original.close(), pruned.close()]);
