@@ -8,8 +8,9 @@ import type { LinearWork, Prepared, Traffic } from '../suite/contestant.ts';
 export const ACCURACY_LEVELS = [0, 4] as const;
 export type AccuracyLevel = (typeof ACCURACY_LEVELS)[number];
 
-/** Where inputs are rounded to int8 before a product. */
+/** Where inputs are rounded to int8 before a product; and where ours and the reference round them, and they are not. */
 const ROUNDED = 0.05;
+const UNROUNDED = 2 ** -7;
 
 export const onnxName = (package_: string, accuracy: AccuracyLevel): string =>
   accuracy === 0 ? package_ : `${package_}, int8 inputs`;
@@ -43,20 +44,25 @@ export async function onnxWork(
     products: { tokens: batch, n, k, count, accuracy },
     sessions,
     prepared: {
-      note: [`${operator}: ${turns}`, included, ...differences(weight)].join('; '),
+      note: [`${operator}: ${turns}`, included, ...differences(weight, work, accuracy)].join('; '),
       traffic: onnxTraffic(weight, work, accuracy),
-      ...(accuracy === 4 && { tolerance: ROUNDED }),
+      ...(accuracy === 4 ? { tolerance: ROUNDED } : work.rounding === 'int8 inputs' && { tolerance: UNROUNDED }),
     },
   };
 }
 
 /** What is different from ours. */
-const differences = (weight: OnnxWeight): string[] =>
-  weight.kind === 'dense'
-    ? []
-    : [
-        `the same codes, with scales in f32, as its operator takes them beside inputs in f32, where ours are in f16: ${weight.bits + 1} bits a weight instead of ${weight.bits + 0.5}`,
-      ];
+function differences(weight: OnnxWeight, { rounding }: LinearWork, accuracy: AccuracyLevel): string[] {
+  const list: string[] = [];
+  if (weight.kind === 'blocks') {
+    list.push(
+      `the same codes, with scales in f32, as its operator takes them beside inputs in f32, where ours are in f16: ${weight.bits + 1} bits a weight instead of ${weight.bits + 0.5}`,
+    );
+  }
+  if (rounding === 'int8 inputs' && accuracy === 0) list.push('inputs as they are, where ours are rounded to int8');
+  if (rounding === 'f16 sums') list.push('nothing is rounded to f16, as our sums are');
+  return list;
+}
 
 /** What one product reads, writes and computes in its layout. */
 function onnxTraffic(weight: OnnxWeight, { n, k, batch }: LinearWork, accuracy: AccuracyLevel): Traffic {

@@ -1,11 +1,14 @@
 import type { HostArrays } from '../../src/formats/format.ts';
 import type { Arithmetic } from '../../src/verify/roofline-steps.ts';
+import type { Rounding } from './linear-forms.ts';
 
 /** y = x Wᵀ with a weight in one format. */
 export interface LinearWork {
   readonly kind: 'linear';
   /** How the weight is stored: a name of our registry. Whoever stores it otherwise says so in its note. */
   readonly format: string;
+  /** What is rounded besides the weight; the reference rounds inputs alike. Whoever doesn't says so. */
+  readonly rounding?: Rounding;
   /** Rows of W: outputs. */
   readonly n: number;
   /** Columns of W: inputs. */

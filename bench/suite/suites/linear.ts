@@ -109,6 +109,7 @@ async function openProduct(
   const copies = copiesOf(context, format, n, k);
   const work: LinearWork = {
     ...{ kind: 'linear', format: format.name, n, k, batch, count, copies, x },
+    ...(rounding && { rounding }),
     weights: async () => {
       const all = new Float32Array(n * k);
       for (let at = 0; at < all.length; at += rows.length) all.set(rows.subarray(0, all.length - at), at);

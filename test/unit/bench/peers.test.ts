@@ -70,6 +70,13 @@ test('ONNX Runtime cycles through as many weights as ours, and states what it re
   expect([eight.sessions, eight.weights.length, eight.prepared.tolerance]).toEqual([1, 3, undefined]);
   expect(eight.prepared.note).toContain('9 bits a weight instead of 8.5');
 
+  // The reference rounds as ours does.
+  const rounded = workOf('q4_0', { rounding: 'int8 inputs' });
+  const unrounded = (await onnxWork(rounded, 0, ''))!.prepared;
+  expect(unrounded.tolerance).toBeGreaterThan(0);
+  expect(unrounded.note).toContain('inputs as they are, where ours are rounded to int8');
+  expect((await onnxWork(rounded, 4, ''))!.prepared).toMatchObject({ tolerance: four.prepared.tolerance });
+
   const dense = (await onnxWork(workOf('f32'), 0, ''))!;
   expect(dense.prepared.traffic).toMatchObject({ bytes: 4 * 8 * 64 + 4 * 2 * (8 + 64) });
   expect(dense.prepared.note).not.toContain('codes');
