@@ -12,7 +12,7 @@ import { nodeTuningStore } from '../src/files/node-tuning-store.ts';
 import { type BenchOptions, benchCommand } from './bench-options.ts';
 import type { BenchJob } from './browser/page.ts';
 import type { runInBrowser } from './browser/run-in-browser.ts';
-import type { Peers } from './contestants/peers.ts';
+import type { PeerOptions, Peers } from './contestants/peers.ts';
 import type { packBench } from './pack.ts';
 import { readBench, writeBench } from './results-files.ts';
 import { type Comparison, compareRuns, comparisonText, gotSlower } from './suite/compare.ts';
@@ -23,7 +23,7 @@ import { runSuites } from './suite/run-suites.ts';
 /** What needs a checkout: the program that `--pack` writes has none of it. */
 export interface Extras {
   /** Those of `npm run peers`. */
-  openPeers(options: { readonly signal: AbortSignal }): Peers;
+  openPeers(options: PeerOptions): Peers;
   readonly runInBrowser: typeof runInBrowser;
   readonly packBench: typeof packBench;
 }
@@ -93,11 +93,12 @@ async function pack(path: string, { packBench }: Extras): Promise<void> {
   console.log('Results appear in out/bench, where it was called from.');
 }
 
-async function inNode(job: Job, options: BenchOptions, progress: Progress, extras: Extras | undefined): Promise<Bench> {
-  const peers = extras?.openPeers({ signal: interruptSignal }) ?? NO_PEERS;
-  try {
-    return await withGpu(options, async (gpu) =>
-      runSuites({
+const inNode = (job: Job, options: BenchOptions, progress: Progress, extras: Extras | undefined): Promise<Bench> =>
+  withGpu(options, async (gpu) => {
+    const { software } = gpu.description;
+    const peers = extras?.openPeers({ quick: job.quick, software, signal: interruptSignal }) ?? NO_PEERS;
+    try {
+      return await runSuites({
         ...job,
         gpu,
         environment: `Node ${process.versions.node}`,
@@ -108,12 +109,11 @@ async function inNode(job: Job, options: BenchOptions, progress: Progress, extra
         openModel: () => nodeFolder(join(ROOT, SAMPLE_MODEL)),
         signal: interruptSignal,
         onProgress: progress.update,
-      }),
-    );
-  } finally {
-    await peers.close();
-  }
-}
+      });
+    } finally {
+      await peers.close();
+    }
+  });
 
 const inBrowser = (
   job: Job,

@@ -3,9 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type FastestLlama, openFastestLlama, threadsText } from '../peers/fastest-llama.ts';
-import { llamaAbsence } from '../peers/llama-timer.ts';
 import type { Contestant, ModelWork, Prepared } from '../suite/contestant.ts';
-import type { Peers } from './peers.ts';
+import type { PeerOptions, Peers } from './peers.ts';
 
 type Device = 'cpu' | 'vulkan';
 
@@ -61,13 +60,17 @@ class LlamaOnDevice {
   }
 }
 
-/** Both builds of llama.cpp. A process of its own for each opens the model of a case, in minutes on a software device, and serves the cases of that model. */
-export function openLlamaPeers({ signal }: { readonly signal: AbortSignal }): Peers {
-  const absence = llamaAbsence();
+/**
+ * Both builds of llama.cpp. A process of its own for each opens the model of a case and serves the cases of that model. Quick runs on a software device are
+ * without the Vulkan build, whose shaders take minutes to compile there, for each process.
+ * @param absence what to do where it is not installed
+ */
+export function openLlamaPeers({ quick, software, signal }: PeerOptions, absence: string | undefined): Peers {
   if (absence !== undefined)
-    return { contestants: [], absent: [{ name: 'llama.cpp', reason: absence }], async close() {} };
+    return { contestants: [], absent: [{ name: 'llama.cpp', reason: absence }], close: async () => {} };
+  const slow = quick && software;
   const opened: LlamaOnDevice[] = [];
-  const contestants = (['vulkan', 'cpu'] as const).map((device): Contestant => {
+  const contestants = (slow ? (['cpu'] as const) : (['vulkan', 'cpu'] as const)).map((device): Contestant => {
     const llama = new LlamaOnDevice(device, signal);
     opened.push(llama);
     const note = `node-llama-cpp in a process of its own, its ${device === 'cpu' ? 'CPU' : 'Vulkan'} build`;
@@ -78,9 +81,11 @@ export function openLlamaPeers({ signal }: { readonly signal: AbortSignal }): Pe
         work.kind === 'model' && work.gguf ? prepared(work, await llama.of(work, work.gguf), device, note) : undefined,
     };
   });
+  const reason =
+    'not in a quick run on a software device, where its shaders take minutes to compile: run without --quick';
   return {
     contestants,
-    absent: [],
+    absent: slow ? [{ name: NAMES.vulkan, reason }] : [],
     async close() {
       for (const llama of opened) await llama.close();
     },

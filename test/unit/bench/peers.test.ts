@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openLlamaPeers } from '../../../bench/contestants/llama-contestants.ts';
 import { onnxWork } from '../../../bench/contestants/onnx-work.ts';
 import { onnxEncoder } from '../../../bench/peers/onnx-model.ts';
 import { PEER_SCRIPTS } from '../../../bench/peers-page/scripts.ts';
@@ -36,6 +37,22 @@ test('peers of a page that are not installed are named, with what to do', async 
   const { present, absent } = installedPeers(folder);
   expect(present).toEqual(['TensorFlow.js']);
   expect(absent.map(({ name }) => name)).toEqual(['onnxruntime-web']);
+});
+
+test('llama.cpp that is not installed, or that a quick run does not wait for, is named with the reason', () => {
+  const { signal } = new AbortController();
+  const missing = openLlamaPeers({ quick: false, software: true, signal }, 'not there: npm run peers');
+  expect(missing.contestants).toEqual([]);
+  expect(missing.absent).toEqual([{ name: 'llama.cpp', reason: 'not there: npm run peers' }]);
+
+  const namesOf = (quick: boolean, software: boolean) => {
+    // As where it is installed.
+    const { contestants, absent } = openLlamaPeers({ quick, software, signal }, undefined);
+    return [contestants, absent].map((list) => list.map(({ name }) => name));
+  };
+  expect(namesOf(true, true)).toEqual([['llama.cpp, CPU'], ['llama.cpp, Vulkan']]);
+  expect(namesOf(true, false)).toEqual([['llama.cpp, Vulkan', 'llama.cpp, CPU'], []]);
+  expect(namesOf(false, true)).toEqual([['llama.cpp, Vulkan', 'llama.cpp, CPU'], []]);
 });
 
 /** A work of 8 x 64 weights. */
