@@ -11,8 +11,11 @@ type Device = 'cpu' | 'vulkan';
 const NAMES: Readonly<Record<Device, string>> = { vulkan: 'llama.cpp, Vulkan', cpu: 'llama.cpp, CPU' };
 /** Positions that its caches have: what both phases of the suite take. */
 const CONTEXT = 256;
-/** It rounds what goes into a product to eight bits, or to f16, by the device: logits move by some hundredths of the largest. A model that is not the same is off by about one. */
-const ROUNDED = 0.1;
+/**
+ * It rounds what goes into a product to eight bits, or to f16, by the device: in `q4_0` that moves logits by up to a 130th of the largest. A model that is not the same is off by as much
+ * as logits are large.
+ */
+const ROUNDED = 0.05;
 
 /** Powers of two up to as many as run at once. The threads of the Vulkan build only wait, and each process compiles its shaders anew. */
 const threadCounts = (device: Device): number[] => {
