@@ -284,6 +284,18 @@ test('a matrix of 2^23 weights and more: ties at the threshold are kept in order
   bench.release();
 });
 
+test('counts are those of the share that was asked for, where its product in f64 is just below a whole number', async () => {
+  const single = { kind: 'ranked', rows: 1, columns: 1 } as const;
+  const weights = filled(2 * 3200, (i) => (i * 37) % 3200);
+  const byRow = await select([{ weights, rows: 2, k: 3200 }], { ...single, scope: 'row', remove: { fraction: 0.29 } });
+  // 928 of each row go.
+  expect([0, 1].map((row) => popcount(byRow.masks[0]!.subarray(100 * row, 100 * (row + 1))))).toEqual([2272, 2272]);
+  const square = { weights: weights.subarray(0, 100), rows: 10, k: 10 };
+  const byLayer = await select([square], { ...single, scope: 'layer', remove: { fraction: 0.57 } });
+  expect(popcount(byLayer.masks[0]!)).toBe(43);
+  bench.release();
+});
+
 test('over a model, weights are read four times and nothing is read back', async () => {
   const pattern: MaskPattern = { kind: 'ranked', rows: 1, columns: 1, scope: 'model', remove: { fraction: 0.5 } };
   const matrices = [64, 33].map((rows) => ({ weights: filled(rows * 40, (i) => i % 7), rows, k: 40 }));
