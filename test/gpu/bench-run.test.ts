@@ -47,7 +47,7 @@ const CASES: Record<string, () => Case> = {
   'layers, a prompt': () =>
     modelCase({ model: 'tiny', load: tiny, format: 'q4_0', phase: 'prefill', count: 9, dense: ['f32', 'f16'] }),
   'layers, written tokens': () =>
-    modelCase({ model: 'tiny', load: tiny, format: 'q8_0', phase: 'decode', count: 4, dense: [] }),
+    modelCase({ model: 'tiny', load: tiny, format: 'q4_0', phase: 'decode', count: 4, dense: [] }),
 };
 
 test.each(Object.keys(CASES))('%s: all are right, and nothing stays', async (name) => {
