@@ -1,6 +1,6 @@
 import type { Plot } from '../../../src/report/plot.ts';
 import type { Bench } from '../results-schema.ts';
-import { COLORS, distinct, MOST_BARS, WIDTH } from './plot-style.ts';
+import { COLORS, distinct, LEGEND_COLUMNS, MOST_BARS, WIDTH } from './plot-style.ts';
 
 /** How many times as fast as each peer ours is, case by case. */
 export function peerBars({ cases }: Bench): Plot | undefined {
@@ -43,6 +43,7 @@ export function peerBars({ cases }: Bench): Plot | undefined {
               type: 'nominal',
               sort: peers,
               title: null,
+              legend: { columns: LEGEND_COLUMNS },
               scale: { domain: peers, range: COLORS.slice(1) },
             },
           },

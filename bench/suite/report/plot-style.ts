@@ -20,3 +20,6 @@ export const distinct = <T extends string>(values: Iterable<T>): T[] => [...new 
 
 /** More cases than this are a table's. */
 export const MOST_BARS = 40;
+
+/** Names of peers are long: more in a row would leave the plot. */
+export const LEGEND_COLUMNS = 3;

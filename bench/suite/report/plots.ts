@@ -2,7 +2,7 @@ import type { Plot } from '../../../src/report/plot.ts';
 import { DENSE, OURS } from '../names.ts';
 import type { Bench, BenchCase, BenchContestant } from '../results-schema.ts';
 import { peerBars } from './peer-bars.ts';
-import { COLORS, distinct, HEIGHT, MOST_BARS, OUR_COLOR, WIDTH } from './plot-style.ts';
+import { COLORS, distinct, HEIGHT, LEGEND_COLUMNS, MOST_BARS, OUR_COLOR, WIDTH } from './plot-style.ts';
 
 /** The plots that the results have data for, in the order of the page. */
 export function benchPlots(bench: Bench): Plot[] {
@@ -276,6 +276,7 @@ function contestPlot(cases: readonly BenchCase[], title: string, caption: string
               type: 'nominal',
               sort: who,
               title: null,
+              legend: { columns: LEGEND_COLUMNS },
               scale: { domain: who, range: colorsOf(who) },
             },
           },
