@@ -7,6 +7,9 @@
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let length = row_length();
   let at = row * length + k;
+  if (k + 4u <= length) {
+    return bitcast<vec4<f32>>(vec4<u32>(weight_data[at], weight_data[at + 1u], weight_data[at + 2u], weight_data[at + 3u]));
+  }
   var bits = vec4<u32>(0u);
   for (var i = 0u; i < 4u; i++) {
     if (k + i < length) { bits[i] = weight_data[at + i]; }

@@ -3,6 +3,7 @@
 
 fn x4(token: u32, k: u32) -> vec4<f32> {
   let at = token * params.k + k;
+  if (k + 4u <= params.k) { return vec4<f32>(x[at], x[at + 1u], x[at + 2u], x[at + 3u]); }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < 4u; i++) {
     if (k + i < params.k) { values[i] = x[at + i]; }

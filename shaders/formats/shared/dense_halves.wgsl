@@ -7,6 +7,13 @@
 fn load4(row: u32, k: u32) -> vec4<f32> {
   let length = row_length();
   let at = row * length + k;
+  if (k + 4u <= length) {
+    let low = weight_data[at >> 1u];
+    let middle = weight_data[(at >> 1u) + 1u];
+    if ((at & 1u) == 0u) { return halves4(vec4<u32>(low, low >> 16u, middle, middle >> 16u) & vec4<u32>(0xffffu)); }
+    let high = weight_data[(at + 3u) >> 1u];
+    return halves4(vec4<u32>(low >> 16u, middle, middle >> 16u, high) & vec4<u32>(0xffffu));
+  }
   var bits = vec4<u32>(0u);
   for (var i = 0u; i < 4u; i++) {
     if (k + i < length) { bits[i] = (weight_data[(at + i) >> 1u] >> (((at + i) & 1u) << 4u)) & 0xffffu; }
