@@ -84,8 +84,8 @@ test.each(FORMATS)('%s: products of rounded activations equal the f64 reference'
   }
 });
 
-test('rows beyond what a dispatch takes in one dimension', async () => {
-  const [rows, k] = [262_149, 32];
+test('workgroups that are spread over two dimensions, as those of 262,144 rows are', async () => {
+  const [rows, k] = [1001, 32];
   const format = formatByName('q4_0');
   const stored = Object.fromEntries(
     format.arrays.map(({ name }) => {
@@ -104,11 +104,13 @@ test('rows beyond what a dispatch takes in one dimension', async () => {
     Uint8Array.from({ length: k }, (_, i) => 3 * i - 40),
   );
   gpu.upload(scales.buffer, new Uint8Array(Float32Array.of(0.5).buffer));
-  // The grid of the last one fits one dimension; two partial sums are the same in any order.
+  // Two partial sums are the same in any order.
   const [one, other] = await Promise.all(
     ['blocks-64', 'blocks-1'].map(async (variant) => {
       const y = { buffer: gpu.memory.allocate(4 * rows) };
-      await gpu.scheduler.run(blockIntegerLinearSteps({ x: { codes, scales }, weight, y, tokens: 1, variant }));
+      const steps = blockIntegerLinearSteps({ x: { codes, scales }, weight, y, tokens: 1, variant });
+      const spread = (step: Step): Step => ({ ...step, grid: [Math.ceil(step.grid[0] / 2), 2, 1] });
+      await gpu.scheduler.run(variant === 'blocks-64' ? steps.map(spread) : steps);
       return gpu.readBack(y.buffer, 0, 4 * rows);
     }),
   );
