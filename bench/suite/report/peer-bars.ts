@@ -43,7 +43,7 @@ export function peerBars({ cases }: Bench): Plot | undefined {
               type: 'nominal',
               sort: peers,
               title: null,
-              legend: { columns: LEGEND_COLUMNS },
+              legend: { columns: LEGEND_COLUMNS, labelLimit: 240 },
               scale: { domain: peers, range: COLORS.slice(1) },
             },
           },

@@ -22,4 +22,4 @@ export const distinct = <T extends string>(values: Iterable<T>): T[] => [...new 
 export const MOST_BARS = 40;
 
 /** Names of peers are long: more in a row would leave the plot. */
-export const LEGEND_COLUMNS = 3;
+export const LEGEND_COLUMNS = 2;

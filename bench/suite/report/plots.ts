@@ -276,7 +276,7 @@ function contestPlot(cases: readonly BenchCase[], title: string, caption: string
               type: 'nominal',
               sort: who,
               title: null,
-              legend: { columns: LEGEND_COLUMNS },
+              legend: { columns: LEGEND_COLUMNS, labelLimit: 240 },
               scale: { domain: who, range: colorsOf(who) },
             },
           },
