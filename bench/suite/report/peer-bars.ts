@@ -1,6 +1,6 @@
-import type { Plot } from '../../../src/report/plot.ts';
+import { KINDS, type Plot, WIDTH } from '../../../src/report/plot.ts';
 import type { Bench } from '../results-schema.ts';
-import { COLORS, distinct, LEGEND_COLUMNS, MOST_BARS, WIDTH } from './plot-style.ts';
+import { distinct, LEGEND_COLUMNS, MOST_BARS } from './plot-style.ts';
 
 /** How many times as fast as each peer ours is, case by case. */
 export function peerBars({ cases }: Bench): Plot | undefined {
@@ -44,7 +44,7 @@ export function peerBars({ cases }: Bench): Plot | undefined {
               sort: peers,
               title: null,
               legend: { columns: LEGEND_COLUMNS, labelLimit: 240 },
-              scale: { domain: peers, range: COLORS.slice(1) },
+              scale: { domain: peers, range: KINDS.slice(1) },
             },
           },
         },

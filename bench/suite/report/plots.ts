@@ -1,8 +1,8 @@
-import type { Plot } from '../../../src/report/plot.ts';
+import { KINDS, type Plot, WIDTH } from '../../../src/report/plot.ts';
 import { DENSE, OURS } from '../names.ts';
 import type { Bench, BenchCase, BenchContestant } from '../results-schema.ts';
 import { peerBars } from './peer-bars.ts';
-import { COLORS, distinct, HEIGHT, LEGEND_COLUMNS, MOST_BARS, OUR_COLOR, WIDTH } from './plot-style.ts';
+import { distinct, HEIGHT, LEGEND_COLUMNS, MOST_BARS } from './plot-style.ts';
 
 /** The plots that the results have data for, in the order of the page. */
 export function benchPlots(bench: Bench): Plot[] {
@@ -14,7 +14,7 @@ const oursIn = (one: BenchCase): BenchContestant | undefined => one.contestants.
 /** Ours has a color of its own in every plot. */
 const colorsOf = (who: readonly string[]): string[] => {
   const others = who.filter((name) => name !== OURS);
-  return who.map((name) => (name === OURS ? OUR_COLOR : COLORS[1 + (others.indexOf(name) % (COLORS.length - 1))]!));
+  return who.map((name) => (name === OURS ? KINDS[0]! : KINDS[1 + (others.indexOf(name) % (KINDS.length - 1))]!));
 };
 
 const isLinear = ({ suite }: BenchCase) => suite === 'linear';
@@ -90,7 +90,7 @@ function rooflinePlot({ cases, roofline }: Bench): Plot | undefined {
           encoding: {
             x,
             y,
-            color: { field: 'kind', type: 'nominal', sort: null, title: null, scale: { range: COLORS } },
+            color: { field: 'kind', type: 'nominal', sort: null, title: null, scale: { range: KINDS } },
             ...(several && { shape: { field: 'arithmetic', type: 'nominal', title: null } as const }),
           },
         },
@@ -126,7 +126,7 @@ function speedUps({ cases }: Bench): Plot | undefined {
     type: 'nominal',
     sort: batches,
     title: null,
-    scale: { domain: batches, range: COLORS },
+    scale: { domain: batches, range: KINDS },
   } as const;
   const many = new Set(values.map(({ shape }) => shape)).size;
   return {
@@ -195,7 +195,7 @@ function batchCurves({ cases }: Bench): Plot | undefined {
           axis: { tickCount: 6, format: '~s' },
           title: 'µs per right-hand side',
         },
-        color: { field: 'format', type: 'nominal', sort: null, title: null, scale: { range: COLORS } },
+        color: { field: 'format', type: 'nominal', sort: null, title: null, scale: { range: KINDS } },
       },
     },
   };
