@@ -1,15 +1,13 @@
 import { formatByName } from '../../formats/registry.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
-import type { BufferView } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
 import { applyMaskStep } from '../../kernels/apply-mask.ts';
 import { maskWords } from '../../kernels/mask-pattern.ts';
 import { type DenseRows, matrixError } from '../methods/matrix-error.ts';
-import { copyView, type PrunedRows, type PruneInputs } from './prune-rows.ts';
+import { copyView, type PrunedRows, type PruneInputs, type PruneRowsOptions } from './prune-rows.ts';
 
 /**
  * Finite rows of which all weights stay, or none does: what their share of a few blocks comes to.
- * @param options `maskTo` receives the mask, `originalTo` the rows as they were
  * @throws OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function alikeRows(
@@ -17,15 +15,7 @@ export async function alikeRows(
   dense: DenseRows,
   stay: boolean,
   { hessian }: Pick<PruneInputs, 'hessian'>,
-  {
-    signal,
-    maskTo,
-    originalTo,
-  }: {
-    readonly signal?: AbortSignal | undefined;
-    readonly maskTo?: BufferView | undefined;
-    readonly originalTo?: BufferView | undefined;
-  } = {},
+  { signal, maskTo, originalTo }: Pick<PruneRowsOptions, 'signal' | 'maskTo' | 'originalTo'> = {},
 ): Promise<PrunedRows> {
   const { view: data, rows, k } = dense;
   const scratch = new Scratch(gpu);

@@ -34,6 +34,18 @@ export interface PrunedRows {
   readonly errors: { readonly pruned: number; readonly all: number };
 }
 
+/** Where pruned rows leave what else is wanted of them, and the round that they are in. */
+export interface PruneRowsOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Receives the mask. */
+  readonly maskTo?: BufferView | undefined;
+  /** Receives the rows as they were. */
+  readonly originalTo?: BufferView | undefined;
+  readonly round?: Round | undefined;
+  /** In one of several rounds the mask of the last. */
+  readonly before?: BufferView | undefined;
+}
+
 /** Masks in turn, each removing more than the one before, the weights that stay being fitted between them. */
 const STEPS = 8;
 /** Rounds of coordinate descent behind each, and behind the last. */
@@ -42,7 +54,6 @@ const DESCENTS = { between: 1, last: 8 } as const;
 /**
  * Prunes some finite rows in place. With `repair` in steps: a mask, SparseGPT's update, coordinate descent; the next mask is chosen on what that made.
  * @param pattern for these rows by themselves, or a threshold that more rows share
- * @param options `maskTo` receives the mask, `originalTo` the rows as they were; in one of several rounds, `before` is the mask of the last
  * @throws ArgumentError, OutOfMemoryError, DeviceLostError, CancelledError
  */
 export async function pruneRows(
@@ -51,19 +62,7 @@ export async function pruneRows(
   pattern: MaskPattern,
   threshold: Threshold | undefined,
   { factors, hessian, repair }: PruneInputs,
-  {
-    signal,
-    maskTo,
-    originalTo,
-    round,
-    before,
-  }: {
-    readonly signal?: AbortSignal | undefined;
-    readonly round?: Round | undefined;
-    readonly before?: BufferView | undefined;
-    readonly maskTo?: BufferView | undefined;
-    readonly originalTo?: BufferView | undefined;
-  } = {},
+  { signal, maskTo, originalTo, round, before }: PruneRowsOptions = {},
 ): Promise<PrunedRows> {
   const { view, rows, k } = dense;
   const count = rows * k;

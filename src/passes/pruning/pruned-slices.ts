@@ -158,7 +158,8 @@ function shareOf(
     return blocks.rows * blocks.k;
   };
   const removed = of(all) - keptOf(pattern.remove, of(all), 'The pattern');
-  const before = (count: number) => Math.floor((removed * of(count)) / of(all));
+  // Their product may be beyond what a number holds exactly.
+  const before = (count: number) => (count === all ? removed : Math.floor(removed * (of(count) / of(all))));
   return {
     count: before(rowStart + rows) - before(rowStart),
     of: of(rowStart + rows) - of(rowStart),
