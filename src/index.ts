@@ -54,7 +54,7 @@ export { type OpenGpuOptions, openGpu } from './gpu/open-gpu.ts';
 export type { SelfTest } from './gpu/self-test.ts';
 export type { ShaderSource } from './gpu/shader-source.ts';
 export type { Batch, BatchOptions, DecoderBuffers } from './graph/batch.ts';
-export { Decoder, type DecoderOptions } from './graph/decoder.ts';
+export { Decoder, type DecoderOptions, type ForwardOptions } from './graph/decoder.ts';
 export { type GenerateOptions, generate, type StopReason } from './graph/generate.ts';
 export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } from './graph/graph.ts';
 export type { Sampling } from './graph/reference/sampling.ts';

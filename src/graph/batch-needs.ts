@@ -1,5 +1,5 @@
 import type { Gpu } from '../gpu/gpu.ts';
-import { type BatchOptions, type DecoderBuffers, planBatch } from './batch.ts';
+import { type DecoderBuffers, type PlanOptions, planBatch } from './batch.ts';
 import type { Graph } from './graph.ts';
 import type { Need } from './variant-choice.ts';
 
@@ -12,7 +12,7 @@ export function batchNeeds(
   graph: Graph,
   buffers: DecoderBuffers,
   tokens: number,
-  options: BatchOptions = {},
+  options: PlanOptions = {},
 ): Need[] {
   const needs: Need[] = [];
   const asking: DecoderBuffers = {

@@ -57,12 +57,16 @@ export interface BatchOptions {
   readonly lastOnly?: boolean;
   /** Gives every value its own memory, so that all can be read afterwards. */
   readonly keepValues?: boolean;
+  /** Launches together what can be (`fuseGraph`). Default: unless values are kept. */
+  readonly fuse?: boolean;
+}
+
+/** What a plan by itself may have besides. */
+export interface PlanOptions extends BatchOptions {
   /** Values that the graph reads and none of its operations makes: f32 [tokens, width]. They are left as they are. */
   readonly inputs?: ReadonlyMap<ValueName, BufferView>;
   /** Values whose memory is not reused. */
   readonly keep?: ReadonlySet<ValueName>;
-  /** Launches together what can be (`fuseGraph`). Default: unless values are kept. */
-  readonly fuse?: boolean;
 }
 
 /**
@@ -74,7 +78,7 @@ export function planBatch(
   graph: Graph,
   buffers: DecoderBuffers,
   tokens: number,
-  options: BatchOptions = {},
+  options: PlanOptions = {},
 ): Batch {
   const { inputs, keepValues = false, fuse = !keepValues } = options;
   const keep = new Set([...(inputs?.keys() ?? []), ...(options.keep ?? [])]);

@@ -1,4 +1,5 @@
 import { ArgumentError, OutOfMemoryError } from '../errors.ts';
+import { checkCancelled } from '../files/cancel.ts';
 import { isSparse } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { BufferView } from '../gpu/kernel.ts';
@@ -33,6 +34,11 @@ export interface DecoderOptions {
   readonly sums?: Sums;
   /** Launches one operation at a time. Default: together what can be; the results agree up to rounding. */
   readonly fuse?: boolean;
+}
+
+/** How tokens are taken through the model. */
+export interface ForwardOptions extends BatchOptions {
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Models made for a hundred thousand positions would fill most GPUs with caches that few texts need. */
@@ -168,11 +174,12 @@ export class Decoder {
   }
 
   /**
-   * Takes tokens through the model and leaves their logits on the GPU: f32 [logitRows, vocabulary], valid until the next batch. With `lastOnly` more tokens than
-   * the device binds the values of at once go in pieces, one behind the other.
-   * @throws ArgumentError when the caches are full or an id lies outside the vocabulary; OutOfMemoryError
+   * Takes tokens through the model and leaves their logits on the GPU: f32 [logitRows, vocabulary], valid until the next batch. With `lastOnly` many tokens go
+   * in pieces of up to 512, one behind the other, so that a prompt of any length takes the memory of one piece.
+   * @throws ArgumentError when the caches are full or an id lies outside the vocabulary; OutOfMemoryError; CancelledError, between pieces, with the position
+   * as it was
    */
-  async forward(tokens: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
+  async forward(tokens: ArrayLike<number>, { signal, ...options }: ForwardOptions = {}): Promise<Batch> {
     const count = tokens.length;
     if (count === 0) throw new ArgumentError('There are no tokens to take through the model.');
     if (this.#position + count > this.maxPositions) {
@@ -193,8 +200,11 @@ export class Decoder {
     const start = this.#position;
     try {
       for (let at = 0; ; at += most) {
+        checkCancelled(signal, 'Taking tokens through the model');
         const batch = await this.#take(ids.subarray(at, at + most), options);
         if (at + most >= count) return batch;
+        // A device that has the next pieces already can't be told to stop.
+        if (signal) await this.gpu.idle();
       }
     } catch (error) {
       this.#position = start;

@@ -60,7 +60,7 @@ export async function* generate(
     releases.push(() => next.release());
     checkCancelled(signal, WHAT);
 
-    const prompt = await decoder.forward(promptTokens, { lastOnly: true });
+    const prompt = await decoder.forward(promptTokens, { lastOnly: true, signal });
     const tokens = promptTokens.length;
     const chooseFirst = chooseTokenStep({ ...common, logits: prompt.logits, row: prompt.logitRows - 1, tokens });
     const first = await gpu.scheduler.record([chooseFirst], 'first token');

@@ -6,7 +6,13 @@ type Limits = Pick<Gpu, 'bindingLimit'> & {
   readonly limits: Pick<GPUSupportedLimits, 'minStorageBufferOffsetAlignment'>;
 };
 
-/** The most tokens whose every value fits a binding, and at least one; of logits those of the last token, where the offset of what they are made from allows it. */
+/** Products of so many do not become faster with more; memory and the time until a prompt can be cancelled do. */
+const MOST_TOKENS = 512;
+
+/**
+ * The most tokens, up to 512, whose every value fits a binding, and at least one; of logits those of the last token, where the offset of what they are made from
+ * allows it.
+ */
 export function tokensAtOnce(graph: Graph, { bindingLimit, limits }: Limits): number {
   const head = graph.operations.find(({ out }) => out === graph.logits);
   const lastOnly = head?.op === 'linear' && (4 * graph.values[head.x]!) % limits.minStorageBufferOffsetAlignment === 0;
@@ -16,5 +22,5 @@ export function tokensAtOnce(graph: Graph, { bindingLimit, limits }: Limits): nu
     // Queries, keys and values lie behind each other.
     widths.push((operation.heads + 2 * operation.kvHeads) * operation.headDim);
   }
-  return Math.max(1, Math.floor(bindingLimit / (4 * Math.max(...widths))));
+  return Math.min(MOST_TOKENS, Math.max(1, Math.floor(bindingLimit / (4 * Math.max(...widths)))));
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ArgumentError, NoDeviceError, OutOfMemoryError } from '../../src/errors.ts';
+import { ArgumentError, CancelledError, NoDeviceError, OutOfMemoryError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/files/checkpoint.ts';
 import { nodeFolder } from '../../src/files/node-files.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
@@ -8,6 +8,7 @@ import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import type { Graph } from '../../src/graph/graph.ts';
 import { ReferenceRun } from '../../src/graph/reference.ts';
+import { tokensAtOnce } from '../../src/graph/tokens-at-once.ts';
 import type { Need, VariantChoice } from '../../src/graph/variant-choice.ts';
 import { usualAttentionVariant } from '../../src/kernels/attention-variants.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
@@ -170,12 +171,26 @@ test('a prompt whose values exceed a binding goes in pieces; what has to stay wh
   // Sums of other kernels, in another order.
   expect(worst).toBeLessThan(1e-3);
   decoder.rewind(3);
+  const controller = new AbortController();
+  decoder.record = (tokens, options) => {
+    controller.abort();
+    return record(tokens, options);
+  };
+  const { signal } = controller;
+  await expect(decoder.forward(prompt, { lastOnly: true, signal })).rejects.toThrow(CancelledError);
+  expect(decoder.position).toBe(3);
   await expect(decoder.forward(prompt.slice(0, 9))).rejects.toThrow(OutOfMemoryError);
   await expect(decoder.forward(prompt.slice(0, 9))).rejects.toThrow(/this device binds .* Take fewer tokens/);
   expect(decoder.position).toBe(3);
   decoder.release();
   expect(narrow.memory.bytesInUse).toBe(0);
   whole.release();
+});
+
+test('a prompt goes in pieces of 512 tokens at most, which bounds what it takes', () => {
+  const limits = { minStorageBufferOffsetAlignment: 256 };
+  expect(tokensAtOnce(graph, { bindingLimit: 2 ** 31, limits })).toBe(512);
+  expect(tokensAtOnce(graph, { bindingLimit: 1, limits })).toBe(1);
 });
 
 test('of the kinds of batches the one that was not used for longest goes first', async () => {
