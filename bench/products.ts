@@ -4,10 +4,12 @@ import {
   type BufferView,
   formatByName,
   type Gpu,
-  linearCandidates,
   linearSteps,
+  memoryTuningStore,
   quantizeStep,
   type Step,
+  Tuner,
+  usualVariant,
   type Weight,
 } from 'compressa';
 import { random } from './random.ts';
@@ -69,19 +71,21 @@ export interface Chain {
 /** A product with one of the weights of a chain. */
 export type Product = (args: { x: BufferView; y: BufferView; variant: string }) => Step[];
 
-/** Records x times all weights, one after another, with the variant that takes the least time. */
-export function openChain(gpu: Gpu, weights: readonly Weight[], tokens: number, x: Float32Array): Promise<Chain> {
-  const size = weights[0]!.k;
+/** Records x times all weights, one after another, with the variant that a tuner chooses. */
+export async function openChain(gpu: Gpu, weights: readonly Weight[], tokens: number, x: Float32Array): Promise<Chain> {
+  const [{ k: size, format }] = weights as [Weight];
   const products = weights.map(
     (weight): Product =>
       (args) =>
         linearSteps({ ...args, weight, tokens }),
   );
-  const names = linearCandidates(gpu, { rows: size, k: size, tokens }).map(({ name }) => name);
-  return openProducts(gpu, products, names, tokens, x);
+  const need = { kind: 'linear', format, rows: size, k: size, tokens } as const;
+  const tuner = new Tuner(gpu, { mode: 'full', store: memoryTuningStore() });
+  await tuner.prepare([need]);
+  return openProducts(gpu, products, [tuner.linear(need) ?? usualVariant(gpu, need, format)], tokens, x);
 }
 
-/** The same for any products of square weights; `names` are the variants to choose from. */
+/** The same for any products of square weights; of the variants `names` the one that takes the least time. */
 export async function openProducts(
   gpu: Gpu,
   products: readonly Product[],
@@ -127,6 +131,7 @@ export async function openProducts(
 
   /** Of single products: variants that are far behind are dropped, the others take turns, so that a busy moment hits all of them. */
   async function fastest(names: readonly string[]): Promise<string> {
+    if (names.length === 1) return names[0]!;
     const timed: { name: string; recording: Awaited<ReturnType<typeof record>>; times: number[] }[] = [];
     let least = Number.POSITIVE_INFINITY;
     for (const name of names) {

@@ -14,9 +14,9 @@ export const claim: Claim = {
     return [
       {
         claim: 'f32 1024³ over a plain 8 x 8 register tile',
-        threshold: 'never slower: at least 0.98x, with an interval that reaches 1; goal 1.5x',
+        threshold: 'never slower: at least 1x at the lower end of the interval; goal 1.5x',
         measured: `${ratio.toFixed(2)}x (95%: ${interval?.map((end) => end.toFixed(2)).join(' to ')}), ${rate.toFixed(1)} of ${baselineRate.toFixed(1)} Gop/s, ${(100 * fraction).toFixed(0)}% of the measured arithmetic`,
-        pass: interval !== null && interval[1] >= 1 && ratio >= 0.98,
+        pass: interval !== null && interval[0] >= 1,
       },
     ];
   },

@@ -27,7 +27,7 @@ export const claim: Claim = {
       const { variant, bytes, ofCopy } = await measureWeightStream(gpu as never, stream);
       yield {
         claim: `${format} ${ROWS}x${COLUMNS}, a token, ${(bytes / GIGABYTE).toFixed(2)} GB of weights (${variant}), of copy bandwidth`,
-        ...{ threshold: `at least ${LIMITS.ofCopy}`, measured: textOf(ofCopy), pass: ofCopy.ratio >= LIMITS.ofCopy },
+        ...{ threshold: `at least ${LIMITS.ofCopy}`, measured: textOf(ofCopy), pass: lowOf(ofCopy) >= LIMITS.ofCopy },
       };
     }
     if (takes('decode')) {
@@ -37,13 +37,13 @@ export const claim: Claim = {
       const shapes = { ...MODEL_SHAPES['8B'], layers: 8, vocabulary: 4096 };
       const stack = { description: '8 layers of 8B shapes', shapes };
       const { decode } = await measureStack(gpu as never, stack, formatByName('int4'));
-      const ratio = decode.compressed / decode.f16!;
+      const { ratio, interval } = decode;
       yield {
-        claim: `decoding ${stack.description} in int4 over f16`,
+        claim: `decoding ${stack.description} in int4 over the faster of f16 and f32`,
         ...{
           threshold: `at least ${LIMITS.overHalf}x`,
-          measured: `${ratio.toFixed(2)}x`,
-          pass: ratio >= LIMITS.overHalf,
+          measured: textOf({ ratio, interval }),
+          pass: lowOf({ ratio, interval }) >= LIMITS.overHalf,
         },
       };
     }
@@ -60,5 +60,13 @@ export const claim: Claim = {
   },
 };
 
-const textOf = ({ ratio, interval }: { readonly ratio: number; readonly interval: readonly [number, number] | null }) =>
+interface Ratio {
+  readonly ratio: number;
+  readonly interval: readonly [number, number] | null;
+}
+
+/** What a floor holds for. */
+const lowOf = ({ ratio, interval }: Ratio) => interval?.[0] ?? ratio;
+
+const textOf = ({ ratio, interval }: Ratio) =>
   `${ratio.toFixed(2)}${interval ? ` (95%: ${interval.map((end) => end.toFixed(2)).join(' to ')})` : ''}`;

@@ -146,7 +146,9 @@ async function speed(gpu: Gpu): Promise<Measurement[]> {
       }),
     ]);
     for (const weight of weights.slice(1)) {
-      const other = await record(linearSteps({ x, weight, y, tokens, variant: usualVariant(gpu, shape) }));
+      const other = await record(
+        linearSteps({ x, weight, y, tokens, variant: usualVariant(gpu, shape, weight.format) }),
+      );
       const seconds = async (recording: typeof other) => {
         await gpu.idle();
         const start = performance.now();
@@ -157,13 +159,17 @@ async function speed(gpu: Gpu): Promise<Measurement[]> {
       await seconds(other);
       await seconds(integer);
       const ratios: number[] = [];
-      for (let pair = 0; pair < PAIRS; pair++) ratios.push((await seconds(other)) / (await seconds(integer)));
+      for (let pair = 0; pair < PAIRS; pair++) {
+        const first = await seconds(pair % 2 === 0 ? other : integer);
+        const second = await seconds(pair % 2 === 0 ? integer : other);
+        ratios.push(pair % 2 === 0 ? first / second : second / first);
+      }
       const [low, high] = bootstrapInterval(ratios);
       results.push({
         claim: `${N} x ${N} by ${tokens} tokens, quantizing included, against ${weight.format.name}`,
-        threshold: 'at least 1x as fast',
+        threshold: 'at least 1x as fast at the lower end of the interval',
         measured: `${median(ratios).toFixed(2)}x (${low.toFixed(2)} to ${high.toFixed(2)})`,
-        pass: median(ratios) >= 1,
+        pass: low >= 1,
       });
       other.release();
     }

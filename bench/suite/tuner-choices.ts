@@ -4,7 +4,7 @@ import type { AttentionNeed, LinearNeed, Need } from '../../src/graph/variant-ch
 import { attentionVariantsFor, usualAttentionVariant } from '../../src/kernels/attention-variants.ts';
 import { linearVariantsFor, usualVariant } from '../../src/kernels/linear-variants.ts';
 import { attentionWork } from '../../src/tuner/attention-work.ts';
-import type { PreparedEntrant } from '../../src/tuner/contest.ts';
+import type { Entrant, PreparedEntrant } from '../../src/tuner/contest.ts';
 import { linearWork } from '../../src/tuner/linear-work.ts';
 import { classKey } from '../../src/tuner/shape-class.ts';
 import { memoryTuningStore } from '../../src/tuner/store.ts';
@@ -58,7 +58,9 @@ export interface Choice {
 
 /** A variant whose best of two runs takes this many times the choice's best is no rival. */
 const FAR = 1.3;
-const PAIRS = 15;
+/** Where buffers happen to lie can make a variant a tenth faster or slower: data and recordings are made anew so often, each with so many pairs. */
+const PREPARATIONS = 3;
+const PAIRS = 5;
 const RUN_SECONDS = 0.02;
 
 /** Lets a tuner choose for a class, and times its choice against every variant that there is, also those that it does not look at, in pairs. */
@@ -73,39 +75,68 @@ export async function measureChoice(gpu: Gpu, need: Need): Promise<Choice> {
           tuner.attention(need) ?? usualAttentionVariant(gpu, { ...need, maxPositions: need.positions }),
           attentionVariantsFor(gpu),
         ];
-  const variants = [choice, ...all.map(({ name }) => name).filter((name) => name !== choice)];
-  const work =
-    need.kind === 'linear' ? await linearWork({ gpu, maker }, need) : await attentionWork({ gpu }, need, variants);
+  const times = new Map(
+    all.flatMap(({ name }) => (name === choice ? [] : [[name, { ours: [], theirs: [] } as PairTimes]])),
+  );
+  try {
+    for (let i = 0; i < PREPARATIONS; i++) {
+      gpu.memory.trim();
+      const variants = [choice, ...times.keys()];
+      const work =
+        need.kind === 'linear' ? await linearWork({ gpu, maker }, need) : await attentionWork({ gpu }, need, variants);
+      try {
+        await timePairs((await entrantsOf(gpu, { ...work, variants }, RUN_SECONDS))!.entrants, times);
+      } finally {
+        work.release();
+      }
+    }
+  } finally {
+    maker.release();
+  }
+  const rivals = [...times].map(([name, { ours, theirs }]): Rival => {
+    const { ratio, interval } = pairedRatio(ours, theirs);
+    return { name, ratio, interval: interval! };
+  });
+  return { key: classKey(need), choice, rivals };
+}
+
+interface PairTimes {
+  readonly ours: number[];
+  readonly theirs: number[];
+}
+
+/** Times the first entrant beside each of the others, of which those that are far behind are taken out of `times`. */
+async function timePairs([choice, ...others]: readonly Entrant[], times: Map<string, PairTimes>): Promise<void> {
   const prepared: PreparedEntrant[] = [];
+  const prepare = async (entrant: Entrant) => {
+    const one = await entrant.prepare();
+    prepared.push(one);
+    await one.run();
+    return one;
+  };
   const time = async (entrant: PreparedEntrant) => {
     const start = performance.now();
     await entrant.run();
     return performance.now() - start;
   };
   try {
-    const { entrants } = (await entrantsOf(gpu, { ...work, variants }, RUN_SECONDS))!;
-    const rivals: Rival[] = [];
-    const [ours, ...others] = entrants;
-    const mine = await ours!.prepare();
-    prepared.push(mine);
-    await mine.run();
+    const mine = await prepare(choice!);
     for (const other of others) {
-      const theirs = await other.prepare();
-      prepared.push(theirs);
-      await theirs.run();
-      const least = Math.min(await time(mine), await time(mine));
-      if (Math.min(await time(theirs), await time(theirs)) > FAR * least) continue;
-      const times: [number[], number[]] = [[], []];
-      for (let i = 0; i < PAIRS; i++) {
-        for (const side of i % 2 === 0 ? [0, 1] : [1, 0]) times[side]!.push(await time(side === 0 ? mine : theirs));
+      const theirs = await prepare(other);
+      const pair = times.get(other.name)!;
+      if (pair.ours.length === 0) {
+        const least = Math.min(await time(mine), await time(mine));
+        if (Math.min(await time(theirs), await time(theirs)) > FAR * least) {
+          times.delete(other.name);
+          continue;
+        }
       }
-      const { ratio, interval } = pairedRatio(times[0], times[1]);
-      rivals.push({ name: other.name, ratio, interval: interval! });
+      const takes = [async () => pair.ours.push(await time(mine)), async () => pair.theirs.push(await time(theirs))];
+      for (let i = 0; i < PAIRS; i++) {
+        for (const take of i % 2 === 0 ? takes : takes.toReversed()) await take();
+      }
     }
-    return { key: classKey(need), choice, rivals };
   } finally {
     for (const entrant of prepared) entrant.release();
-    work.release();
-    maker.release();
   }
 }

@@ -38,7 +38,7 @@ export interface Standing {
 /** As much faster another may be without being worth the time to find out. */
 export const TIE = 0.03;
 /** The first entrant, which serves without a contest, stays unless another is faster by this. */
-const WORTH = 0.02;
+export const WORTH = 0.02;
 /** Rounds that give a 95% interval: of six values all but 3% enclose the median. */
 const LEAST_ROUNDS = 6;
 const MOST_ROUNDS = 30;

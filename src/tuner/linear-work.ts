@@ -19,7 +19,7 @@ import { allocateWeight, type Weight } from '../kernels/weight.ts';
 import { fillWeight } from '../verify/synthetic-weights.ts';
 import { releaseWeights } from '../verify/with-decoder.ts';
 import { kernelVersion } from './kernel-version.ts';
-import { CYCLED_BYTES, MOST_COPIES, SHARE, type Work, type WorkContext, workInput } from './work.ts';
+import { copiesOf, type Work, type WorkContext, workInput } from './work.ts';
 
 /** Names of the variants that multiply so on this device, the usual one first. */
 export function linearNames(gpu: Gpu, need: LinearNeed): string[] {
@@ -66,8 +66,7 @@ export async function linearWork(
     scratch.release();
   };
   try {
-    const affordable = Math.floor(((gpu.memory.budget - gpu.memory.bytesInUse) * SHARE) / bytes);
-    const copies = Math.max(1, Math.min(MOST_COPIES, Math.ceil(CYCLED_BYTES / bytes), affordable));
+    const copies = copiesOf(gpu, bytes);
     await gpu.guard('Weights to tune with', () => {
       for (let copy = 0; copy < copies; copy++) {
         const weight = allocateWeight(gpu, format, rows, k, `copy ${copy}`);

@@ -75,11 +75,11 @@ export class ProductTimer {
   async #measure(before: Product, after: Product | undefined, tokens: number): Promise<ProductTime> {
     const gpu = this.#gpu;
     const works: Work[] = [];
+    const variants: string[] = [];
     const chains: Recording[] = [];
     const products = after ? [before, after] : [before];
     // The larger of both decides how often either is repeated.
     const most = Math.max(...products.map(({ rows, columns }) => rows * columns));
-    const count = Math.min(MOST_PRODUCTS, Math.ceil(WORK / (most * tokens)));
     try {
       await loadPackedProducts(products.map(({ format }) => format));
       for (const { rows, columns: k, format } of products) {
@@ -87,8 +87,13 @@ export class ProductTimer {
         await this.#tuner?.prepare([need]);
         const work = await linearWork({ gpu, maker: this.#maker }, need);
         works.push(work);
-        const variant = this.#tuner?.linear(need) ?? work.variants[0]!;
-        const steps = Array.from({ length: count }, (_, i) => work.steps(variant, i % work.copies)).flat();
+        variants.push(this.#tuner?.linear(need) ?? work.variants[0]!);
+      }
+      // Each run goes through all copies, or the few that it takes would stay in a cache.
+      const copies = Math.max(...works.map((work) => work.copies));
+      const count = Math.min(MOST_PRODUCTS, Math.max(copies, Math.ceil(WORK / (most * tokens))));
+      for (const [at, work] of works.entries()) {
+        const steps = Array.from({ length: count }, (_, i) => work.steps(variants[at]!, i % work.copies)).flat();
         chains.push(await gpu.scheduler.record(steps, 'products'));
       }
       const times = await interleavedTimes(gpu, chains, ROUNDS, WHAT, this.#signal);

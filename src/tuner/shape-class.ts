@@ -8,7 +8,8 @@ const MOST_SIZE = 16384;
 const LEAST_K = 256;
 const LEAST_ROWS = 64;
 const MOST_TOKENS = 512;
-const MOST_POSITIONS = 2048;
+/** Beyond 4096, the usual variant has as many shares as there are. */
+const MOST_POSITIONS = 16384;
 
 const powerAbove = (n: number): number => 2 ** Math.ceil(Math.log2(n));
 
@@ -50,7 +51,7 @@ export function linearClass({ format, rows, k, tokens }: LinearNeed): LinearNeed
   };
 }
 
-/** The same of attention: heads and the caches' type as they are; tokens and positions at the next power of two, up to 512 and 2048. */
+/** The same of attention: heads and the caches' type as they are; tokens and positions at the next power of two, up to 512 and 16384. */
 export function attentionClass({ heads, kvHeads, headDim, tokens, positions, cache }: AttentionNeed): AttentionNeed {
   const rounded = Math.min(MOST_TOKENS, powerAbove(tokens));
   return {

@@ -7,6 +7,7 @@ import { attentionNames, attentionVersion, attentionWork } from './attention-wor
 import { holdContest } from './contest.ts';
 import { indexedDbTuningStore } from './indexed-db-store.ts';
 import { linearNames, linearVersion, linearWork } from './linear-work.ts';
+import { FAR, repeatContest } from './repeated-contest.ts';
 import { attentionClass, classKey, linearClass } from './shape-class.ts';
 import { memoryTuningStore, type Tuning, type TuningStore, type Tunings } from './store.ts';
 import { type TuneMode, tuneModeByName } from './tune-mode.ts';
@@ -25,6 +26,8 @@ export interface TunerOptions {
 }
 
 interface Budget {
+  /** Contests of a class, each with data of its own. */
+  readonly times: number;
   /** Seconds of the runs of one contest. */
   readonly contest: number;
   /** Seconds of a run of one entrant. */
@@ -34,8 +37,8 @@ interface Budget {
 }
 
 const BUDGETS: Readonly<Record<'quick' | 'full', Budget>> = {
-  quick: { contest: 0.4, run: 0.002, all: 2 },
-  full: { contest: 8, run: 0.01, all: Number.POSITIVE_INFINITY },
+  quick: { times: 1, contest: 0.4, run: 0.002, all: 2 },
+  full: { times: 3, contest: 4, run: 0.02, all: Number.POSITIVE_INFINITY },
 };
 
 /** What was found for a class of shapes on this device. */
@@ -149,25 +152,33 @@ export class Tuner implements VariantChoice {
     if (valid && isSettled(valid, mode, names.length)) return valid;
     const before = valid?.mode === mode ? valid : undefined;
     if (names.length < 2 || left <= 0) return before;
-    const { contest, run } = BUDGETS[mode];
+    const { times, contest, run } = BUDGETS[mode];
     const end = performance.now() + 1000 * left;
     const leftNow = () => (end - performance.now()) / 1000;
-    await gpu.idle();
-    const work = await works.open(need, before ? remaining(names, before) : names);
-    try {
-      const ready = await entrantsOf(gpu, work, run, { product: contest, first: leftNow() });
-      if (!ready) return before;
-      const { entrants, chained } = ready;
-      const { signal } = this.#options;
-      const { winner, clear, seconds } = await holdContest(entrants, { seconds: contest, wall: leftNow(), signal });
-      const each = [...seconds].map(([name, time]) => [name, Number((time / chained).toPrecision(4))]);
-      return {
-        ...{ variant: winner, kernels, mode, clear, contests: (before?.contests ?? 0) + 1 },
-        seconds: { ...before?.seconds, ...Object.fromEntries(each) },
-      };
-    } finally {
-      work.release();
-    }
+    const { signal } = this.#options;
+    const standing = await repeatContest(before ? remaining(names, before) : names, times, async (entering) => {
+      if (leftNow() <= 0) return undefined;
+      await gpu.idle();
+      // What the contest before had would be handed out again, at the same place.
+      gpu.memory.trim();
+      const work = await works.open(need, entering);
+      try {
+        const ready = await entrantsOf(gpu, work, run, { product: contest, first: leftNow() });
+        if (!ready) return undefined;
+        const { entrants, chained } = ready;
+        const found = await holdContest(entrants, { seconds: contest, wall: leftNow(), signal });
+        return { ...found, seconds: new Map([...found.seconds].map(([name, time]) => [name, time / chained])) };
+      } finally {
+        work.release();
+      }
+    });
+    if (!standing) return before;
+    const { winner, clear, seconds } = standing;
+    const each = [...seconds].map(([name, time]) => [name, Number(time.toPrecision(4))]);
+    return {
+      ...{ variant: winner, kernels, mode, clear, contests: (before?.contests ?? 0) + 1 },
+      seconds: { ...before?.seconds, ...Object.fromEntries(each) },
+    };
   }
 
   #device(): string {
@@ -180,9 +191,6 @@ export class Tuner implements VariantChoice {
 /** Whether no further contest is held: `full` took its time, and what is uncertain after as many quick ones as there are variants makes no difference. */
 const isSettled = ({ mode, clear, contests }: Tuning, wanted: TuneMode, variants: number): boolean =>
   mode === 'full' || (wanted === 'quick' && (clear || contests >= variants));
-
-/** A variant that was this many times as slow as the best does not come along again. */
-const FAR = 1.25;
 
 /** Who takes part when a contest goes on: the usual variant, which is first, those that were not looked at, and those that were near the best. */
 function remaining([usual, ...others]: readonly string[], { variant, seconds }: Tuning): string[] {

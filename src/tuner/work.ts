@@ -5,14 +5,22 @@ import type { Recording } from '../scheduler/scheduler.ts';
 import type { WeightMaker } from '../verify/synthetic-weights.ts';
 import type { Entrant, PreparedEntrant } from './contest.ts';
 
-/** Bytes that weights cycle through: more than the caches of most devices. */
-export const CYCLED_BYTES = 64 * 2 ** 20;
+/** Bytes that weights cycle through: more than the caches of most CPUs, and of most GPUs. */
+const CYCLED_BYTES = { software: 64 * 2 ** 20, gpu: 256 * 2 ** 20 };
 /** Small matrices lie in caches in models, too. */
-export const MOST_COPIES = 64;
+const MOST_COPIES = 64;
 /** Steps of a run. */
 const MOST_CHAINED = 64;
 /** Of the memory that is left, at most this share is taken. */
-export const SHARE = 1 / 3;
+const SHARE = 1 / 3;
+
+/** Of a weight of so many bytes, as many copies as exceed the device's caches, if they fit its memory. */
+export function copiesOf(gpu: Gpu, bytes: number): number {
+  const { budget, bytesInUse } = gpu.memory;
+  const affordable = Math.floor(((budget - bytesInUse) * SHARE) / bytes);
+  const cycled = CYCLED_BYTES[gpu.description.software ? 'software' : 'gpu'];
+  return Math.max(1, Math.min(MOST_COPIES, Math.ceil(cycled / bytes), affordable));
+}
 
 /** One thing that can be done in several ways, with its data on the device. */
 export interface Work {

@@ -1,4 +1,5 @@
 import type { Format } from '../../formats/format.ts';
+import { formatBytes } from '../../formats/layout.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { BufferView, Step } from '../../gpu/kernel.ts';
 import { Scratch } from '../../gpu/scratch.ts';
@@ -7,6 +8,7 @@ import { usualVariant } from '../../kernels/linear-variants.ts';
 import { allocateWeight, type Weight } from '../../kernels/weight.ts';
 import { interleavedTimes } from '../../scheduler/interleaved-times.ts';
 import type { Recording } from '../../scheduler/scheduler.ts';
+import { copiesOf } from '../../tuner/work.ts';
 import { median } from '../../verify/statistics.ts';
 import type { RankCosts } from './rank-budget.ts';
 
@@ -56,32 +58,38 @@ function ranksToTime({ rows, columns, factors }: TimedShape): number[] {
 async function timesOf(gpu: Gpu, shape: TimedShape, signal: AbortSignal | undefined): Promise<RankCosts> {
   const { rows, columns, whole, factors } = shape;
   const ranks = ranksToTime(shape);
+  const count = Math.max(1, Math.min(MOST_PRODUCTS, Math.ceil(WORK / (rows * columns))));
   const scratch = new Scratch(gpu);
   const weights: Weight[] = [];
   const recordings: Recording[] = [];
-  // Their values do not matter to speed.
-  const weightOf = (format: Format, rows: number, k: number): Weight => {
-    const weight = allocateWeight(gpu, format, rows, k, 'timed weight');
-    weights.push(weight);
-    return weight;
+  // Their values do not matter to speed; where they lie does: one that is read again comes out of a cache.
+  const weightsOf = (format: Format, rows: number, k: number): Weight[] => {
+    const copies = Math.min(count, copiesOf(gpu, formatBytes(format, rows, k)));
+    const made = Array.from({ length: copies }, () => allocateWeight(gpu, format, rows, k, 'timed weight'));
+    weights.push(...made);
+    return made;
   };
   const product = (x: BufferView, weight: Weight, y: BufferView): Step[] => {
     const { rows, k, format } = weight;
     return linearSteps({ x, weight, y, tokens: 1, variant: usualVariant(gpu, { rows, k, tokens: 1 }, format) });
   };
+  const record = (steps: (at: number) => Step[]) =>
+    gpu.scheduler.record(Array.from({ length: count }, (_, at) => steps(at)).flat(), 'a rank');
   try {
     const x = scratch.upload(new Float32Array(columns).fill(0.5), 'x');
     const middle = scratch.room(4 * Math.max(...ranks), 'middle');
     const y = scratch.room(4 * rows, 'y');
-    const steps = [product(x, weightOf(whole, rows, columns), y)];
+    const matrices = weightsOf(whole, rows, columns);
+    recordings.push(await record((at) => product(x, matrices[at % matrices.length]!, y)));
     for (const rank of ranks) {
       const between = { ...middle, size: 4 * rank };
-      const [right, left] = [weightOf(factors, rank, columns), weightOf(factors, rows, rank)];
-      steps.push([...product(x, right, between), ...product(between, left, y)]);
-    }
-    const count = Math.max(1, Math.min(MOST_PRODUCTS, Math.ceil(WORK / (rows * columns))));
-    for (const one of steps) {
-      recordings.push(await gpu.scheduler.record(Array.from({ length: count }, () => one).flat(), 'a rank'));
+      const [right, left] = [weightsOf(factors, rank, columns), weightsOf(factors, rows, rank)];
+      recordings.push(
+        await record((at) => [
+          ...product(x, right[at % right.length]!, between),
+          ...product(between, left[at % left.length]!, y),
+        ]),
+      );
     }
     const times = await interleavedTimes(gpu, recordings, ROUNDS, WHAT, signal);
     const [all, ...some] = times.map((samples) => median(samples) / count) as [number, ...number[]];

@@ -39,8 +39,8 @@ test('names classes apart', () => {
     'f32 96x1025, 512 tokens',
   );
   const heads = { kind: 'attention', heads: 32, kvHeads: 8, headDim: 64, cache: 'f32' } as const;
-  expect(classKey(attentionClass({ ...heads, tokens: 1, positions: 4096 }))).toBe(
-    'attention 32/8x64 over f32, 1 tokens, 2048 positions',
+  expect(classKey(attentionClass({ ...heads, tokens: 1, positions: 40_000 }))).toBe(
+    'attention 32/8x64 over f32, 1 tokens, 16384 positions',
   );
   expect(classKey(attentionClass({ ...heads, tokens: 100, positions: 100 }))).toBe(
     'attention 32/8x64 over f32, 128 tokens, 128 positions',
