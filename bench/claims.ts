@@ -2,6 +2,7 @@
 // output, exit code 1 if one fails.
 import { readdir } from 'node:fs/promises';
 import { openGpu } from 'compressa';
+import { deviceNames } from '../src/gpu/device-names.ts';
 import type { Claim, Measurement } from './claim.ts';
 
 const wanted = process.argv[2] ?? '';
@@ -9,7 +10,8 @@ const parts = process.argv[3]?.split(',');
 const files = (await readdir(new URL('./claims/', import.meta.url))).filter((file) => file.includes(wanted)).sort();
 const gpu = await openGpu();
 const results: (Measurement & { name: string })[] = [];
-console.error(`Device: ${gpu.description.description}`);
+const device = deviceNames(gpu);
+console.error(`Device: ${device.name}${device.driver === null ? '' : `, driver ${device.driver}`}`);
 for (const file of files) {
   const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
   const found = claim.measure(gpu, (part) => parts?.includes(part) ?? true);
@@ -20,6 +22,6 @@ for (const file of files) {
     );
   }
 }
-console.log(JSON.stringify({ version: 1, device: gpu.description.description, results }, undefined, 2));
+console.log(JSON.stringify({ version: 1, device: device.name, driver: device.driver, results }, undefined, 2));
 gpu.close();
 process.exitCode = results.length > 0 && results.every(({ pass }) => pass) ? 0 : 1;

@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { graphOf, nodeFileSink } from 'compressa';
+import { deviceNames } from '../../src/gpu/device-names.ts';
 import type { Claim, Measurement } from '../claim.ts';
 import { checkFree, writeRandomF16 } from '../synthetic.ts';
 
@@ -120,7 +121,7 @@ export const claim: Claim = {
         if (code === 0) hashes.push(await hashOf(out));
         await rm(out, { recursive: true, force: true });
         results.push({
-          claim: `peak resident memory, ${(bytes / 1e9).toFixed(2)} GB${['', ...options].join(' ')}, on ${gpu.description.description}`,
+          claim: `peak resident memory, ${(bytes / 1e9).toFixed(2)} GB${['', ...options].join(' ')}, on ${deviceNames(gpu).name}`,
           threshold: `exit code 0, at most ${MOST_BYTES / 1e9} GB`,
           measured: `exit code ${code}, ${(peak / 1e9).toFixed(2)} GB, ${seconds.toFixed(0)} s`,
           pass: code === 0 && peak <= MOST_BYTES,

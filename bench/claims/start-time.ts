@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { deviceNames } from '../../src/gpu/device-names.ts';
 import type { Claim } from '../claim.ts';
 
 /** `npm start` compresses and verifies the sample model in bearable time even without a GPU. Measure it on an idle machine. */
@@ -16,7 +17,7 @@ export const claim: Claim = {
     const seconds = (performance.now() - start) / 1000;
     return [
       {
-        claim: `npm start on ${swiftShader ? 'SwiftShader' : gpu.description.description}`,
+        claim: `npm start on ${swiftShader ? 'SwiftShader' : deviceNames(gpu).name}`,
         threshold: `exit code 0, under ${minutes} minutes`,
         measured: `exit code ${status}, ${seconds.toFixed(0)} s`,
         pass: status === 0 && seconds < 60 * minutes,

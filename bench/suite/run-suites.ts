@@ -1,11 +1,11 @@
 import { ArgumentError, CancelledError, DeviceLostError } from '../../src/errors.ts';
+import { deviceNames } from '../../src/gpu/device-names.ts';
 import { suggest } from '../../src/suggest.ts';
 import type { TuningStore } from '../../src/tuner/store.ts';
 import type { TuneMode } from '../../src/tuner/tune-mode.ts';
 import { Tuner } from '../../src/tuner/tuner.ts';
 import { describeDevice } from '../../src/verify/measure-device.ts';
 import { openAnchor } from './anchor.ts';
-import { deviceNames } from './device-names.ts';
 import { FULL, QUICK } from './method.ts';
 import { type AbsentPeer, BENCH_VERSION, type Bench } from './results-schema.ts';
 import { runCase } from './run-case.ts';

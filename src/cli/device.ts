@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { nodeTuningStore } from '../files/node-tuning-store.ts';
+import { type DeviceNames, deviceNames } from '../gpu/device-names.ts';
 import { Tuner, type TuningFact } from '../tuner/tuner.ts';
 import { type DeviceFacts, type DeviceMeasures, describeDevice, measureDevice } from '../verify/measure-device.ts';
 import { adapterOption, type GpuOptions, gpuMemoryOption, withGpu } from './gpu-options.ts';
@@ -28,7 +29,7 @@ export function registerDevice(program: Command): void {
         if (options.json) await printJson({ version: 1, device, ...(measured && { measured }), tuned });
         else {
           const parts = [
-            facts(device),
+            facts(device, deviceNames(gpu)),
             ...(measured ? [measures(measured)] : []),
             ...(tuned.length > 0 ? [choices(tuned)] : []),
           ];
@@ -51,11 +52,12 @@ function choices(tuned: readonly TuningFact[]): string {
   return table(rows, 'Chosen by --tune for products and attention of about these sizes');
 }
 
-function facts(device: DeviceFacts): string {
+function facts(device: DeviceFacts, { name, driver }: DeviceNames): string {
   const { selfTest } = device;
   return table(
     [
-      ['name', device.description || device.device || 'unnamed'],
+      ['name', name],
+      ['driver', driver ?? 'not told'],
       ['vendor', [device.vendor, device.architecture].filter(Boolean).join(' ') || 'unknown'],
       ['kind', device.software ? 'software: computes on the CPU' : 'not known to be software'],
       ['features', device.features.join(', ') || 'none'],

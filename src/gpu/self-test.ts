@@ -1,6 +1,7 @@
 import source from '../../shaders/common/self_test.wgsl';
 import packedSource from '../../shaders/common/self_test_packed.wgsl';
 import { SelfTestError, ShaderError } from '../errors.ts';
+import { deviceNames } from './device-names.ts';
 import type { Gpu } from './gpu.ts';
 import { read, readWrite } from './kernel.ts';
 
@@ -104,7 +105,7 @@ function judge(answers: Uint32Array, gpu: Gpu): Omit<SelfTest, 'multipliesPacked
   const wrong = checks.filter(([, right]) => !right).map(([name]) => name);
   if (wrong.length > 0) {
     throw new SelfTestError(
-      `The device "${gpu.description.description || gpu.description.device}" computes wrongly: ${wrong.join(', ')}. Update its driver or choose another adapter.`,
+      `The device "${deviceNames(gpu).name}" computes wrongly: ${wrong.join(', ')}. Update its driver or choose another adapter.`,
     );
   }
   return {

@@ -40,7 +40,7 @@ export async function reportHtml(report: Report): Promise<string> {
 <header>
 <h1>${title}</h1>
 <p>${model.compressed === null ? 'scored' : `compressed from ${escapeHtml(model.original)}, measured`} on
-${escapeHtml(device.name)}${device.software ? ', a software device: it computes on the CPU' : ''}</p>
+${escapeHtml(device.name)}${device.software ? ', a software device: it computes on the CPU' : ''}${device.driver === undefined ? '' : `; driver: ${escapeHtml(device.driver)}`}</p>
 </header>
 ${gate ? gateBanner(gate, accuracy) : ''}${failedChecks(report)}
 <section class="tiles">${tilesOf(report).map(tile).join('')}</section>

@@ -253,6 +253,7 @@ export const ReportSchema = v.object({
   version: v.literal(1),
   device: v.object({
     name: v.string(),
+    driver: v.optional(described(v.string(), 'Absent where it is not told')),
     vendor: v.string(),
     software: described(v.boolean(), 'Whether it computes on the CPU'),
   }),

@@ -27,7 +27,7 @@ export function reportMarkdown(report: Report): string {
   const lines = [
     `# ${model.compressed ?? model.original}`,
     '',
-    `On ${device.name}${device.software ? ' (software: computes on the CPU)' : ''}.`,
+    `On ${device.name}${device.software ? ' (software: computes on the CPU)' : ''}${device.driver === undefined ? '' : `, driver ${device.driver}`}.`,
     '',
     ...(model.compressed === null ? singleRows(report) : pairRows(report)),
   ];

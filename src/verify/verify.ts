@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { NonFiniteError } from '../errors.ts';
 import type { Checkpoint } from '../files/checkpoint.ts';
+import { deviceNames } from '../gpu/device-names.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { VariantChoice } from '../graph/variant-choice.ts';
 import type { StatisticsSource } from '../passes/calibration/statistics.ts';
@@ -67,7 +68,8 @@ export async function verify(
   const { pairing, memory, run } = plan;
   if (run) checkMemory(run.blocks, limits);
   const begin = stagesOf(signal, options.onProgress);
-  const { description, device, vendor, software } = gpu.description;
+  const { vendor, software } = gpu.description;
+  const { name, driver } = deviceNames(gpu);
   const notes = new Notes();
   notes.add(...plan.notes);
   const tokenizers = run && compressed && (await tokenizerNote(original, compressed));
@@ -81,7 +83,7 @@ export async function verify(
     // A report that is not what its schema says would be a defect: it shows here, not at its readers.
     v.parse(ReportSchema, {
       version: 1,
-      device: { name: description || device || 'unnamed', vendor, software },
+      device: { name, ...(driver !== null && { driver }), vendor, software },
       model: { original: original.name, compressed: compressed?.name ?? null },
       size,
       memory,

@@ -70,6 +70,16 @@ describe('the built command', () => {
     expect(JSON.parse(stdout)).toMatchObject({ version: 1, device: { limits: {}, selfTest: {} } });
   });
 
+  it('names the GPU and its driver apart', () => {
+    const { status, stdout } = compressa('device', '--no-measure');
+    expect(status).toBe(0);
+    const { device, description } = JSON.parse(compressa('device', '--json', '--no-measure').stdout).device;
+    const rowOf = (row: string) => new RegExp(`^ +${row} +(.*)$`, 'm').exec(stdout)?.[1];
+    expect(device).not.toBe('');
+    expect(rowOf('name')).toBe(device);
+    expect(rowOf('driver')).toBe(description);
+  });
+
   it
     .runIf(process.platform === 'linux')
     .each([

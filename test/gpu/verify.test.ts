@@ -10,6 +10,7 @@ import { memorySource } from '../../src/files/source.ts';
 import { blocksFormat } from '../../src/formats/blocks.ts';
 import { packedFormat } from '../../src/formats/packed.ts';
 import { formatByName } from '../../src/formats/registry.ts';
+import { deviceNames } from '../../src/gpu/device-names.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openGpu } from '../../src/gpu/open-gpu.ts';
 import { compress } from '../../src/passes/compress.ts';
@@ -70,6 +71,8 @@ test('reports what 4 bits cost, beside a control that fails, within the memory t
   expect(used).toBeLessThan(1.02 * report.memory.gpu.peak);
   expect(used).toBeGreaterThan(0.9 * report.memory.gpu.peak);
   expect(asJson(report)).toEqual(report);
+  const { name, driver } = deviceNames(gpu);
+  expect(report.device).toMatchObject({ name, driver });
   const { perplexity, control, increaseInterval, kl, top1Agreement, sensitivity } = report.accuracy!;
   expect(Math.abs(perplexity.compressed! / perplexity.original - 1)).toBeLessThan(0.05);
   // It runs two of the three windows, so that the original's perplexity on all of them is none to hold it to.

@@ -208,6 +208,13 @@ test('the control has one factor, that of its check, wherever it stands', async 
   for (const text of [markdown, page]) expect(text).not.toMatch(/28[34]x/);
 });
 
+test('the device has its own name, and beside it its driver where that is told', async () => {
+  const told: Report = { ...REPORT, device: { ...REPORT.device, name: 'nvidia-h200', driver: 'NVIDIA: 550.90.07' } };
+  expect(reportMarkdown(told)).toContain('On nvidia-h200 (software: computes on the CPU), driver NVIDIA: 550.90.07.');
+  expect(textOf(await reportHtml(told))).toMatch(/on\s+nvidia-h200, a software device.*; driver: NVIDIA: 550\.90\.07/);
+  for (const text of [reportMarkdown(REPORT), textOf(await reportHtml(REPORT))]) expect(text).not.toMatch(/driver/);
+});
+
 test('an increase of perplexity has its interval in the table and at the gate', () => {
   expect(reportMarkdown(REPORT)).toMatch(
     /\| perplexity \| 35\.2500 \| 36\.5000 \| \+3\.55% \(95%: \+2\.10% to \+4\.90%\) \|/,

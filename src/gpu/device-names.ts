@@ -1,4 +1,4 @@
-import type { Gpu } from '../../src/gpu/gpu.ts';
+import type { Gpu } from './gpu.ts';
 
 /** What a device and its driver are called. */
 export interface DeviceNames {

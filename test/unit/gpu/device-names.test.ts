@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { deviceNames } from '../../../bench/suite/device-names.ts';
+import { deviceNames } from '../../../src/gpu/device-names.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 
 const named = (told: Partial<Gpu['description']>, driver?: string) =>
