@@ -3,10 +3,13 @@ import type { ShaderSource } from './shader-source.ts';
 /** A range of a buffer. */
 export interface BufferView {
   readonly buffer: GPUBuffer;
+  /** Bytes from the start, default 0: a multiple of the device's `minStorageBufferOffsetAlignment`, mostly 256. */
   readonly offset?: number;
+  /** Bytes; default: the rest of the buffer. */
   readonly size?: number;
 }
 
+/** A range of a buffer as a step uses it. */
 export interface Binding extends BufferView {
   readonly access: 'read' | 'read-write';
 }
@@ -58,7 +61,7 @@ export function packParams(...values: (number | { readonly f32: number })[]): Ar
 }
 
 /** WebGPU's limit on workgroups in one dimension. */
-const MAX_GRID = 65535;
+export const MAX_GRID = 65535;
 
 /** Spreads `groups` workgroups over x and y; `workgroup_index()` of `common/grid.wgsl` undoes it. */
 export function grid1d(groups: number): [number, number, number] {

@@ -1,5 +1,7 @@
 import source from '../../shaders/verify/compare_logits.wgsl';
-import { type BufferView, packParams, read, readWrite, type Step } from '../gpu/kernel.ts';
+import { ArgumentError } from '../errors.ts';
+import { type BufferView, MAX_GRID, packParams, type Step } from '../gpu/kernel.ts';
+import { checkSizes, reads, writes } from '../kernels/exact.ts';
 
 /** 32-bit words that the kernel writes for each token. */
 export const SCORE_FIELDS = 11;
@@ -45,14 +47,29 @@ export interface CompareLogitsArguments {
   readonly size: number;
 }
 
-/** One step that scores every token of a window over a slice of the vocabulary; the logits stay on the GPU. Up to 65,535 tokens. */
+/**
+ * One step that scores every token of a window over a slice of the vocabulary; the logits stay on the GPU. Up to 65,535 tokens.
+ * @throws ArgumentError for sizes and buffers that do not fit
+ */
 export function compareLogitsStep(args: CompareLogitsArguments): Step {
+  const label = 'compare logits';
+  const { original, compressed, targets, scores, tokens, start, size } = args;
+  checkSizes(label, { tokens, size });
+  if (tokens > MAX_GRID) throw new ArgumentError(`${label}: ${tokens} tokens; at most ${MAX_GRID} in a step.`);
+  if (!Number.isInteger(start) || start < 0 || start + size > 2 ** 32) {
+    throw new ArgumentError(`${label}: the slice begins at ${start}; give the first of its ${size} tokens, from 0.`);
+  }
   return {
-    label: 'compare logits',
+    label,
     kernel: { source },
-    bindings: [read(args.original), read(args.compressed), read(args.targets), readWrite(args.scores)],
-    params: packParams(args.start, args.size),
-    grid: [args.tokens, 1, 1],
+    bindings: [
+      reads(label, 'original', original, tokens * size),
+      reads(label, 'compressed', compressed, tokens * size),
+      reads(label, 'targets', targets, tokens),
+      writes(label, 'scores', scores, tokens * SCORE_FIELDS),
+    ],
+    params: packParams(start, size),
+    grid: [tokens, 1, 1],
   };
 }
 

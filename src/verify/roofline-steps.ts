@@ -2,9 +2,11 @@ import f16Source from '../../shaders/verify/arithmetic_f16.wgsl';
 import f32Source from '../../shaders/verify/arithmetic_f32.wgsl';
 import i8Source from '../../shaders/verify/arithmetic_i8.wgsl';
 import copySource from '../../shaders/verify/copy.wgsl';
+import { ArgumentError } from '../errors.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { type BufferView, grid1d, read, readWrite, type ShaderFeature, type Step } from '../gpu/kernel.ts';
 import type { ShaderSource } from '../gpu/shader-source.ts';
+import { reads, writes } from '../kernels/exact.ts';
 
 /** Larger than any cache; a device that binds less at once, or a budget that allows less, copies as much as it can. */
 const COPY_BYTES = 256 * 1024 * 1024;
@@ -44,12 +46,21 @@ export function copyBytes({ limits, memory }: Pick<Gpu, 'limits' | 'memory'>, bu
   return Math.max(16, most & ~15);
 }
 
-/** Copies `bytes`, a multiple of 16; its traffic is twice that. */
+/**
+ * Copies `bytes`, a multiple of 16, from the start of one buffer to that of another; its traffic is twice that.
+ * @throws ArgumentError for another number of bytes, and buffers that are smaller
+ */
 export function copyStep(source: GPUBuffer, target: GPUBuffer, bytes: number): Step {
+  const label = 'copy';
+  if (!Number.isInteger(bytes) || bytes < 16 || bytes % 16 !== 0)
+    throw new ArgumentError(`${label}: ${bytes} bytes; give a multiple of 16.`);
   return {
-    label: 'copy',
+    label,
     kernel: { source: copySource, constants: { WIDTH: COPY_WIDTH, PER_THREAD: COPY_PER_THREAD } },
-    bindings: [read({ buffer: source, size: bytes }), readWrite({ buffer: target, size: bytes })],
+    bindings: [
+      reads(label, 'source', { buffer: source }, bytes / 4),
+      writes(label, 'target', { buffer: target }, bytes / 4),
+    ],
     grid: grid1d(Math.ceil(bytes / 16 / COPY_WIDTH / COPY_PER_THREAD)),
     bytes: 2 * bytes,
   };
