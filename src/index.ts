@@ -33,6 +33,8 @@ export { type ByteSource, blobSource, memorySource } from './files/source.ts';
 export type { Json, JsonObject } from './files/strict-json.ts';
 export type { TensorWriter } from './files/tensor-writer.ts';
 export type { CheckWeight, WeightNode, WeightTree } from './files/weight-tree.ts';
+export type { ArraysNode } from './files/weight-tree-check.ts';
+export type { GraphChanges } from './files/weight-tree-schema.ts';
 export type {
   Codec,
   ElementType,
@@ -43,9 +45,12 @@ export type {
   QuantizeMethod,
   QuantizeOptions,
 } from './formats/format.ts';
+export type { Float8Parameters } from './formats/fp8.ts';
+export type { IntegerParameters } from './formats/integer-names.ts';
 export { formatBytes } from './formats/layout.ts';
 export { checkImportance, hqqProblem, searches, weighs } from './formats/methods.ts';
 export { formatAliases, formatByName, formats } from './formats/registry.ts';
+export type { ScaleType } from './formats/scale-type.ts';
 export type { BufferPool } from './gpu/buffer-pool.ts';
 export type { Compiler } from './gpu/compiler.ts';
 export type { Counters, DebugLevel, Gpu, GpuDescription } from './gpu/gpu.ts';
@@ -57,11 +62,14 @@ export type { Batch, BatchOptions, DecoderBuffers } from './graph/batch.ts';
 export { Decoder, type DecoderOptions, type ForwardOptions } from './graph/decoder.ts';
 export { type GenerateOptions, generate, type StopReason } from './graph/generate.ts';
 export type { Graph, GraphWeight, Operation, Rotary, ValueName, WeightName } from './graph/graph.ts';
+export type { ActivationRange } from './graph/reference/integer-linear.ts';
 export type { Sampling } from './graph/reference/sampling.ts';
 export { type Numbers, type ReferenceOptions, ReferenceRun } from './graph/reference.ts';
 export { findScaleFolding, findScaleFoldings, foldScales, type ScaleFolding } from './graph/scale-folding.ts';
+export type { Sums } from './graph/sums.ts';
 export type { AttentionNeed, LinearNeed, Need, VariantChoice } from './graph/variant-choice.ts';
 export { applyMaskStep } from './kernels/apply-mask.ts';
+export type { AttentionShape } from './kernels/attention-variants.ts';
 export type { DeviceArrays } from './kernels/bind-arrays.ts';
 export {
   type BlockIntegerLinearArguments,
@@ -105,6 +113,7 @@ export {
   linearVariantsFor,
   usualVariant,
 } from './kernels/linear-variants.ts';
+export type { Marked } from './kernels/mark-columns.ts';
 export { checkPattern, type MaskPattern, maskWords, type Removal, type Scope } from './kernels/mask-pattern.ts';
 export { type PackArguments, packStep } from './kernels/pack.ts';
 export {
@@ -127,7 +136,11 @@ export {
   selectMaskSteps,
 } from './kernels/select-mask.ts';
 export { STATE_BYTES, stateWords } from './kernels/state.ts';
-export { type TransposedProductArguments, transposedProductStep } from './kernels/transposed-product.ts';
+export {
+  type ColumnsView,
+  type TransposedProductArguments,
+  transposedProductStep,
+} from './kernels/transposed-product.ts';
 export {
   type CholeskySolveArguments,
   choleskySolveSteps,
@@ -165,8 +178,10 @@ export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer }
 export { type CalibrateOptions, calibrate } from './passes/calibration/calibrate.ts';
 export type { Calibration } from './passes/calibration/calibration.ts';
 export { calibrateImatrix, imatrixStatistics } from './passes/calibration/imatrix.ts';
+export type { InputGroup } from './passes/calibration/input-groups.ts';
 export { readStatistics, type StatisticsFile } from './passes/calibration/read-statistics.ts';
 export type { ColumnStatistics, Statistics, StatisticsSource } from './passes/calibration/statistics.ts';
+export type { StatisticsHeader } from './passes/calibration/statistics-schema.ts';
 export { type CompressReport, compress, planCompression } from './passes/compress.ts';
 export {
   type CompressOptions,
@@ -178,15 +193,17 @@ export {
 } from './passes/compress-options.ts';
 export { CONTAINERS, type ContainerName } from './passes/containers.ts';
 export { encodeText } from './passes/encode-text.ts';
+export type { FactorRule } from './passes/factorize/factoring.ts';
 export { dequantizedWeights, type LoadOptions, loadWeights } from './passes/load-weights.ts';
 export { type FactoredHessian, factorHessian } from './passes/methods/factored-hessian.ts';
-export { type GptqOptions, gptq } from './passes/methods/gptq.ts';
+export { type GptqOptions, gptq, type Masked } from './passes/methods/gptq.ts';
 export type { DenseRows } from './passes/methods/matrix-error.ts';
 export { METHODS, type Method } from './passes/methods/method.ts';
 export { columnMaxima, type SmoothOptions, smooth, smoothingFactors } from './passes/methods/smooth-quant.ts';
 export { modelGraph } from './passes/model-graph.ts';
 export type { CompressionPlan, SizeSummary, TensorReport } from './passes/plan.ts';
-export { type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
+export type { MeasuringDevice } from './passes/prepare.ts';
+export { type ByLayer, type GgmlPreset, ggmlPresets, type LayerFacts } from './passes/presets/ggml-presets.ts';
 export { type PruneRule, parsePattern, type Repair, type Score } from './passes/pruning/pruning.ts';
 export { parseRecipe, presetRecipe, type Recipe, type Role, type Rule } from './passes/recipe.ts';
 export type { Rotation } from './passes/rotation/rotation.ts';

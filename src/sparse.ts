@@ -11,13 +11,14 @@ export { packedFormat } from './formats/packed.ts';
 export { type SparseLayout, type SparsePattern, sparseLayout } from './formats/packed-layout.ts';
 export { type BlockLinearArguments, blockLinearSteps } from './kernels/block-linear.ts';
 export {
+  type BlockShape,
   type BlockVariant,
   blockVariants,
   blockVariantsFor,
   usualBlockVariant,
 } from './kernels/block-linear-variants.ts';
-export { allocateBlocks, type BlockWeight, uploadBlocks } from './kernels/block-weight.ts';
-export { gatherBlocksStep } from './kernels/gather-blocks.ts';
+export { allocateBlocks, type BlockPart, type BlockWeight, uploadBlocks } from './kernels/block-weight.ts';
+export { type GatherBlocksArguments, gatherBlocksStep } from './kernels/gather-blocks.ts';
 export { type PackLargestArguments, packLargestSteps, packsInOnePass } from './kernels/pack-largest.ts';
 export {
   type PackSparseArguments,

@@ -30,7 +30,7 @@ export type WeightNode =
       /** Rows that share their pattern. */
       readonly vector: number;
       readonly shape: readonly [number, number];
-      /** [rows, slots]: `n` for each group of `m` columns, and what fills up a block of their format. */
+      /** Shape [rows, slots]: `n` for each group of `m` columns, and what fills up a block of their format. */
       readonly values: WeightNode;
       /** For each band of `vector` rows the places of its slots within their groups, 1, 2 or 4 bits each. */
       readonly indices: string;
@@ -40,7 +40,7 @@ export type WeightNode =
       /** Rows and columns of a block. */
       readonly block: readonly [number, number];
       readonly shape: readonly [number, number];
-      /** [kept, slots]: a row for each block that is kept, its rows one after another, and what fills up a block of their format. */
+      /** Shape [kept, slots]. A row holds the rows of a block that is kept, one after another, and what fills up a block of their format. */
       readonly values: WeightNode;
       /** u32: the order in which rows of blocks are taken, for each the index of its first block and the count of all at the end, and the block column of each block. */
       readonly lists: string;

@@ -130,6 +130,7 @@ export interface Format {
   readonly packed?: {
     readonly pattern: SparsePattern;
     readonly values: Format;
+    /** Sizes of such a matrix and its parts. */
     layout(rows: number, k: number): SparseLayout;
   };
   /** Only some blocks of a matrix [rows, k] are stored (`blocksFormat`), as the rows of a matrix [kept, slots]; the shader is that of the values. */

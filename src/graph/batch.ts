@@ -29,8 +29,9 @@ export interface DecoderBuffers {
    * work wins; elsewhere threads share rows.
    */
   readonly software: boolean;
-  /** Which of `linearVariants`, and of `integerVariants`, multiplies. */
+  /** Which of `linearVariants` multiplies. */
   readonly linearVariant: (shape: LinearShape, format: Format) => string;
+  /** Which of `integerVariants` multiplies. */
   readonly integerVariant: (shape: LinearShape, format: Format) => string;
   /** Which of `attentionVariants` serves. */
   readonly attentionVariant: (shape: AttentionShape & Pick<Cache, 'type'>) => string;

@@ -29,7 +29,9 @@ export type Need = LinearNeed | AttentionNeed;
 export interface VariantChoice {
   /** Finds out as much as it may: where that takes long, less. @throws CancelledError, DeviceLostError */
   prepare(needs: readonly Need[]): Promise<void>;
+  /** The name of the variant, of `linearVariants` or those of packed, block-sparse and integer products; undefined where none was found. */
   linear(need: LinearNeed): string | undefined;
+  /** The name of the variant, of `attentionVariants`; undefined where none was found. */
   attention(need: AttentionNeed): string | undefined;
 }
 

@@ -23,6 +23,7 @@ export interface BlockVariant {
   readonly subgroup: 0 | 8;
   /** Whether it can do with blocks of a size. */
   fits(layout: BlockLayout): boolean;
+  /** The shader and the values of its `override`s. */
   kernel(shape: BlockShape): {
     readonly source: ShaderSource;
     readonly constants: Readonly<Record<string, number>>;
@@ -61,6 +62,7 @@ const broadcastOf = (tokens: number): BlockVariant => ({
   grid: (shape, { block }) => grid1d(((shape.blockRows * block.rows) / 32) * Math.ceil(shape.tokens / tokens)),
 });
 
+/** All of them. Which fit blocks on a device: `blockVariantsFor`. */
 export const blockVariants: readonly BlockVariant[] = [
   ...[1, 4, 32].map(vectorOf),
   tileOfFour,

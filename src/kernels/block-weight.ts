@@ -40,6 +40,7 @@ export interface BlockWeight {
   readonly parts: readonly BlockPart[];
   /** Of all arrays. */
   readonly byteLength: number;
+  /** Frees its buffers. */
   release(): void;
 }
 

@@ -11,6 +11,7 @@ import { writes } from './exact.ts';
 /** How keys and values are kept: as they are, rounded to f16, or in whole numbers of 8 or 4 bits that share a scale by 32 of a head. */
 export type CacheType = 'f32' | 'f16' | 'int8' | 'int4';
 
+/** All of them. */
 export const CACHE_TYPES: readonly CacheType[] = ['f32', 'f16', 'int8', 'int4'];
 
 const SHADERS: Readonly<Record<CacheType, ShaderSource>> = { f32, f16, int8, int4 };

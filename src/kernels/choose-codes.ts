@@ -44,7 +44,7 @@ export interface ChooseCodesArguments {
   readonly label?: string;
 }
 
-/** Levels in ascending order, each with its code: what the kernel looks codes up in. */
+/** What the kernel looks codes up in: f32x2 [levels], each level and its code, by ascending level. */
 export function levelTable({ levels }: Grid): Float32Array {
   const ascending = levels.map((level, code) => [level, code] as const).sort(([a], [b]) => a - b);
   return Float32Array.from(ascending.flat());

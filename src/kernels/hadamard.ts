@@ -9,6 +9,7 @@ export const MAX_HADAMARD_BLOCK = 4096;
 /** Numbers that a workgroup takes where a block has fewer. */
 const TILE = 1024;
 
+/** What a Hadamard transform reads and writes: x and out f32 [count]. */
 export interface HadamardArguments {
   readonly x: BufferView;
   /** Not `x`. */

@@ -46,6 +46,7 @@ export interface LinearVariant {
   readonly lanes?: number;
   /** Its threads wait for each other inside the loop: not worth a try where they run one after another, on CPUs. */
   readonly waits?: true;
+  /** The shader and the values of its `override`s. */
   kernel(shape: LinearShape): {
     readonly source: ShaderSource;
     readonly constants: Readonly<Record<string, number>>;
@@ -174,6 +175,7 @@ export function usualHalfVariant(gpu: Gpu): string {
   return side === undefined || gpu.description.software ? halfTile.name : `matrices-${side}`;
 }
 
+/** All of them but those that sum in f16. Which fit a shape on a device: `linearVariantsFor`. */
 export const linearVariants: readonly LinearVariant[] = [
   ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),
   ...[32, 64, 256].map(subgroupOf),

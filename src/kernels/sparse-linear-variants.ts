@@ -65,6 +65,7 @@ const broadcastOf = (threads: number, tokens: number): SparseVariant => ({
   grid: (shape, { band }) => grid1d(Math.ceil(shape.rows / band) * Math.ceil(shape.tokens / (threads * tokens))),
 });
 
+/** All of them. Which fit a pattern on a device: `sparseVariantsFor`. */
 export const sparseVariants: readonly SparseVariant[] = [
   ...[1, 4, 32].map(vectorOf),
   ...(

@@ -15,7 +15,7 @@ export const STATE = {
 /** Bytes of the state buffer. */
 export const STATE_BYTES = 16;
 
-/** Contents of a state buffer. */
+/** Contents of a state buffer, 4 words: see `STATE`. @throws ArgumentError for what is no whole number from 0 to 2^32 - 1 */
 export function stateWords(position = 0, seed = 0, count = 0): Uint32Array<ArrayBuffer> {
   for (const [name, value] of Object.entries({ position, seed, count })) {
     if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) {

@@ -5,7 +5,7 @@ import { type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import { checkSizes, reads, writes } from './exact.ts';
 
 /** Some columns of a row-major f32 matrix. */
-export interface Columns extends BufferView {
+export interface ColumnsView extends BufferView {
   /** Columns of the whole matrix. */
   readonly width: number;
   /** The first column that takes part; default 0. */
@@ -14,8 +14,8 @@ export interface Columns extends BufferView {
 
 /** What a product Aᵀ B reads and writes. */
 export interface TransposedProductArguments {
-  readonly a: Columns;
-  readonly b: Columns;
+  readonly a: ColumnsView;
+  readonly b: ColumnsView;
   /** f32 [rows, columns] */
   readonly c: BufferView;
   /** Columns of A that take part: rows of C. */

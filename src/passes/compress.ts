@@ -22,6 +22,7 @@ import { spansFrom } from './timeline.ts';
 import { filesOutput, weightFilesOf } from './weight-files.ts';
 import { writeTensors } from './write-tensors.ts';
 
+/** What a compression came to: sizes in bytes, bits per weight, time in seconds. */
 export interface CompressReport extends SizeSummary {
   readonly version: 1;
   readonly recipe: Recipe;

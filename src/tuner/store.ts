@@ -1,20 +1,28 @@
 import * as v from 'valibot';
 
-/** What was found for one class of shapes. */
+/** The winner of a class of shapes; times in seconds per product. */
+export interface Tuning {
+  readonly variant: string;
+  /** Of all variants that there were: `kernelVersion`. */
+  readonly kernels: string;
+  readonly mode: 'quick' | 'full';
+  /** False where the time ran out before the winner was certain. */
+  readonly clear: boolean;
+  /** Contests that were held in this mode among these kernels, each going on from the one before. */
+  readonly contests: number;
+  /** Of one product, by variant that was timed. */
+  readonly seconds: Readonly<Record<string, number>>;
+}
+
+/** The same, as a file has it. */
 export const TuningSchema = v.object({
   variant: v.string(),
-  /** Of all variants that there were: `kernelVersion`. */
   kernels: v.string(),
   mode: v.picklist(['quick', 'full']),
-  /** False where the time ran out before the winner was certain. */
   clear: v.boolean(),
-  /** Contests that were held in this mode among these kernels, each going on from the one before. */
   contests: v.optional(v.number(), 1),
-  /** Of one product, by variant that was timed. */
   seconds: v.record(v.string(), v.number()),
-});
-
-export type Tuning = Readonly<v.InferOutput<typeof TuningSchema>>;
+}) satisfies v.GenericSchema<unknown, Tuning>;
 
 /** By class. */
 export type Tunings = ReadonlyMap<string, Tuning>;
@@ -23,6 +31,7 @@ export type Tunings = ReadonlyMap<string, Tuning>;
 export interface TuningStore {
   /** What may change how fast kernels are besides the device: the browser, or Node and Dawn, with their versions. */
   readonly environment: string;
+  /** What was saved for a device, by class; empty where there is nothing, or it can't be read. */
   load(device: string): Promise<Tunings>;
   /** Adds to what is there, over what has the same name. */
   save(device: string, tunings: Tunings): Promise<void>;

@@ -1,9 +1,10 @@
 import { ArgumentError } from '../errors.ts';
 import { suggest } from '../suggest.ts';
 
-/** `off` takes the fixed order of variants, `quick` a few tenths of a second for what is new, `full` as long as it takes to be certain. */
+/** `off` takes the fixed order of variants, `quick` times what nothing certain is known of, two seconds at most in all, `full` goes on until each choice is certain. */
 export type TuneMode = 'off' | 'quick' | 'full';
 
+/** All of them, from least to most. */
 export const TUNE_MODES: readonly TuneMode[] = ['off', 'quick', 'full'];
 
 /** @throws ArgumentError where there is no such mode */

@@ -72,12 +72,14 @@ export class Tuner implements VariantChoice {
     return [...(await this.#store.load(this.#device()))].map(([shape, tuning]) => ({ shape, ...tuning }));
   }
 
+  /** The variant that was found for a product, where it is there on this device. */
   linear(need: LinearNeed): string | undefined {
     const name = this.#chosen.get(classKey(linearClass(need)));
     // A class has shapes that not every variant is for.
     return name !== undefined && linearNames(this.#gpu, need).includes(name) ? name : undefined;
   }
 
+  /** The variant that was found for an attention, where it is there on this device. */
   attention(need: AttentionNeed): string | undefined {
     const name = this.#chosen.get(classKey(attentionClass(need)));
     return attentionNames(this.#gpu, need).find((one) => one === name);

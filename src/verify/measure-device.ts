@@ -26,6 +26,7 @@ const LIMITS = [
 /** What a device is and can do. */
 export interface DeviceFacts extends GpuDescription {
   readonly features: readonly string[];
+  /** As WebGPU has them: sizes and alignments in bytes, the others are counts. */
   readonly limits: Readonly<Record<(typeof LIMITS)[number], number>>;
   readonly selfTest: SelfTest | undefined;
 }
@@ -63,7 +64,7 @@ const MEASURE_SECONDS = 3;
 const MAX_STEPS_PER_SAMPLE = 256;
 const LATENCY_DISPATCHES = 256;
 
-/** What the device is and can. */
+/** What the device is and can; limits in bytes where they are sizes. */
 export function describeDevice(gpu: Gpu): DeviceFacts {
   const limits = Object.fromEntries(LIMITS.map((name) => [name, gpu.limits[name]])) as DeviceFacts['limits'];
   return { ...gpu.description, features: [...gpu.features].sort(), limits, selfTest: gpu.selfTest };

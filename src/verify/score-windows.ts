@@ -17,7 +17,7 @@ export interface ScoreOptions {
 /**
  * Scores two models that are on the GPU on the same windows; logits never leave it. Give the original twice to score one. `verify` does
  * the same for models of any size.
- * @throws LogitsError when a logit is NaN or infinite
+ * @throws NonFiniteError when a logit is NaN or infinite; CancelledError, DeviceLostError, OutOfMemoryError
  */
 export async function scoreWindows(
   original: Decoder,

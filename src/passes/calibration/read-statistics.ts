@@ -12,6 +12,7 @@ import { STATISTICS_KEY, type StatisticsHeader, StatisticsSchema } from './stati
 /** Statistics of a file; to be closed when no compression uses it any more. */
 export interface StatisticsFile extends StatisticsSource {
   readonly header: StatisticsHeader;
+  /** Closes the file; what was loaded stays. */
   close(): Promise<void>;
 }
 

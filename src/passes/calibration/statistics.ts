@@ -23,6 +23,7 @@ export interface Statistics {
   readonly cross?: BufferView | undefined;
   /** @throws DeviceLostError */
   columns(): Promise<ColumnStatistics>;
+  /** Frees what is on the GPU. */
   release(): void;
 }
 

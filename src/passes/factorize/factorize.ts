@@ -51,6 +51,7 @@ export interface FactorizedMatrix {
   readonly error: number;
 }
 
+/** What a factorization came to: sizes in bytes, parameters of linear matrices, time in seconds. */
 export interface FactorizeReport {
   readonly version: 1;
   readonly matrices: readonly FactorizedMatrix[];

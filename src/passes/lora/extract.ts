@@ -40,6 +40,7 @@ export interface ExtractedModule {
   readonly error: number;
 }
 
+/** What an adapter holds, and notices of what it leaves out. */
 export interface ExtractedAdapter {
   readonly modules: readonly ExtractedModule[];
   /** What the adapter can't carry, or does not. */

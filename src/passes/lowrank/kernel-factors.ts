@@ -13,6 +13,7 @@ export interface ConvKernel {
   readonly shape: readonly [outputs: number, inputs: number, height: number, width: number];
 }
 
+/** The rank, and what `SvdOptions` has of cancellation and names. */
 export interface KernelFactorOptions extends Pick<SvdOptions, 'signal' | 'name'> {
   /** Channels between the two convolutions. */
   readonly rank: number;

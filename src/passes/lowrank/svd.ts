@@ -19,6 +19,7 @@ export interface SvdTarget {
   readonly tolerance?: number;
 }
 
+/** Cancellation, and what messages call the matrix. */
 export interface SvdOptions {
   readonly signal?: AbortSignal;
   /** Called as steps of the method finish. */

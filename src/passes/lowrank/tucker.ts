@@ -9,6 +9,7 @@ import { readFloats } from './dense-rows.ts';
 import { accurate, type ConvKernel, checkKernel, reordered } from './kernel-factors.ts';
 import { type Svd, type SvdOptions, svd } from './svd.ts';
 
+/** The ranks, when to stop, and what `SvdOptions` has of cancellation and names. */
 export interface TuckerOptions extends Pick<SvdOptions, 'signal' | 'name'> {
   /** Channels that come out of the core, and that go into it. */
   readonly ranks: readonly [outputs: number, inputs: number];

@@ -17,6 +17,7 @@ export interface FactoredHessian {
   readonly place: BufferView;
   /** What was added to the diagonal. */
   readonly damping: number;
+  /** Frees what is on the GPU. */
   release(): void;
 }
 

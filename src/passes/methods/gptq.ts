@@ -21,6 +21,7 @@ export interface Masked extends Marked {
   readonly repaired?: BufferView | undefined;
 }
 
+/** How codes are refined, and which weights are masked. */
 export interface GptqOptions {
   /** Rounds of refinement behind the pass: scales re-fitted with codes fixed, then each code chosen anew under all others. */
   readonly rounds: number;

@@ -7,7 +7,8 @@ export interface LayerFacts {
   readonly queriesPerKey: number;
 }
 
-type ByLayer = (facts: LayerFacts) => string | undefined;
+/** The format of a matrix of a layer; undefined where it gets what all others do. */
+export type ByLayer = (facts: LayerFacts) => string | undefined;
 
 /** A mixture of ggml's types, as llama.cpp's `llama_model_quantize` has it for a `llama_ftype`. */
 export interface GgmlPreset {
