@@ -57,9 +57,11 @@ GGUF files hold: ${[...ggufFormats.keys()].map((format) => format.name).join(', 
 A recipe is a JSON file: {"version": 1, "rules": [{"match": "*.mlp.*", "format": "q4_0"}]}. The first rule that
 matches a matrix decides its format, "keep" leaves it alone; a rule may also ask for a "role" (linear, embedding, head)
 and name a "method": rtn rounds to nearest, search looks for scales of least error, hqq moves zero points that are
-floats, gptq also makes up for what each column loses in those that follow. "factorize": {"rank": 32, "residual": true} keeps what the format has lost as factors,
-{"keep": 0.8} makes the matrix a product of two. "rotation": {"seed": 1, "inner": false} rotates the model first. With a calibration text, errors count as the inputs of a matrix weigh them.
-A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
+floats, gptq also makes up for what each column loses in those that follow; awq and smoothquant scale channels first.
+"factorize": {"rank": 32, "residual": true} keeps what the format has lost as factors, {"keep": 0.8} makes the matrix a product
+of two. "prune" in a rule, and "shrink" beside the rules, are as in "compressa prune --help". "rotation": {"seed": 1, "inner":
+false} rotates the model first. With a calibration text, errors count as the inputs of a matrix weigh them. All keys are in
+schemas/recipe.schema.json. A format by itself means: all linear matrices; embeddings, output head and norms stay as they are.
 
 Examples:
   $ compressa compress models/union-7m -o out/union-q4
@@ -87,7 +89,7 @@ export function registerCompress(program: Command): void {
       '--refine <rounds>',
       'fit scales, and with gptq codes, anew to the calibration (default: 3 with gptq, else 0)',
     )
-    .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like; gptq needs it')
+    .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like: gptq, awq and smoothquant need it, search weighs errors by it')
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')

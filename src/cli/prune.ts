@@ -38,8 +38,8 @@ Patterns:
   2:4x8               the same pattern for 8 rows
   50%                 the weights that are worth the least go; 1000: so many of them
   block:32x32:75%     blocks of 32 rows and 32 columns
-The last two compare the weights of a layer, or with @row those of a row, with @model those of all matrices. Single weights are
-compared within rows where inputs are known, unless told otherwise. Where a row ends within a group or block, that counts as
+The last two compare the weights of a matrix (@layer), or with @row those of a row, with @model those of all matrices. Single weights
+that are scored by wanda or obs are compared within rows, unless told otherwise. Where a row ends within a group or block, that counts as
 filled up with zeros. Of equal scores the first stay.
 
   ffn:25%, ffn:192    that share, or number, of the channels of each FFN

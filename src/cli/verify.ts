@@ -36,8 +36,8 @@ export interface VerifyCommandOptions extends GpuOptions, TuneOptions {
 }
 
 const HELP = `
-Without --text, or where a model is no folder with a config.json, only sizes and weight errors are reported. The report's
-schema is schemas/report.schema.json.
+Without --text only sizes and weight errors are reported; bare tensors (.safetensors) have no config or tokenizer to score a
+text with. The report's schema is schemas/report.schema.json.
 
 Examples:
   $ compressa verify model out/model-q4_0 --text held-out.txt --windows 16 --max-perplexity-increase 1%
@@ -48,7 +48,7 @@ Examples:
 export function registerVerify(program: Command): void {
   program
     .command('verify')
-    .argument('<original>', 'a model folder, or a .safetensors file')
+    .argument('<original>', 'a model folder, a .gguf or a .safetensors file')
     .argument('[compressed]', 'the same model, compressed; without it, the original alone is scored')
     .description('run both models on this GPU: size, accuracy, speed; or score one')
     .option('--text <file>', 'held-out text to score, in UTF-8')
@@ -106,7 +106,7 @@ export async function runVerify(
     const limits = budget === undefined ? NO_LIMITS : { ...NO_LIMITS, budget };
     const plan = planVerification(original, compressed, { ...settings, limits });
     files = options.report === undefined ? undefined : await openReport(options.report);
-    if (!plan.run) console.error('note: only sizes and weight errors: running the models needs folders and a --text.');
+    if (!plan.run) console.error('note: only sizes and weight errors: running the models needs a --text, and folders or .gguf files.');
     // They end the report too; wrong arguments should show before the work.
     for (const note of plan.notes) console.error(`note: ${note}`);
     console.error(memoryText(plan.memory));

@@ -3,7 +3,10 @@ import { type Format, isSparse } from '../formats/format.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { suggest } from '../suggest.ts';
 
-/** How products are summed. */
+/**
+ * How products of more than four tokens are summed. `f16`, for devices with `shader-f16`, multiplies in f16: where subgroups multiply matrices (`Gpu.matrixSides`) sums
+ * stay in f32, elsewhere 32 columns at a time are summed in f16.
+ */
 export type Sums = 'f32' | 'f16';
 
 const SUMS: readonly Sums[] = ['f32', 'f16'];

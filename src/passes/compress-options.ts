@@ -51,7 +51,7 @@ export interface RecipeOptions {
   readonly refine?: number;
   /** With `format`: rotate the model first. */
   readonly rotation?: Rotation;
-  /** Text that shows what the inputs of the matrices are like: `gptq` needs it, `search` weighs by it. */
+  /** Text that shows what the inputs of the matrices are like: `gptq`, `awq` and `smoothquant` need it, `search` weighs errors by it. */
   readonly calibration?: Calibration;
   /** The same, gathered before: in place of `calibration`. Blocks are then not shown what compressed earlier ones make. */
   readonly statistics?: StatisticsSource;

@@ -6,12 +6,12 @@ import { loadTokenizer } from '../models/tokenizer.ts';
 /**
  * The tokens of a text by the model's own tokenizer, without special ones.
  * @param purpose what messages say that the text is for
- * @throws ModelError where the checkpoint is no model folder or has no tokenizer
+ * @throws ModelError where the checkpoint has no config, as bare tensors, or no tokenizer
  */
 export async function encodeText(model: Checkpoint, text: string, purpose = 'scoring a text'): Promise<number[]> {
   if (!model.config) {
     throw new ModelError(
-      `${model.name}: ${purpose} needs a model folder with config.json and tokenizer.json. Leave the text out, or give the folder.`,
+      `${model.name}: ${purpose} needs a model: a folder with config.json and tokenizer.json, or a .gguf file. Leave the text out, or give the model.`,
     );
   }
   const tokenizer = await model.fileBytes('tokenizer.json');

@@ -5,7 +5,7 @@ import { tokenizerNote } from './compare-models.ts';
 
 /**
  * The tokens of a text, which both models have to cut up alike.
- * @throws ModelError where they don't, or where the original is no model folder or has no tokenizer
+ * @throws ModelError where they don't, or where the original has no config or no tokenizer
  */
 export async function encodeForBoth(
   original: Checkpoint,

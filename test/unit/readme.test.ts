@@ -2,9 +2,15 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import * as lowRank from '../../src/low-rank.ts';
 import * as main from '../../src/node-index.ts';
+import * as reportPage from '../../src/report/html.ts';
 import * as sparse from '../../src/sparse.ts';
 
-const entries: Record<string, object> = { compressa: main, 'compressa/low-rank': lowRank, 'compressa/sparse': sparse };
+const entries: Record<string, object> = {
+  compressa: main,
+  'compressa/low-rank': lowRank,
+  'compressa/report-page': reportPage,
+  'compressa/sparse': sparse,
+};
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const samples = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, sample]) => sample!);
