@@ -1,5 +1,5 @@
 // Attention of few tokens, split over keys: a workgroup takes a share of the positions for GROUP queries that read the same keys and values, each of which is loaded once. Where
-// FUSED, it is one token, whose heads are normalized and turned here, and whose key and value are put into the caches by the workgroups that need them.
+// FUSED, it is one token, whose heads are normalized and rotated here, and whose key and value are put into the caches by the workgroups that need them.
 // Loops have bounds that compilers do not know, or some unroll them for half a minute. Scores first, LANES threads a position; then each thread adds up an eight of the values, over a share of the positions. The softmax is
 // online over tiles. With one split `out` receives the result, [tokens, heads · head_dim]; else, for each token, head and split, the largest score, the
 // sum of the weights, and the weighted values: attention_combine.wgsl joins them.
@@ -70,7 +70,7 @@ fn main(
       let group = i >> 1u;
       let source = head_at(0u, params.heads + (i & 1u) * params.kv_heads + kv_head);
       var numbers = Group();
-      for (var j = 0u; 4u * j < inside(group); j++) { numbers[j] = turned4(source, 32u * group + 4u * j); }
+      for (var j = 0u; 4u * j < inside(group); j++) { numbers[j] = rotated4(source, 32u * group + 4u * j); }
       let to = (seen - 1u) * params.kv_heads + kv_head;
       if ((i & 1u) == 0u) { keep0(to, group, numbers); } else { keep1(to, group, numbers); }
     }
@@ -79,7 +79,7 @@ fn main(
     let g = min(i / QUADS, queries - 1u);
     let column = 4u * (i % QUADS);
     if (FUSED) {
-      query[i] = turned4(head_at(0u, head + g), column);
+      query[i] = rotated4(head_at(0u, head + g), column);
     } else {
       let start = (token * params.heads + head + g) * params.head_dim;
       query[i] = vec4<f32>(0.0);

@@ -1,9 +1,9 @@
-// Heads as products with stacked matrices leave them, [tokens, (heads + 2 · kv_heads) · head_dim], queries first: normalized where NORMED, and turned
-// where TURNED, except values.
+// Heads as products with stacked matrices leave them, [tokens, (heads + 2 · kv_heads) · head_dim], queries first: normalized where NORMED, and rotated
+// where ROTARY, except values.
 // #include "turn.wgsl"
 @group(0) @binding(0) var<storage, read> heads: array<f32>;
 @group(0) @binding(1) var<storage, read> state: array<u32>;
-@group(0) @binding(2) var<storage, read> frequencies: array<vec2<u32>>; // anything readable where not TURNED
+@group(0) @binding(2) var<storage, read> frequencies: array<vec2<u32>>; // anything readable where not ROTARY
 @group(0) @binding(3) var<storage, read> query_norm: array<f32>;        // and these where not NORMED
 @group(0) @binding(4) var<storage, read> key_norm: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
@@ -23,7 +23,7 @@ struct Params {
   splits: u32,
 }
 
-override TURNED: bool = false;
+override ROTARY: bool = false;
 override NORMED: bool = false;
 
 const QUERY = 0u;
@@ -65,9 +65,9 @@ fn normed(head: Head, i: u32) -> f32 {
   return x * head.scale * head.factor * (weight + params.offset);
 }
 
-fn turned(head: Head, i: u32) -> f32 {
+fn rotated(head: Head, i: u32) -> f32 {
   if (i >= params.head_dim) { return 0.0; }
-  if (!TURNED || head.kind == VALUE) { return normed(head, i); }
+  if (!ROTARY || head.kind == VALUE) { return normed(head, i); }
   let half = params.head_dim / 2u;
   let upper = i >= half;
   let pair = i - select(0u, half, upper);
@@ -78,6 +78,6 @@ fn turned(head: Head, i: u32) -> f32 {
 }
 
 // Numbers i .. i + 3; those behind the head are 0.
-fn turned4(head: Head, i: u32) -> vec4<f32> {
-  return vec4<f32>(turned(head, i), turned(head, i + 1u), turned(head, i + 2u), turned(head, i + 3u));
+fn rotated4(head: Head, i: u32) -> vec4<f32> {
+  return vec4<f32>(rotated(head, i), rotated(head, i + 1u), rotated(head, i + 2u), rotated(head, i + 3u));
 }

@@ -1,4 +1,4 @@
-// Rotary embedding, half style: turns the pair (i, i + head_dim / 2) of each head; a pair a thread.
+// Rotary embedding, half style: rotates the pair (i, i + head_dim / 2) of each head; a pair a thread.
 // #include "../common/each.wgsl"
 // #include "turn.wgsl"
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -89,7 +89,10 @@ export function registerCompress(program: Command): void {
       '--refine <rounds>',
       'fit scales, and with gptq codes, anew to the calibration (default: 3 with gptq, else 0)',
     )
-    .option('--calibration <file>', 'text in UTF-8 that shows what the inputs of the matrices are like: gptq, awq and smoothquant need it, search weighs errors by it')
+    .option(
+      '--calibration <file>',
+      'text in UTF-8 that shows what the inputs of the matrices are like: gptq, awq and smoothquant need it, search weighs errors by it',
+    )
     .option('--windows <n>', 'windows of the calibration text (default: 64)')
     .option('--window <n>', 'tokens in a window (default: 256)')
     .option('--statistics <file>', 'in place of a calibration text: what "compressa calibrate" gathered')

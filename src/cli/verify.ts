@@ -106,7 +106,10 @@ export async function runVerify(
     const limits = budget === undefined ? NO_LIMITS : { ...NO_LIMITS, budget };
     const plan = planVerification(original, compressed, { ...settings, limits });
     files = options.report === undefined ? undefined : await openReport(options.report);
-    if (!plan.run) console.error('note: only sizes and weight errors: running the models needs a --text, and folders or .gguf files.');
+    if (!plan.run)
+      console.error(
+        'note: only sizes and weight errors: running the models needs a --text, and folders or .gguf files.',
+      );
     // They end the report too; wrong arguments should show before the work.
     for (const note of plan.notes) console.error(`note: ${note}`);
     console.error(memoryText(plan.memory));

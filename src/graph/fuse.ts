@@ -16,7 +16,7 @@ export interface Term {
 interface Chain {
   readonly term: Term;
   readonly norm?: OperationOf<'rms-norm'>;
-  /** Index of the operation that turns them. */
+  /** Index of the operation that rotates them. */
   readonly rotary?: number;
 }
 
@@ -58,7 +58,7 @@ export const unfused = (graph: Graph): Fused[] =>
   }));
 
 /**
- * Finds what can be launched together: queries, keys and values with their norms, turns and the attention; a gate with what it lets through; a product or a norm
+ * Finds what can be launched together: queries, keys and values with their norms, rotary embedding and the attention; a gate with what it lets through; a product or a norm
  * with the addition behind it; the products of a factored matrix. An operation that is launched with others moves behind them, to where the last of them stands.
  */
 export function fuseGraph(graph: Graph, { keep, gates }: FuseOptions): Fused[] {

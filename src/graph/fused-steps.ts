@@ -1,7 +1,7 @@
 import type { BufferView, Step } from '../gpu/kernel.ts';
 import { attentionSteps, fusedAttentionSteps, fusesHeads } from '../kernels/attention.ts';
 import type { Heads } from '../kernels/heads.ts';
-import { turnAppendStep } from '../kernels/heads.ts';
+import { rotateAppendStep } from '../kernels/heads.ts';
 import type { StackLimits } from '../kernels/stack-weights.ts';
 import type { Fused } from './fuse.ts';
 import { normStep, operationSteps, optional, type StepContext, sharesRoom, vectorOf } from './operation-steps.ts';
@@ -43,7 +43,7 @@ function headsSteps(
   const made = context.room(tokens * width, 'queries, keys and values');
   const steps = termSteps(context, [q.term, k.term, v], { y: made, into: { start: 0, width } }, limits);
   const { norm, rotary } = q;
-  const turned: Heads = {
+  const rotated: Heads = {
     heads: made,
     ...(rotary !== undefined && { frequencies: buffers.frequencies.get(rotary)! }),
     ...(norm && {
@@ -60,11 +60,11 @@ function headsSteps(
     ...{ cache, state, out, heads, scale, variant, ...optional({ window, softCap }) },
     ...sharesRoom(context, variant, shape),
   };
-  if (fusesHeads(variant, shape)) return [...steps, ...fusedAttentionSteps({ turned, ...rest })];
+  if (fusesHeads(variant, shape)) return [...steps, ...fusedAttentionSteps({ rotated, ...rest })];
   const queries = context.room(tokens * heads * headDim, 'queries');
   return [
     ...steps,
-    turnAppendStep({ turned, state, cache, q: queries, tokens, heads }),
+    rotateAppendStep({ rotated, state, cache, q: queries, tokens, heads }),
     ...attentionSteps({ q: queries, tokens, ...rest }),
   ];
 }

@@ -3,7 +3,7 @@ export type ValueName = string;
 /** A named weight of the checkpoint. */
 export type WeightName = string;
 
-/** How positions turn into angles: `half` rotates pairs (i, i + d/2), as Hugging Face checkpoints store them. */
+/** How positions become angles: `half` rotates pairs (i, i + d/2), as Hugging Face checkpoints store them. */
 export interface Rotary {
   readonly style: 'half';
   readonly headDim: number;

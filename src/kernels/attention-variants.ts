@@ -31,7 +31,7 @@ export interface AttentionVariant {
   readonly subgroup: 0 | 8;
   /** Shares of the positions, which another step joins where they are several. */
   readonly splits: number;
-  /** Also normalizes, turns and appends, of one token. */
+  /** Also normalizes, rotates and appends, of one token. */
   readonly fuses: boolean;
   kernel(shape: AttentionShape): Kernel;
   /** Workgroups. */

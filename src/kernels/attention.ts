@@ -92,12 +92,12 @@ export function attentionSteps(args: AttentionArguments): Step[] {
     );
     return [stepOf(label, variant, shape, cache, bindings, params, {})];
   }
-  return splitSteps(label, variant, shape, { ...args, turned: { heads: q } }, {});
+  return splitSteps(label, variant, shape, { ...args, rotated: { heads: q } }, {});
 }
 
-/** Heads of one token that attention turns and appends by itself. */
+/** Heads of one token that attention rotates and appends by itself. */
 export interface FusedAttentionArguments extends AttentionSettings {
-  readonly turned: Heads;
+  readonly rotated: Heads;
   readonly cache: Cache;
   readonly state: BufferView;
   readonly out: BufferView;
@@ -111,18 +111,18 @@ export const fusesHeads = (variant: string, { tokens, heads, kvHeads }: Attentio
   tokens === 1 && heads / kvHeads <= 8 && findAttentionVariant(variant).fuses;
 
 /**
- * `turnAppendStep` and `attentionSteps` of one token in one launch.
+ * `rotateAppendStep` and `attentionSteps` of one token in one launch.
  * @throws ArgumentError for sizes, buffers and variants that do not fit
  */
 export function fusedAttentionSteps(args: FusedAttentionArguments): Step[] {
   const label = 'attention';
   const all = { ...args, tokens: 1 };
   const shape = checkAttention(label, all);
-  checkHeads(label, args.turned, shape);
+  checkHeads(label, args.rotated, shape);
   if (!fusesHeads(args.variant, shape)) {
-    throw new ArgumentError(`${label}: ${args.variant} does not turn and append the heads of this shape.`);
+    throw new ArgumentError(`${label}: ${args.variant} does not rotate and append the heads of this shape.`);
   }
-  const constants = { ...headConstants(args.turned), FUSED: 1 };
+  const constants = { ...headConstants(args.rotated), FUSED: 1 };
   return splitSteps(label, findAttentionVariant(args.variant), shape, all, constants);
 }
 
@@ -155,7 +155,7 @@ function splitSteps(
   variant: AttentionVariant,
   shape: AttentionShape,
   args: Pick<AttentionArguments, 'cache' | 'state' | 'out' | 'room' | keyof AttentionSettings> & {
-    readonly turned: Heads;
+    readonly rotated: Heads;
   },
   constants: Readonly<Record<string, number>>,
 ): Step[] {
@@ -168,14 +168,14 @@ function splitSteps(
   if (splits > 1 && !room)
     throw new ArgumentError(`${label}: ${variant.name} needs room for ${4 * rows * words} bytes.`);
   const to = room ? writes(label, 'room', room, rows * words) : out;
-  const bindings = headBindings(label, args.turned, args.state, shape, constants.FUSED === 1, to);
+  const bindings = headBindings(label, args.rotated, args.state, shape, constants.FUSED === 1, to);
   const step = stepOf(
     label,
     variant,
     shape,
     args.cache,
     bindings,
-    headParams(args.turned, shape, args, splits),
+    headParams(args.rotated, shape, args, splits),
     constants,
   );
   if (!room) return [step];

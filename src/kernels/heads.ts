@@ -1,4 +1,4 @@
-import source from '../../shaders/layers/turn_append.wgsl';
+import source from '../../shaders/layers/rotate_append.wgsl';
 import { ArgumentError } from '../errors.ts';
 import { type Binding, type BufferView, packParams, type Step } from '../gpu/kernel.ts';
 import type { AttentionSettings } from './attention.ts';
@@ -11,9 +11,9 @@ import { checkSizes, reads, readsState, writes } from './exact.ts';
 export interface Heads {
   /** f32 [tokens, (heads + 2 · kvHeads) · headDim]: queries, keys, values. */
   readonly heads: BufferView;
-  /** What `rotaryFrequencies` gives. Default: queries and keys are not turned. */
+  /** What `rotaryFrequencies` gives. Default: queries and keys are not rotated. */
   readonly frequencies?: BufferView;
-  /** Queries and keys are normalized, each head by itself, before they turn: f32 [headDim] each. */
+  /** Queries and keys are normalized, each head by itself, before they are rotated: f32 [headDim] each. */
   readonly norms?: {
     readonly query: BufferView;
     readonly key: BufferView;
@@ -23,10 +23,10 @@ export interface Heads {
   };
 }
 
-/** @throws ArgumentError for heads that can't be turned or normalized so */
+/** @throws ArgumentError for heads that can't be rotated or normalized so */
 export function checkHeads(label: string, { frequencies, norms }: Heads, { headDim }: AttentionShape): void {
   if (frequencies && headDim % 2 !== 0)
-    throw new ArgumentError(`${label}: headDim is ${headDim}; heads that turn have an even one.`);
+    throw new ArgumentError(`${label}: headDim is ${headDim}; rotary embedding needs an even one.`);
   if (!norms) return;
   const { epsilon, offset = 0 } = norms;
   if (!(epsilon > 0 && epsilon <= 1)) throw new ArgumentError(`${label}: epsilon is ${epsilon}; give one in (0, 1].`);
@@ -35,7 +35,7 @@ export function checkHeads(label: string, { frequencies, norms }: Heads, { headD
 
 /** Overrides of shaders/layers/heads.wgsl. */
 export const headConstants = ({ frequencies, norms }: Heads): Record<string, number> => ({
-  TURNED: Number(frequencies !== undefined),
+  ROTARY: Number(frequencies !== undefined),
   NORMED: Number(norms !== undefined),
 });
 
@@ -73,8 +73,8 @@ export function headParams(
   );
 }
 
-export interface TurnAppendArguments {
-  readonly turned: Heads;
+export interface RotateAppendArguments {
+  readonly rotated: Heads;
   readonly state: BufferView;
   readonly cache: Cache;
   /** Receives the queries: f32 [tokens, heads · headDim]. */
@@ -84,27 +84,27 @@ export interface TurnAppendArguments {
 }
 
 /**
- * Normalizes and turns heads; queries go to `q`, keys and values into the caches at the state's position. What does not fit is dropped.
+ * Normalizes and rotates heads; queries go to `q`, keys and values into the caches at the state's position. What does not fit is dropped.
  * @throws ArgumentError for sizes and buffers that do not fit
  */
-export function turnAppendStep({ turned, state, cache, q, tokens, heads }: TurnAppendArguments): Step {
-  const label = 'turn and append';
+export function rotateAppendStep({ rotated, state, cache, q, tokens, heads }: RotateAppendArguments): Step {
+  const label = 'rotate and append';
   const { kvHeads, headDim, maxPositions } = cache;
   const all = heads + 2 * kvHeads;
   checkSizes(label, { tokens, all, headDim });
   checkSizes(label, { maxPositions, kvHeads, headDim });
   const shape = { tokens, heads, kvHeads, headDim, maxPositions };
-  checkHeads(label, turned, shape);
+  checkHeads(label, rotated, shape);
   return {
     label,
     ...each(tokens * all * Math.ceil(headDim / 32), {
       source,
       format: cacheShader(cache),
-      constants: headConstants(turned),
+      constants: headConstants(rotated),
     }),
-    bindings: headBindings(label, turned, state, shape, true, writes(label, 'q', q, tokens * heads * headDim)),
+    bindings: headBindings(label, rotated, state, shape, true, writes(label, 'q', q, tokens * heads * headDim)),
     weight: cacheBindings(label, cache),
-    params: headParams(turned, shape, { scale: 1 }, 1),
+    params: headParams(rotated, shape, { scale: 1 }, 1),
     bytes: 4 * tokens * (all + heads) * headDim + 2 * tokens * cachePositionBytes(cache),
   };
 }

@@ -81,7 +81,7 @@ export function shapeOf(c: CommonFields, file: string, defaults: ShapeDefaults):
   if (!Number.isInteger(headDim)) {
     fail(`num_attention_heads ${heads} does not divide hidden_size ${c.hidden_size}, and there is no head_dim`);
   }
-  if (headDim % 2 !== 0) fail(`head_dim ${headDim} is odd; rotary positions turn pairs, so it must be even`);
+  if (headDim % 2 !== 0) fail(`head_dim ${headDim} is odd; rotary embedding rotates pairs, so it must be even`);
   if (headDim > MAX_HEAD_DIM) {
     fail(`hidden_size ${c.hidden_size} over num_attention_heads ${heads} is above the limit of ${MAX_HEAD_DIM} a head`);
   }

@@ -4,7 +4,7 @@ import type { DecoderShape } from './config.ts';
 
 /** What may differ from layer to layer. */
 export interface LayerSpec {
-  /** Undefined: queries and keys do not turn, so that the layer does not know positions. */
+  /** Undefined: no rotary embedding, so that the layer does not know positions. */
   readonly rotary: Rotary | undefined;
   /** Positions that a token sees, its own included; undefined: all. */
   readonly window?: number | undefined;
@@ -23,7 +23,7 @@ export interface DecoderSpec extends DecoderShape {
   readonly qkvBias?: boolean;
   readonly outputBias?: boolean;
   readonly ffnBias?: boolean;
-  /** Queries and keys are normalized head by head before they turn. */
+  /** Queries and keys are normalized head by head before they are rotated. */
   readonly qkNorm?: boolean;
   /** What attention and FFN give is normalized too, before it is added. */
   readonly postNorms?: boolean;
@@ -83,8 +83,8 @@ function decoderLayer(
     const bias = biased ? { bias: graph.weight(`${prefix}.${tensor}.bias`, [n], 'bias') } : {};
     return graph.add({ op: 'linear', x, weight, ...bias, out: named(out) }, n);
   };
-  /** Queries or keys as the attention takes them: projected, normalized and turned. */
-  const turned = (x: ValueName, name: 'q' | 'k', count: number) => {
+  /** Queries or keys as the attention takes them: projected, normalized and rotated. */
+  const rotated = (x: ValueName, name: 'q' | 'k', count: number) => {
     const width = count * headDim;
     let value = linear(x, hidden, name, width, `self_attn.${name}_proj`, spec.qkvBias);
     if (spec.qkNorm) value = norm(value, `${name}-norm`, `self_attn.${name}_norm`, width, headDim);
@@ -93,8 +93,8 @@ function decoderLayer(
   };
 
   const normed = norm(input, 'attention-norm', 'input_layernorm');
-  const q = turned(normed, 'q', heads);
-  const k = turned(normed, 'k', kvHeads);
+  const q = rotated(normed, 'q', heads);
+  const k = rotated(normed, 'k', kvHeads);
   const v = linear(normed, hidden, 'v', kvHeads * headDim, 'self_attn.v_proj', spec.qkvBias);
   const attention = graph.add(
     {

@@ -13,7 +13,7 @@ export interface RotaryLayerOptions {
   readonly window?: number | undefined;
 }
 
-/** A layer that turns queries and keys by their positions. `file` names the config in messages. @throws ModelError */
+/** A layer with rotary embedding of queries and keys. `file` names the config in messages. @throws ModelError */
 export function rotaryLayer(options: RotaryLayerOptions, file: string): LayerSpec {
   const { headDim, maxPositions } = options.shape;
   const { theta, scaling, scale = 1 / Math.sqrt(headDim), window } = options;

@@ -32,23 +32,27 @@ export const ropeSchema = v.object(
     mscale_all_dim: v.nullish(v.number('must be a number')),
     attention_factor: factor,
     truncate: v.nullish(v.boolean('must be true or false'), true),
-    partial_rotary_factor: v.nullish(v.literal(1, 'must be 1: heads that turn only in part are not supported')),
+    partial_rotary_factor: v.nullish(
+      v.literal(1, 'must be 1: rotary embedding of only a part of each head is not supported'),
+    ),
   },
   'must be an object or null',
 );
 export type RopeScaling = v.InferOutput<typeof ropeSchema>;
 
-/** Fields of every family's config that say how positions turn. */
+/** Fields of every family's config about rotary embedding. */
 export const ropeEntries = {
   rope_theta: v.nullish(theta),
   rope_scaling: v.nullish(ropeSchema),
   rope_parameters: v.nullish(ropeSchema),
-  partial_rotary_factor: v.nullish(v.literal(1, 'must be 1: heads that turn only in part are not supported')),
+  partial_rotary_factor: v.nullish(
+    v.literal(1, 'must be 1: rotary embedding of only a part of each head is not supported'),
+  ),
 };
 
 export interface RopeOptions {
   readonly headDim: number;
-  /** Of the wavelengths: pair i of d/2 turns by theta^(−2i/d) a position before any scaling. */
+  /** Of the wavelengths: pair i of d/2 is rotated by theta^(−2i/d) a position before any scaling. */
   readonly theta: number;
   /** What the model was made for, scaling included. */
   readonly maxPositions: number;

@@ -82,7 +82,9 @@ export function planVerification(
   const notes = compressed ? notesOf(original, compressed, pairing, graphs) : [];
   if (!graphs || !tokens) {
     if (options.maxPerplexityIncrease !== undefined) {
-      throw new ArgumentError('A perplexity gate needs a model (a folder with config.json, or a .gguf file) and a --text to score.');
+      throw new ArgumentError(
+        'A perplexity gate needs a model (a folder with config.json, or a .gguf file) and a --text to score.',
+      );
     }
     return { pairing, notes, memory: estimateSizesOnly(pairs) };
   }

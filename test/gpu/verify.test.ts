@@ -155,7 +155,9 @@ test('cuts a text up with the tokenizer of the original', async () => {
   const byTokens = await verify(original, undefined, { ...options, tokens });
   expect(byText.accuracy).toEqual(byTokens.accuracy);
   const bare = await openCheckpoint(memorySource('bare', readFileSync(`${FOLDER}/model.safetensors`)));
-  await expect(verify(bare, undefined, { ...options, text })).rejects.toThrow(/needs a model: a folder with config\.json and tokenizer\.json, or a \.gguf file/);
+  await expect(verify(bare, undefined, { ...options, text })).rejects.toThrow(
+    /needs a model: a folder with config\.json and tokenizer\.json, or a \.gguf file/,
+  );
 });
 
 test('compares sizes and weights of files of any architecture', async () => {

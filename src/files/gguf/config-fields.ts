@@ -11,7 +11,7 @@ export class ConfigFields {
   readonly hidden: number;
   readonly heads: number;
   readonly headDim: number;
-  /** How positions turn; of layers that see everything, where there are two kinds. */
+  /** The rotary embedding; of layers that see everything, where there are two kinds. */
   readonly rope: JsonObject;
   readonly theta: number;
   readonly #file: string;
@@ -58,7 +58,7 @@ export class ConfigFields {
     return this.config[key] === undefined ? absent : this.number(key);
   }
 
-  /** How positions turn in layers that see a window, where Transformers 5 says it apart. */
+  /** The rotary embedding of layers that see a window, where Transformers 5 says it apart. */
   get localRope(): JsonObject | undefined {
     return objectOf(objectOf(this.config.rope_parameters)?.sliding_attention);
   }

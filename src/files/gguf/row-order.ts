@@ -1,7 +1,7 @@
 import { ArgumentError } from '../../errors.ts';
 
 /**
- * Rows of query and key matrices. Rotary embedding turns pairs of rows: checkpoints of Hugging Face pair row i of a head with
+ * Rows of query and key matrices. Rotary embedding rotates pairs of rows: checkpoints of Hugging Face pair row i of a head with
  * row i + d/2, llama.cpp's `llama` models row 2i with row 2i + 1. Only whole rows move, so any stored form can be reordered.
  */
 export interface RowOrder {

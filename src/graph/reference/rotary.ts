@@ -2,7 +2,7 @@ import type { Rotary } from '../graph.ts';
 import type { Numbers } from './array.ts';
 
 /**
- * Turns each pair (i, i + headDim/2) of each head by position · inverseFrequencies[i]. Row r stands at position
+ * Rotates each pair (i, i + headDim/2) of each head by position · inverseFrequencies[i]. Row r stands at position
  * `start` + r. Source: Su et al., "RoFormer", 2021; the pairing is that of Hugging Face's `rotate_half`.
  */
 export function rotary(

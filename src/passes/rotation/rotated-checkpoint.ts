@@ -269,7 +269,7 @@ function blockOf(width: number, name: string, what: string): number {
   const block = largestBlock(width);
   if (block > 1) return block;
   throw new ModelError(
-    `${name}: its ${what} of ${width} is odd, so no Hadamard matrix turns it. Leave the rotation out.`,
+    `${name}: its ${what} of ${width} is odd, so no Hadamard matrix rotates it. Leave the rotation out.`,
   );
 }
 

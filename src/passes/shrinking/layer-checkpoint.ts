@@ -100,7 +100,7 @@ export class LayerCheckpoint implements Checkpoint {
 function kindsOf(graph: Graph, kept: readonly number[], config: JsonObject | undefined): JsonObject {
   const operations = graph.layerRanges.map(([from, to]) => graph.operations.slice(from, to));
   const windowed = operations.map((layer) => layer.some((one) => one.op === 'attention' && one.window !== undefined));
-  const turned = operations.map((layer) => layer.some(({ op }) => op === 'rotary'));
+  const rotates = operations.map((layer) => layer.some(({ op }) => op === 'rotary'));
   const differ = (kinds: readonly boolean[]) => kinds.some((kind) => kind !== kinds[0]);
   /** The list as it is, for other programs count its entries even where all are alike; else what the graph knows. */
   const listed = (key: string, kinds: readonly boolean[], nameOf: (kind: boolean) => Json): JsonObject => {
@@ -111,7 +111,7 @@ function kindsOf(graph: Graph, kept: readonly number[], config: JsonObject | und
   const size = config?.intermediate_size;
   return {
     ...listed('layer_types', windowed, (slides) => (slides ? 'sliding_attention' : 'full_attention')),
-    ...listed('no_rope_layers', turned, Number),
+    ...listed('no_rope_layers', rotates, Number),
     ...(Array.isArray(size) && { intermediate_size: ffnSizeOf(kept.map((layer) => Number(size[layer]))) }),
   };
 }

@@ -13,7 +13,7 @@ import {
 } from '../../../src/kernels/attention.ts';
 import { attentionVariantsFor } from '../../../src/kernels/attention-variants.ts';
 import { CACHE_TYPES, type Cache, type CacheType, cacheHeadWords } from '../../../src/kernels/cache.ts';
-import { turnAppendStep } from '../../../src/kernels/heads.ts';
+import { rotateAppendStep } from '../../../src/kernels/heads.ts';
 import { decodeHead, encodeHead } from '../../../src/kernels/reference/cache.ts';
 import { rotaryFrequencies } from '../../../src/kernels/rotary.ts';
 import { stateWords } from '../../../src/kernels/state.ts';
@@ -173,10 +173,10 @@ describe.each(CACHE_TYPES)('a cache in %s', (type) => {
     expect(errors.verdict(`attention over ${type}`)).toBe('');
   });
 
-  test(`heads that are normalized, turned and appended, at once or in one launch with attention: ${SHAPES} shapes`, async () => {
+  test(`heads that are normalized, rotated and appended, at once or in one launch with attention: ${SHAPES} shapes`, async () => {
     const next = generator(2);
     const errors = new Errors();
-    const turned = new Errors();
+    const rotated = new Errors();
     const steps: Step[] = [];
     const variants = attentionVariantsFor(bench.gpu).filter(({ fuses }) => fuses);
     const cases = Array.from({ length: SHAPES }, (_, n) => {
@@ -221,8 +221,8 @@ describe.each(CACHE_TYPES)('a cache in %s', (type) => {
       const bytes = attentionRoomBytes(variant, { tokens, heads, kvHeads, headDim, maxPositions });
       const room = bytes > 0 && { room: bench.room(bytes / 4) };
       if (fused)
-        steps.push(...fusedAttentionSteps({ turned: given, cache, state, out, heads, variant, ...room, ...settings }));
-      else steps.push(turnAppendStep({ turned: given, state, cache, q: out, tokens, heads }));
+        steps.push(...fusedAttentionSteps({ rotated: given, cache, state, out, heads, variant, ...room, ...settings }));
+      else steps.push(rotateAppendStep({ rotated: given, state, cache, q: out, tokens, heads }));
 
       // The same in f64, in columns of queries, keys and values.
       const columns = (from: number, count: number) =>
@@ -243,7 +243,7 @@ describe.each(CACHE_TYPES)('a cache in %s', (type) => {
     await bench.gpu.scheduler.run(steps);
     for (const { q, added, words, cache, out, past, tokens, shape, fused, variant, normed, rotates } of cases) {
       const { headDim, heads, kvHeads, window } = shape;
-      const label = `${fused ? variant : 'turned'}, ${tokens} after ${past}, ${heads}/${kvHeads} x ${headDim}, window ${window}, ${normed ? 'normed' : ''} ${rotates ? 'turned' : ''}`;
+      const label = `${fused ? variant : 'rotated'}, ${tokens} after ${past}, ${heads}/${kvHeads} x ${headDim}, window ${window}, ${normed ? 'normed' : ''} ${rotates ? 'rotated' : ''}`;
       const seen: Float32Array[] = [];
       for (const [i, view] of [cache.k, cache.v].entries()) {
         const got = await bench.words(view, words[i]!.length + tokens * kvHeads * cacheHeadWords(type, headDim));
@@ -260,7 +260,7 @@ describe.each(CACHE_TYPES)('a cache in %s', (type) => {
           const saturates = largest > 65504 && (type === 'f16' || type === 'int4');
           const off = saturates ? largest : largest * (share + 64 * 2 ** -22) + step;
           const at = past * kvHeads * headDim + head * headDim;
-          turned.compare(`${label}, ${i} head ${head}`, all.subarray(at, at + headDim), wanted, () => off);
+          rotated.compare(`${label}, ${i} head ${head}`, all.subarray(at, at + headDim), wanted, () => off);
         }
       }
       const actual = await bench.floats(out, q.length);
@@ -270,12 +270,12 @@ describe.each(CACHE_TYPES)('a cache in %s', (type) => {
           const wanted = q.subarray(head * headDim, (head + 1) * headDim);
           const largest = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
           const got = actual.subarray(head * headDim, (head + 1) * headDim);
-          turned.compare(`${label}, query ${head}`, got, wanted, () => largest * 64 * 2 ** -22);
+          rotated.compare(`${label}, query ${head}`, got, wanted, () => largest * 64 * 2 ** -22);
         }
       }
     }
     bench.release();
-    expect(turned.verdict(`heads over ${type}`)).toBe('');
+    expect(rotated.verdict(`heads over ${type}`)).toBe('');
     expect(errors.verdict(`fused attention over ${type}`)).toBe('');
   });
 
@@ -294,7 +294,7 @@ describe.each(CACHE_TYPES)('a cache in %s', (type) => {
       const state = bench.upload(stateWords(position));
       await bench.gpu.scheduler.run([
         appendStep({ k: rows, v: rows, state, cache, tokens: 4 }),
-        ...(position > 2 ? [turnAppendStep({ turned: { heads }, state, cache, q, tokens: 4, heads: 1 })] : []),
+        ...(position > 2 ? [rotateAppendStep({ rotated: { heads }, state, cache, q, tokens: 4, heads: 1 })] : []),
       ]);
     }
     const first = encodeHead(type, Float32Array.of(0, 1, 2, 3, 4));
@@ -317,13 +317,13 @@ test('wrong arguments', () => {
   expect(() => attentionSteps({ ...given, cache: { ...cache, maxPositions: 1 << 20 } })).toThrow('"kCache" needs');
   expect(() => attentionSteps({ ...given, variant: 'split-5-1' })).toThrow(/no variant "split-5-1".*There are/);
   expect(() => attentionSteps({ ...given, variant: 'split-4-1' })).toThrow('needs room for 4224 bytes');
-  const fused = { turned: { heads: view }, cache, state: view, out: view, heads: 4, scale: 1, variant: 'split-1-1' };
+  const fused = { rotated: { heads: view }, cache, state: view, out: view, heads: 4, scale: 1, variant: 'split-1-1' };
   expect(() => fusedAttentionSteps(fused)).not.toThrow();
-  expect(() => fusedAttentionSteps({ ...fused, heads: 18 })).toThrow('does not turn and append');
-  expect(() => fusedAttentionSteps({ ...fused, variant: 'thread' })).toThrow('does not turn and append');
+  expect(() => fusedAttentionSteps({ ...fused, heads: 18 })).toThrow('does not rotate and append');
+  expect(() => fusedAttentionSteps({ ...fused, variant: 'thread' })).toThrow('does not rotate and append');
   const odd = { ...cache, headDim: 63 };
-  expect(() => fusedAttentionSteps({ ...fused, cache: odd, turned: { heads: view, frequencies: view } })).toThrow(
-    'heads that turn have an even one',
+  expect(() => fusedAttentionSteps({ ...fused, cache: odd, rotated: { heads: view, frequencies: view } })).toThrow(
+    'rotary embedding needs an even one',
   );
   expect(fusesHeads('split-1-1', { tokens: 2, heads: 4, kvHeads: 2, headDim: 64, maxPositions: 16 })).toBe(false);
 });

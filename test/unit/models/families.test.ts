@@ -80,7 +80,7 @@ describe('config.json', () => {
     ],
     ['bands in disorder', { rope_scaling: { ...LLAMA3, low_freq_factor: 4 } }, 'low_freq_factor 4 is not below'],
     ['theta that YaRN divides by', { rope_theta: 1, rope_scaling: { type: 'yarn', factor: 2 } }, 'no finite freq'],
-    ['heads that turn in part', { partial_rotary_factor: 0.5 }, 'partial_rotary_factor must be 1'],
+    ['rotary embedding of a part of each head', { partial_rotary_factor: 0.5 }, 'partial_rotary_factor must be 1'],
     ['scaling of a wrong type', { rope_scaling: 7 }, 'rope_scaling must be an object'],
     ['a flag that is none', { tie_word_embeddings: 'yes' }, 'tie_word_embeddings must be true or false'],
   ];

@@ -1,4 +1,4 @@
-// Normalizes and turns the heads of a batch: queries go to `out`, [tokens, heads · head_dim], keys and values into the caches, from the state's position on. A group
+// Normalizes and rotates the heads of a batch: queries go to `out`, [tokens, heads · head_dim], keys and values into the caches, from the state's position on. A group
 // of 32 numbers of a head a thread.
 // #include "../common/each.wgsl"
 // #include "heads.wgsl"
@@ -13,7 +13,7 @@ fn each(i: u32) {
   let head = head_at(token, index);
   var values = Group();
   // A bound that compilers do not know, or some unroll it.
-  for (var j = 0u; 4u * j < inside(group); j++) { values[j] = turned4(head, 32u * group + 4u * j); }
+  for (var j = 0u; 4u * j < inside(group); j++) { values[j] = rotated4(head, 32u * group + 4u * j); }
   if (head.kind == QUERY) {
     let start = (token * params.heads + index) * params.head_dim + 32u * group;
     for (var j = 0u; j < inside(group); j++) { out[start + j] = values[j >> 2u][j & 3u]; }
