@@ -95,8 +95,8 @@ export interface OutputReference {
 
 /** A contestant that is ready for one work. */
 export interface Prepared {
-  /** Does `work.count` products; resolves when the device has finished them. */
-  run(): Promise<void>;
+  /** Does `work.count` products; resolves when the device has finished them, always to the seconds they took where it times itself: in another process, say. */
+  run(): Promise<void> | Promise<number>;
   /** What one product makes, as the work describes it, to be held to the reference. */
   check?(): Promise<Float32Array>;
   /** Where its weights stand for other numbers than the case's: what its output is held to instead. */

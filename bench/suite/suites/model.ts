@@ -60,7 +60,7 @@ export function modelCase({ model, load, format, phase, count, dense }: Wanted):
         name: OURS,
         note:
           phase === 'prefill'
-            ? 'all tokens at once, until the device has finished'
+            ? 'all tokens at once and the choice of the one behind them, read back; with what a text prepares once'
             : 'tokens chosen on the device, each taken through the model, and read back eight at a time; with what a text prepares once',
         prepare: () => ready(context, loaded, work),
       };
@@ -108,18 +108,15 @@ async function ready({ gpu, tuner }: SuiteContext, model: LoadedModel, work: Mod
     maxPositions: prompt.length + count + 1,
     ...(tuner && { tuner }),
   });
-  const prefill = async () => {
-    decoder.rewind();
-    const batch = await decoder.forward(prompt, { lastOnly: true });
-    await gpu.idle();
-    return batch;
-  };
-  const decode = async () => {
-    decoder.rewind(prompt.length - 1);
+  const write = async (from: number, maxTokens: number) => {
+    decoder.rewind(from);
     const written: number[] = [];
-    for await (const token of generate(decoder, prompt.subarray(-1), { maxTokens: count })) written.push(token);
+    for await (const token of generate(decoder, prompt.subarray(from), { maxTokens })) written.push(token);
     return written;
   };
+  // To the first token that the host has: what a peer's time of a prompt is, too.
+  const prefill = () => write(0, 1);
+  const decode = () => write(prompt.length - 1, count);
   try {
     await prefill();
   } catch (error) {
@@ -131,11 +128,11 @@ async function ready({ gpu, tuner }: SuiteContext, model: LoadedModel, work: Mod
     traffic: modelTraffic(graph, formatsOf(model), work),
     // What the timed run itself makes: the same recordings.
     check: async () => {
-      const written = phase === 'prefill' ? [] : await decode();
-      const { logits, logitRows } =
-        phase === 'prefill' ? await prefill() : (await decoder.record(1, { lastOnly: true })).batch;
+      const written = await (phase === 'prefill' ? prefill() : decode());
+      const { batch } = await decoder.record(phase === 'prefill' ? prompt.length : 1, { lastOnly: true });
+      const { logits, logitRows } = batch;
       const all = await readFloats(gpu, logits.buffer, logitRows * graph.vocabulary);
-      return Float32Array.from([...written, ...all.subarray(-graph.vocabulary)]);
+      return Float32Array.from([...(phase === 'prefill' ? [] : written), ...all.subarray(-graph.vocabulary)]);
     },
     release: () => decoder.release(),
   };

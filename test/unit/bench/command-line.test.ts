@@ -29,7 +29,7 @@ function program(bench = product(1)) {
   const asked: Parameters<Extras['runInBrowser']>[] = [];
   const packed: string[] = [];
   const command = benchProgram({
-    openPeers: () => ({ contestants: [], absent: [], close: async () => {} }),
+    openPeers: async () => ({ contestants: [], absent: [], close: async () => {} }),
     runInBrowser: async (...given) => {
       asked.push(given);
       return bench;
@@ -118,8 +118,8 @@ test('results are read before anything is measured, and refused by what is wrong
   for (const [text, message] of [
     ['{', /can't be read as JSON/],
     ['null', /is no result of this suite/],
-    ['{"version": 1}', /has results of version 1; these are compared in version 2/],
-    ['{"version": 2}', /is no result of this suite/],
+    ['{"version": 1}', /has results of version 1; these are compared in version 3/],
+    ['{"version": 3}', /is no result of this suite/],
   ] as const) {
     await writeFile(path, text);
     const read = readBench(path);

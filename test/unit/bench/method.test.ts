@@ -41,6 +41,22 @@ test('contestants take turns, and who begins changes', async () => {
   });
 });
 
+test('who times itself is believed', async () => {
+  const { contestant, options } = bench({ rounds: 2, sampleMilliseconds: 10 });
+  // A message there and back takes 3 ms, what counts 2.
+  const child = {
+    async run() {
+      await contestant('child', () => 5).run();
+      return 0.002;
+    },
+  };
+  const { seconds } = await timeInTurns([child, contestant('a', () => 5)], options);
+  expect(seconds.map((rounds) => rounds.map((value) => Number(value.toFixed(9))))).toEqual([
+    [0.002, 0.002],
+    [0.005, 0.005],
+  ]);
+});
+
 test('the first run does not count', async () => {
   const { contestant, options } = bench();
   let first = true;
