@@ -16,6 +16,7 @@ import type { PeerOptions, Peers } from './contestants/peers.ts';
 import type { packBench } from './pack.ts';
 import { readBench, writeBench } from './results-files.ts';
 import { type Comparison, compareRuns, comparisonText, gotSlower } from './suite/compare.ts';
+import { deviceNames } from './suite/device-names.ts';
 import { OURS } from './suite/names.ts';
 import type { Bench } from './suite/results-schema.ts';
 import { runSuites } from './suite/run-suites.ts';
@@ -23,7 +24,7 @@ import { runSuites } from './suite/run-suites.ts';
 /** What needs a checkout: the program that `--pack` writes has none of it. */
 export interface Extras {
   /** Those of `npm run peers`. */
-  openPeers(options: PeerOptions): Peers;
+  openPeers(options: PeerOptions): Promise<Peers>;
   readonly runInBrowser: typeof runInBrowser;
   readonly packBench: typeof packBench;
 }
@@ -95,8 +96,9 @@ async function pack(path: string, { packBench }: Extras): Promise<void> {
 
 const inNode = (job: Job, options: BenchOptions, progress: Progress, extras: Extras | undefined): Promise<Bench> =>
   withGpu(options, async (gpu) => {
-    const { software } = gpu.description;
-    const peers = extras?.openPeers({ quick: job.quick, software, signal: interruptSignal }) ?? NO_PEERS;
+    const [{ software }, { name: device }] = [gpu.description, deviceNames(gpu)];
+    const peers =
+      (await extras?.openPeers({ quick: job.quick, device, software, signal: interruptSignal })) ?? NO_PEERS;
     try {
       return await runSuites({
         ...job,

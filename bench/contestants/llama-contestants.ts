@@ -1,9 +1,12 @@
 // llama.cpp, as node-llama-cpp ships it, as contestants of the suite.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type FastestLlama, openFastestLlama, threadsText } from '../peers/fastest-llama.ts';
+import { type FastestLlama, openFastestLlama } from '../peers/fastest-llama.ts';
+import { llamaDeviceOf } from '../peers/llama-devices.ts';
+import type { LlamaStart } from '../peers/llama-timer.ts';
 import type { Contestant, ModelWork, Prepared } from '../suite/contestant.ts';
+import type { AbsentPeer } from '../suite/results-schema.ts';
 import type { PeerOptions, Peers } from './peers.ts';
 
 type Device = 'cpu' | 'vulkan';
@@ -17,20 +20,15 @@ const CONTEXT = 256;
  */
 const ROUNDED = 0.05;
 
-/** Powers of two up to as many as run at once. The threads of the Vulkan build only wait, and each process compiles its shaders anew. */
-const threadCounts = (device: Device): number[] => {
-  if (device === 'vulkan') return [1];
-  const most = availableParallelism();
-  return [...Array.from({ length: Math.floor(Math.log2(most)) + 1 }, (_, i) => 2 ** i).filter((n) => n < most), most];
-};
+const SLOW = 'not in a quick run on a software device, where its shaders take minutes to compile: run without --quick';
 
 /** One llama.cpp on a device, which stays open while cases have the same model. */
 class LlamaOnDevice {
-  readonly #device: Device;
+  readonly #device: LlamaStart['device'];
   readonly #signal: AbortSignal;
   #open: { readonly model: string; readonly folder: string; readonly llama: FastestLlama } | undefined;
 
-  constructor(device: Device, signal: AbortSignal) {
+  constructor(device: LlamaStart['device'], signal: AbortSignal) {
     this.#device = device;
     this.#signal = signal;
   }
@@ -45,7 +43,7 @@ class LlamaOnDevice {
       const path = join(folder, 'model.gguf');
       await writeFile(path, await gguf());
       const start = { path, contextSize: CONTEXT, device: this.#device };
-      const llama = await openFastestLlama(start, threadCounts(this.#device), [...work.prompt], this.#signal);
+      const llama = await openFastestLlama(start, [...work.prompt], this.#signal);
       if (typeof llama === 'string') throw new Error(llama);
       this.#open = { model, folder, llama };
       return llama;
@@ -65,44 +63,57 @@ class LlamaOnDevice {
 
 /**
  * Both builds of llama.cpp. A process of its own for each opens the model of a case and serves the cases of that model. Quick runs on a software device are
- * without the Vulkan build, whose shaders take minutes to compile there, for each process.
+ * without the Vulkan build, whose shaders take minutes to compile there, for each process; runs on a device that it does not have are, too.
  * @param absence what to do where it is not installed
  */
-export function openLlamaPeers({ quick, software, signal }: PeerOptions, absence: string | undefined): Peers {
+export function openLlamaPeers(
+  { quick, software, device, signal }: PeerOptions,
+  absence: string | undefined,
+  deviceOf = llamaDeviceOf,
+): Peers & { readonly absent: AbsentPeer[] } {
   if (absence !== undefined)
     return { contestants: [], absent: [{ name: 'llama.cpp', reason: absence }], close: async () => {} };
   const slow = quick && software;
-  const opened: LlamaOnDevice[] = [];
-  const contestants = (slow ? (['cpu'] as const) : (['vulkan', 'cpu'] as const)).map((device): Contestant => {
-    const llama = new LlamaOnDevice(device, signal);
-    opened.push(llama);
-    const note = `node-llama-cpp in a process of its own, its ${device === 'cpu' ? 'CPU' : 'Vulkan'} build`;
+  const opened = new Map<Device, LlamaOnDevice>();
+  const absent: AbsentPeer[] = slow ? [{ name: NAMES.vulkan, reason: SLOW }] : [];
+  /** Looked for when the first case asks, since that starts processes. */
+  let vulkan: Promise<number | undefined> | undefined;
+  const find = async (): Promise<number | undefined> => {
+    const found = await deviceOf(device);
+    if (typeof found === 'number') return found;
+    absent.push({ name: NAMES.vulkan, reason: found });
+    return undefined;
+  };
+  const contestants = (slow ? (['cpu'] as const) : (['vulkan', 'cpu'] as const)).map((build): Contestant => {
+    const note = `node-llama-cpp in a process of its own, its ${build === 'cpu' ? 'CPU' : 'Vulkan'} build`;
     return {
-      name: NAMES[device],
+      name: NAMES[build],
       note,
-      prepare: async (work) =>
-        work.kind === 'model' && work.gguf ? prepared(work, await llama.of(work, work.gguf), device, note) : undefined,
+      async prepare(work) {
+        if (work.kind !== 'model' || !work.gguf) return undefined;
+        const on = build === 'cpu' ? build : await (vulkan ??= find());
+        if (on === undefined) return undefined;
+        const llama = opened.get(build) ?? new LlamaOnDevice(on, signal);
+        opened.set(build, llama);
+        return prepared(work, await llama.of(work, work.gguf), note);
+      },
     };
   });
-  const reason =
-    'not in a quick run on a software device, where its shaders take minutes to compile: run without --quick';
   return {
     contestants,
-    absent: slow ? [{ name: NAMES.vulkan, reason }] : [],
+    absent,
     async close() {
-      for (const llama of opened) await llama.close();
+      for (const llama of opened.values()) await llama.close();
     },
   };
 }
 
 async function prepared(
   { prompt, phase, count }: ModelWork,
-  { timer, threads }: FastestLlama,
-  device: Device,
+  { timer, flags }: FastestLlama,
   note: string,
 ): Promise<Prepared> {
   const tokens = [...prompt];
-  const flags = device === 'cpu' ? 'no layers on a GPU' : `all layers on ${timer.device}`;
   const included =
     phase === 'prefill'
       ? 'all tokens at once and the choice of the one behind them, nothing kept from before'
@@ -112,7 +123,10 @@ async function prepared(
   // What decoding goes on behind.
   await prefill();
   return {
-    run: async () => void (await (phase === 'prefill' ? prefill() : decode())),
+    async run() {
+      const times = await (phase === 'prefill' ? prefill() : decode());
+      return (times.prefill + times.decode) / 1000;
+    },
     async check() {
       const written = phase === 'prefill' ? [] : (await decode()).chosen;
       const logits = await timer.logProbabilities([...tokens, ...written.slice(0, -1)]);
@@ -120,7 +134,7 @@ async function prepared(
       return Float32Array.from([...written, ...logits]);
     },
     tolerance: ROUNDED,
-    note: `${note}, ${threadsText(threads)}${device === 'cpu' ? ', the fastest number of them' : ''}, ${flags}, batch and context of ${CONTEXT}, else its defaults; the same weights, as GGUF: ${included}; with a message to its process and back`,
+    note: `${note}, ${flags}; the same weights, as GGUF: ${included}; timed in its process, without the message to it and back`,
     release: () => undefined,
   };
 }

@@ -9,7 +9,7 @@ const reply = (answer: LlamaAnswer) => process.send!(answer);
 async function serve(): Promise<void> {
   const { getLlama } = await import(pathToFileURL(createRequire(import.meta.url).resolve('node-llama-cpp')).href);
   const { path, contextSize, device, threads } = start;
-  const vulkan = device === 'vulkan';
+  const vulkan = device !== 'cpu';
   // Never: its other settings look for a download or a compiler.
   const llama = await getLlama({ build: 'never', gpu: vulkan && 'vulkan', logLevel: 'error', maxThreads: threads });
   const [name] = vulkan ? await llama.getGpuDeviceNames() : ['CPU'];

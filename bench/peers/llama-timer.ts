@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 export interface LlamaStart {
   readonly path: string;
   readonly contextSize: number;
-  readonly device: 'cpu' | 'vulkan';
+  /** The number of a Vulkan device (`llamaDeviceOf`), or the CPU. */
+  readonly device: 'cpu' | number;
   readonly threads: number;
 }
 
@@ -34,8 +35,6 @@ export interface LlamaTimer {
   close(): void;
 }
 
-/** By default ggml passes software devices over. */
-const ENVIRONMENT = { GGML_VK_VISIBLE_DEVICES: '0' };
 /** What others set to have its Vulkan backend compute in floats only. */
 const FLOATS_ONLY = ['GGML_VK_DISABLE_INTEGER_DOT_PRODUCT', 'GGML_VK_DISABLE_F16'];
 
@@ -53,7 +52,11 @@ export function llamaAbsence(): string | undefined {
 export async function openLlamaTimer(start: LlamaStart, signal?: AbortSignal): Promise<LlamaTimer | string> {
   const absence = llamaAbsence();
   if (absence !== undefined) return absence;
-  const env: NodeJS.ProcessEnv = { ...process.env, ...ENVIRONMENT };
+  // By default ggml passes software devices over.
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    ...(start.device !== 'cpu' && { GGML_VK_VISIBLE_DEVICES: String(start.device) }),
+  };
   for (const name of FLOATS_ONLY) delete env[name];
   const child = fork(fileURLToPath(new URL('./llama-process.ts', import.meta.url)), [JSON.stringify(start)], { env });
   signal?.addEventListener('abort', () => child.kill(), { once: true });

@@ -3,11 +3,16 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openLlamaPeers } from '../../../bench/contestants/llama-contestants.ts';
+import { elsewhere } from '../../../bench/contestants/node-peers.ts';
 import { onnxWork } from '../../../bench/contestants/onnx-work.ts';
+import { openFastestLlama, threadCounts } from '../../../bench/peers/fastest-llama.ts';
+import { llamaDeviceOf } from '../../../bench/peers/llama-devices.ts';
+import type { LlamaStart, LlamaTimer } from '../../../bench/peers/llama-timer.ts';
 import { onnxEncoder } from '../../../bench/peers/onnx-model.ts';
+import { sameDevice } from '../../../bench/peers/same-device.ts';
 import { PEER_SCRIPTS } from '../../../bench/peers-page/scripts.ts';
 import { installedPeers } from '../../../bench/peers-page/serve.ts';
-import type { LinearWork } from '../../../bench/suite/contestant.ts';
+import type { LinearWork, ModelWork } from '../../../bench/suite/contestant.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 
 let folder: string;
@@ -41,18 +46,105 @@ test('peers of a page that are not installed are named, with what to do', async 
 
 test('llama.cpp that is not installed, or that a quick run does not wait for, is named with the reason', () => {
   const { signal } = new AbortController();
-  const missing = openLlamaPeers({ quick: false, software: true, signal }, 'not there: npm run peers');
+  const on = { device: 'a-gpu', signal };
+  const missing = openLlamaPeers({ ...on, quick: false, software: true }, 'not there: npm run peers');
   expect(missing.contestants).toEqual([]);
   expect(missing.absent).toEqual([{ name: 'llama.cpp', reason: 'not there: npm run peers' }]);
 
   const namesOf = (quick: boolean, software: boolean) => {
     // As where it is installed.
-    const { contestants, absent } = openLlamaPeers({ quick, software, signal }, undefined);
+    const { contestants, absent } = openLlamaPeers({ ...on, quick, software }, undefined);
     return [contestants, absent].map((list) => list.map(({ name }) => name));
   };
   expect(namesOf(true, true)).toEqual([['llama.cpp, CPU'], ['llama.cpp, Vulkan']]);
   expect(namesOf(true, false)).toEqual([['llama.cpp, Vulkan', 'llama.cpp, CPU'], []]);
   expect(namesOf(false, true)).toEqual([['llama.cpp, Vulkan', 'llama.cpp, CPU'], []]);
+});
+
+test('GPUs are told apart by their names, as Vulkan has them or Dawn writes them', () => {
+  expect(sameDevice('llvmpipe (LLVM 15.0.6, 256 bits)', 'llvmpipe-llvm-15-0-6-256-bits-')).toBe(true);
+  expect(sameDevice('NVIDIA H200', 'nvidia-h200')).toBe(true);
+  expect(sameDevice('NVIDIA H200', 'llvmpipe-llvm-15-0-6-256-bits-')).toBe(false);
+  expect(sameDevice('NVIDIA H200', 'nvidia-h20')).toBe(false);
+  expect(sameDevice('', '')).toBe(false);
+  expect(elsewhere('nvidia-h200', 'nvidia-h200')).toBeUndefined();
+  expect(elsewhere('llvmpipe-llvm-15', 'nvidia-h200')).toBe(
+    'it computes on nvidia-h200, whichever is asked for; ours is measured on llvmpipe-llvm-15',
+  );
+});
+
+test('llama.cpp gets the device that ours is measured on, among all that it has', async () => {
+  const names = ['NVIDIA H200', 'llvmpipe (LLVM 15.0.6, 256 bits)'];
+  const of = (name: string, list = names) => llamaDeviceOf(name, async (index) => list[index]);
+  expect(await of('nvidia-h200')).toBe(0);
+  expect(await of('llvmpipe-llvm-15-0-6-256-bits-')).toBe(1);
+  expect(await of('amd-radeon')).toBe(
+    'it finds no device named amd-radeon, which ours is measured on, only NVIDIA H200, llvmpipe (LLVM 15.0.6, 256 bits)',
+  );
+  expect(await of('nvidia-h200', [])).toMatch(/finds no Vulkan device: install a driver/);
+});
+
+test('a Vulkan build that has not the run’s device is absent once a case asks it, and is looked for once', async () => {
+  const work: ModelWork = {
+    ...{ kind: 'model', model: 'm', format: 'q4_0', phase: 'decode', count: 1, prompt: Uint32Array.of(1) },
+    gguf: () => Promise.reject(new Error('nobody reads it')),
+  };
+  const asked: string[] = [];
+  const { signal } = new AbortController();
+  const llama = openLlamaPeers(
+    { device: 'llvmpipe', quick: false, software: true, signal },
+    undefined,
+    async (name) => {
+      asked.push(name);
+      return 'only a GPU';
+    },
+  );
+  const vulkan = llama.contestants.find(({ name }) => name === 'llama.cpp, Vulkan')!;
+  expect(llama.absent).toEqual([]);
+  expect(await vulkan.prepare({ kind: 'own', count: 1 })).toBeUndefined();
+  expect(asked).toEqual([]);
+  for (let i = 0; i < 2; i++) expect(await vulkan.prepare(work)).toBeUndefined();
+  expect(asked).toEqual(['llvmpipe']);
+  expect(llama.absent).toEqual([{ name: 'llama.cpp, Vulkan', reason: 'only a GPU' }]);
+});
+
+/** llama.cpp in no process: what it takes by its threads, and whether it is closed. */
+function timers(decode: (threads: number) => number) {
+  const open = new Set<number>();
+  const opening = async ({ threads }: LlamaStart): Promise<LlamaTimer> => {
+    open.add(threads);
+    return {
+      device: 'CPU',
+      time: async () => ({ prefill: 1, decode: decode(threads), chosen: [] }),
+      logProbabilities: async () => [],
+      close: () => void open.delete(threads),
+    };
+  };
+  return { open, opening };
+}
+const START = { path: 'x', contextSize: 8, device: 'cpu' } as const;
+
+test('llama.cpp gets its best number of threads, and nothing else stays open', async () => {
+  expect(threadCounts('cpu', 12)).toEqual([1, 2, 4, 8, 12]);
+  expect(threadCounts('cpu', 16)).toEqual([1, 2, 4, 8, 16]);
+  expect(threadCounts(0, 16)).toEqual([1]);
+  const { open, opening } = timers((threads) => 1 + Math.abs(threads - 1));
+  const found = await openFastestLlama(START, [1], undefined, opening);
+  expect(found).toMatchObject({
+    threads: 1,
+    flags: '1 thread, the fastest number of them, no layers on a GPU, batch and context of 8, else its defaults',
+  });
+  expect([...open]).toEqual([1]);
+});
+
+test('llama.cpp that can not write leaves no process', async () => {
+  const most = threadCounts('cpu').at(-1)!;
+  const { open, opening } = timers((threads) => {
+    if (threads === most) throw new Error('it wrote nothing');
+    return 1;
+  });
+  await expect(openFastestLlama(START, [1], undefined, opening)).rejects.toThrow('it wrote nothing');
+  expect([...open]).toEqual([]);
 });
 
 /** A work of 8 x 64 weights. */
