@@ -1,19 +1,30 @@
 import { KINDS, type Plot, WIDTH } from '../../../src/report/plot.ts';
-import type { Bench } from '../results-schema.ts';
+import type { Bench, BenchCase } from '../results-schema.ts';
 import { distinct, LEGEND_COLUMNS, MOST_BARS } from './plot-style.ts';
+import { readableGroups } from './readable-groups.ts';
 
-/** How many times as fast as each peer ours is, case by case. */
-export function peerBars({ cases }: Bench): Plot | undefined {
-  const values = cases
-    .filter(({ overPeers }) => overPeers.length > 0)
-    .slice(0, MOST_BARS)
-    .flatMap(({ suite, name, overPeers }) =>
-      overPeers.map(({ peer, ratio, interval }) => {
-        const [low, high] = interval ?? [ratio, ratio];
-        return { name: `${suite} ${name}`, peer, ratio, low, high };
-      }),
-    );
-  if (values.length === 0) return undefined;
+const TITLE = 'Ours over its peers';
+const CAPTION =
+  'Medians of the ratio of times that were taken in turns in the same round, with 95% intervals. What a time includes is below.';
+
+/** How many times as fast as each peer ours is, case by case: in one plot, or of many cases a plot a suite and batch size. */
+export function peerBars({ cases }: Bench): Plot[] {
+  const beside = cases.filter(({ overPeers }) => overPeers.length > 0);
+  if (beside.length <= MOST_BARS) return beside.length === 0 ? [] : [barsOf(beside, TITLE, CAPTION)];
+  return distinct(beside.map(({ suite }) => suite)).flatMap((suite) =>
+    readableGroups(beside.filter((one) => one.suite === suite)).map(({ chosen, of, left }) =>
+      barsOf(chosen, `${TITLE}: ${suite}${of}`, CAPTION + left),
+    ),
+  );
+}
+
+function barsOf(cases: readonly BenchCase[], title: string, caption: string): Plot {
+  const values = cases.flatMap(({ suite, name, overPeers }) =>
+    overPeers.map(({ peer, ratio, interval }) => {
+      const [low, high] = interval ?? [ratio, ratio];
+      return { name: `${suite} ${name}`, peer, ratio, low, high };
+    }),
+  );
   const peers = distinct(values.map(({ peer }) => peer));
   const y = { field: 'name', type: 'nominal', sort: null, title: null, axis: { labelLimit: 280 } } as const;
   const yOffset = { field: 'peer', sort: peers } as const;
@@ -25,9 +36,8 @@ export function peerBars({ cases }: Bench): Plot | undefined {
     axis: { tickCount: 6, format: '~g' },
   } as const;
   return {
-    title: 'Ours over its peers',
-    caption:
-      'Medians of the ratio of times that were taken in turns in the same round, with 95% intervals. What a time includes is below.',
+    title,
+    caption,
     spec: {
       width: WIDTH,
       height: 16 * values.length + 16 * new Set(values.map(({ name }) => name)).size,

@@ -2,7 +2,8 @@ import { KINDS, type Plot, WIDTH } from '../../../src/report/plot.ts';
 import { DENSE, OURS } from '../names.ts';
 import type { Bench, BenchCase, BenchContestant } from '../results-schema.ts';
 import { peerBars } from './peer-bars.ts';
-import { distinct, HEIGHT, LEGEND_COLUMNS, MOST_BARS } from './plot-style.ts';
+import { distinct, HEIGHT, LEGEND_COLUMNS } from './plot-style.ts';
+import { readableGroups } from './readable-groups.ts';
 
 /** The plots that the results have data for, in the order of the page. */
 export function benchPlots(bench: Bench): Plot[] {
@@ -206,38 +207,13 @@ function size(cases: readonly BenchCase[], shape: string): number {
   return numberOf(one, 'n') * numberOf(one, 'k');
 }
 
-/** At most `MOST_BARS` cases, or one of each shape where those are more: shapes take turns, and no two begin with the same format. */
-function chosenOf(cases: readonly BenchCase[]): BenchCase[] {
-  const groups = new Map<string, BenchCase[]>();
-  for (const one of cases) {
-    const { format: _, ...rest } = one.dimensions;
-    const key = JSON.stringify(rest);
-    groups.set(key, [...(groups.get(key) ?? []), one]);
-  }
-  const chosen = new Set<BenchCase>();
-  const lists = [...groups.values()];
-  for (let turn = 0; turn < Math.max(...lists.map(({ length }) => length)); turn++) {
-    for (const [i, list] of lists.entries()) {
-      if (turn > 0 && chosen.size >= MOST_BARS) break;
-      if (turn < list.length) chosen.add(list[(turn + i) % list.length]!);
-    }
-  }
-  return cases.filter((one) => chosen.has(one));
-}
-
 /** Bars of all contestants of a suite's cases: of many, a plot a batch size. */
 const contest =
   (suite: string, title: string, caption: string) =>
-  ({ cases }: Bench): Plot[] => {
-    const all = cases.filter((one) => one.suite === suite);
-    if (all.length <= MOST_BARS) return all.length === 0 ? [] : [contestPlot(all, title, caption)];
-    return distinct(all.map((one) => String(one.dimensions.batch ?? ''))).map((batch) => {
-      const some = all.filter((one) => String(one.dimensions.batch ?? '') === batch);
-      const chosen = chosenOf(some);
-      const left = some.length === chosen.length ? '' : ` ${chosen.length} of ${some.length}; the table has all.`;
-      return contestPlot(chosen, batch === '' ? title : `${title}, batch ${batch}`, caption + left);
-    });
-  };
+  ({ cases }: Bench): Plot[] =>
+    readableGroups(cases.filter((one) => one.suite === suite)).map(({ chosen, of, left }) =>
+      contestPlot(chosen, title + of, caption + left),
+    );
 
 function contestPlot(cases: readonly BenchCase[], title: string, caption: string): Plot {
   const values = cases.flatMap((one) =>
