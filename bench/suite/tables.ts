@@ -29,20 +29,25 @@ export function rateText(one: BenchCase, contestant: BenchContestant): string {
 export const ratioText = ({ ratio, interval }: Ratio): string =>
   `${ratio.toFixed(2)}x${interval ? ` (${interval.map((end) => end.toFixed(2)).join(' to ')})` : ''}`;
 
-export const speedUpText = ({ speedUp }: BenchContestant): string => (speedUp ? ratioText(speedUp) : '');
+/** Over the baseline, which is named in its own line where there is anybody else. */
+export function speedUpText({ baseline, contestants }: BenchCase, { name, speedUp }: BenchContestant): string {
+  if (speedUp) return ratioText(speedUp);
+  return name === baseline && contestants.length > 1 ? 'baseline' : '';
+}
 
 export const fractionText = ({ ofRoofline }: BenchContestant): string =>
   ofRoofline ? `${(100 * ofRoofline.fraction).toFixed(0)}% of ${ofRoofline.bound}` : '';
 
 /** What the results were measured with, and whether that is all. */
 export function circumstances(bench: Bench): string {
-  const { engine, environment, dawn, device, started, quick, cycledBytes, complete, deviceLost } = bench;
+  const { engine, environment, dawn, device, started, quick, tune, cycledBytes, complete, deviceLost } = bench;
   return [
     `Compressa ${engine}`,
     environment,
     ...(dawn === null ? [] : [`webgpu ${dawn}`]),
     ...(device.driver === null ? [] : [`driver ${device.driver}`]),
     `weights cycled through ${short(cycledBytes / 2 ** 20)} MiB`,
+    `--tune ${tune}`,
     started,
     ...(quick ? ['quick'] : []),
     ...(complete ? [] : [deviceLost ? 'ended by the loss of the device' : 'cancelled before it was complete']),
@@ -60,8 +65,8 @@ export function suiteRows({ cases }: Pick<Bench, 'cases'>, suite: string): strin
         timeText(contestant.seconds),
         rateText(one, contestant),
         fractionText(contestant),
-        speedUpText(contestant),
+        speedUpText(one, contestant),
       ]),
     );
-  return [['case', 'who', 'time', 'rate', 'of roofline', 'speed-up'], ...rows];
+  return [['case', 'contestant', 'time', 'rate', 'of roofline', 'speed-up'], ...rows];
 }

@@ -4,19 +4,20 @@ import { STYLE } from '../../../src/report/style.ts';
 import type { Bench } from '../results-schema.ts';
 import { SUITES } from '../suites.ts';
 import { circumstances, suiteRows } from '../tables.ts';
-import { absentLines, PEERS_TITLE, peerRows } from './peers.ts';
+import { ABSENT_TITLE, absentLines, FAILURES_TITLE, failureLines, LEGEND_TITLE, legendLines } from './lines.ts';
+import { NOTES_TITLE, noteLines } from './notes.ts';
+import { PEERS_TITLE, peerRows } from './peers.ts';
 import { benchPlots } from './plots.ts';
 
 /** The results as one HTML page that needs no other file and no script: figures, plots, tables, and the JSON itself. */
 export async function benchHtml(bench: Bench): Promise<string> {
-  const { device, failures, notes } = bench;
+  const { device, notes } = bench;
   const plots = await Promise.all(
     benchPlots(bench).map(
       async ({ title, caption, spec }) =>
         `<figure><h2>${escapeHtml(title)}</h2>${await drawSvg(spec)}<figcaption>${escapeHtml(caption)}</figcaption></figure>`,
     ),
   );
-  const unsteady = bench.cases.some(({ anchor }) => !anchor.steady);
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -33,12 +34,12 @@ export async function benchHtml(bench: Bench): Promise<string> {
 <section class="tiles">${tilesOf(bench).join('')}</section>
 ${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join('')}
 <main>${plots.join('\n')}</main>
+${listOf(LEGEND_TITLE, legendLines(bench), true)}
 ${tableOf(PEERS_TITLE, peerRows(bench))}
-${absentPeers(bench)}
+${listOf(ABSENT_TITLE, absentLines(bench), true)}
 ${SUITES.map(({ name, title }) => tableOf(title, suiteRows(bench, name))).join('\n')}
-${unsteady ? '<p class="note">* The clock moved over this case.</p>' : ''}
-${failures.length === 0 ? '' : `<details open><summary>${failures.length} without a figure</summary><ul>${failures.map(failureItem).join('')}</ul></details>`}
-${notesOfContestants(bench)}
+${listOf(FAILURES_TITLE, failureLines(bench), true)}
+${listOf(NOTES_TITLE, noteLines(bench), false)}
 <details><summary>The results as JSON</summary><pre>${escapeHtml(JSON.stringify(bench, undefined, 1))}</pre></details>
 </body>
 </html>
@@ -60,16 +61,6 @@ function tilesOf({ roofline, cases }: Bench): string[] {
   ];
 }
 
-const failureItem = ({ suite, name, contestant, message }: Bench['failures'][number]) =>
-  `<li>${escapeHtml(`${suite} ${name}${contestant === null ? '' : `, ${contestant}`}: ${message}`)}</li>`;
-
-function absentPeers(bench: Bench): string {
-  const items = absentLines(bench).map((line) => `<li>${escapeHtml(line)}</li>`);
-  return items.length === 0
-    ? ''
-    : `<details open><summary>Peers not in this run</summary><ul>${items.join('')}</ul></details>`;
-}
-
 function tableOf(title: string, [head, ...rows]: string[][]): string {
   if (rows.length === 0) return '';
   const cells = (tag: string, texts: readonly string[]) =>
@@ -79,12 +70,9 @@ function tableOf(title: string, [head, ...rows]: string[][]): string {
 <tbody>${rows.map((row) => `<tr>${cells('td', row)}</tr>`).join('\n')}</tbody></table></div></details>`;
 }
 
-/** What each contestant's time includes, once. */
-function notesOfContestants({ cases }: Bench): string {
-  const notes = new Map<string, string>();
-  for (const { suite, contestants } of cases) {
-    for (const { name, note } of contestants) if (!notes.has(`${suite}: ${name}`)) notes.set(`${suite}: ${name}`, note);
-  }
-  const items = [...notes].map(([name, note]) => `<li>${escapeHtml(`${name}: ${note}`)}</li>`);
-  return `<details><summary>What times include</summary><ul>${items.join('')}</ul></details>`;
+function listOf(title: string, lines: readonly string[], open: boolean): string {
+  const items = lines.map((line) => `<li>${escapeHtml(line)}</li>`);
+  return items.length === 0
+    ? ''
+    : `<details${open ? ' open' : ''}><summary>${escapeHtml(title)}</summary><ul>${items.join('')}</ul></details>`;
 }

@@ -1,14 +1,16 @@
 import type { Bench } from '../results-schema.ts';
 import { SUITES } from '../suites.ts';
 import { circumstances, suiteRows } from '../tables.ts';
-import { absentLines, PEERS_TITLE, peerRows } from './peers.ts';
+import { ABSENT_TITLE, absentLines, FAILURES_TITLE, failureLines, LEGEND_TITLE, legendLines } from './lines.ts';
+import { NOTES_TITLE, noteLines } from './notes.ts';
+import { PEERS_TITLE, peerRows } from './peers.ts';
 
 const cell = (text: string) => text.replace(/\|/g, '\\|');
 const row = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
 
 /** The results as Markdown: a table a suite. */
 export function benchMarkdown(bench: Bench): string {
-  const { device, roofline, failures, notes } = bench;
+  const { device, roofline, notes } = bench;
   const { f32, f16, i8 } = roofline.gigaOperationsPerSecond;
   const rate = (name: string, value: number | null) => (value === null ? [] : [`${name} ${value.toFixed(1)} Gop/s`]);
   const lines = [
@@ -23,16 +25,14 @@ export function benchMarkdown(bench: Bench): string {
     if (rows.length === 0) return;
     lines.push('', `## ${title}`, '', row(head!), row(head!.map(() => '---')), ...rows.map(row));
   };
+  const list = (title: string, texts: readonly string[]) => {
+    if (texts.length > 0) lines.push('', `## ${title}`, '', ...texts.map((text) => `- ${text.replace(/^\*/, '\\*')}`));
+  };
+  list(LEGEND_TITLE, legendLines(bench));
   for (const { name, title } of SUITES) table(title, suiteRows(bench, name));
   table(PEERS_TITLE, peerRows(bench));
-  if (bench.absentPeers.length > 0)
-    lines.push('', '## Peers not in this run', '', ...absentLines(bench).map((one) => `- ${one}`));
-  if (bench.cases.some(({ anchor }) => !anchor.steady)) lines.push('', '\\* The clock moved over this case.');
-  if (failures.length > 0) {
-    lines.push('', '## No figure', '');
-    for (const { suite, name, contestant, message } of failures) {
-      lines.push(`- ${suite} ${name}${contestant === null ? '' : `, ${contestant}`}: ${message}`);
-    }
-  }
+  list(ABSENT_TITLE, absentLines(bench));
+  list(FAILURES_TITLE, failureLines(bench));
+  list(NOTES_TITLE, noteLines(bench));
   return `${lines.join('\n')}\n`;
 }

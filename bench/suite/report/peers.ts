@@ -21,7 +21,3 @@ export function peerRows({ cases }: Pick<Bench, 'cases'>): string[][] {
   );
   return [['case', 'peer', 'ours', 'theirs', 'times as fast'], ...rows];
 }
-
-/** Who could not take part, and why. */
-export const absentLines = ({ absentPeers }: Pick<Bench, 'absentPeers'>): string[] =>
-  absentPeers.map(({ name, reason }) => `${name}: ${reason}`);

@@ -26,7 +26,7 @@ const bench = sampleBench([
 
 test('the page and the table say what was measured with what', async () => {
   const words =
-    'Compressa 0.1.0, Node 20.0.0, webgpu 0.6.2, driver a driver 1.2, weights cycled through 64 MiB, 2026-01-01T00:00:00.000Z, quick';
+    'Compressa 0.1.0, Node 20.0.0, webgpu 0.6.2, driver a driver 1.2, weights cycled through 64 MiB, --tune off, 2026-01-01T00:00:00.000Z, quick';
   expect(benchMarkdown(bench)).toContain(`\n${words}.\n`);
   expect(await benchHtml(bench)).toContain(`${words}</p>`);
   expect(benchMarkdown({ ...bench, complete: false })).toContain(', quick, cancelled before it was complete.');
@@ -84,11 +84,88 @@ test('peers: how much faster ours is, in Markdown, on the page and as bars; who 
 test('Markdown has a line for each contestant, and marks cases whose clock moved', () => {
   const lines = benchMarkdown(bench).split('\n');
   expect(lines).toContain('| q4_0 64x32 batch 1 | ours | 1 ms | 3 GB/s | 100% of memory | 2.00x (2.00 to 2.00) |');
-  expect(lines).toContain('|  | dense f32 | 2 ms | 1.5 GB/s | 50% of memory |  |');
+  expect(lines).toContain('|  | dense f32 | 2 ms | 1.5 GB/s | 50% of memory | baseline |');
   expect(lines.some((line) => line.startsWith('| q8_0 64x32 batch 1 * | ours |'))).toBe(true);
   expect(lines.some((line) => line.startsWith('| quantize | ours | 4 ms | 500 M weights/s | 67% of memory |'))).toBe(
     true,
   );
+});
+
+test('both reports say how to read them, and what a star means where there is one', async () => {
+  const untuned = 'Variants of our kernels are the usual ones: --tune quick or full chooses by timing.';
+  const star = "*: the device's clock moved over this case.";
+  for (const given of [bench, sampleBench()]) {
+    const [markdown, html] = [benchMarkdown(given), await benchHtml(given)];
+    expect(markdown).toContain('## How to read the tables\n\n- time: the median of one product');
+    expect(markdown).toContain('\n- of roofline: the least time');
+    expect(html).toContain('<li>speed-up: the time of the case&#39;s baseline');
+    expect(markdown).toContain(`\n- ${untuned}\n`);
+    expect(markdown.includes(`\n- \\${star}\n`)).toBe(given === bench);
+    expect(html.includes('<li>*: the device')).toBe(given === bench);
+  }
+  expect(benchMarkdown({ ...bench, tune: 'full' })).not.toContain(untuned);
+  expect(benchMarkdown(bench)).toContain('| case | contestant | time | rate | of roofline | speed-up |');
+});
+
+/** A product with what contestants say of it. */
+const saying = (format: string, n: number, notes: Readonly<Record<string, string>>) => {
+  const one = product(format, 1, 0.001, 0.002);
+  const [ours] = one.contestants;
+  return {
+    ...one,
+    ...{ name: `${format} ${n}`, dimensions: { format, n, batch: 1 } },
+    contestants: Object.entries(notes).map(([name, note]) => ({ ...ours!, name, note })),
+  };
+};
+
+test('what times include: each thing that a contestant says, and where it is true; counts of runs as ranges', async () => {
+  const given = sampleBench([
+    saying('f32', 64, { ours: '8 products over 3 copies', ONNX: 'MatMul: 8 products in one session' }),
+    saying('q4_0', 64, { ours: '64 products over 3 copies', ONNX: '5 bits instead of 4.5: 8 products in one session' }),
+    saying('q8_0', 64, { ours: '16 products over 2 copies', ONNX: '9 bits instead of 8.5: 8 products in one session' }),
+    saying('q8_0', 96, { ours: '8 products over 3 copies', ONNX: '9 bits instead of 8.5: 4 products in 2 sessions' }),
+  ]);
+  const lines = [
+    'linear, ours: 8 to 64 products over 2 to 3 copies',
+    'linear, ONNX, f32: MatMul: 8 products in one session',
+    'linear, ONNX, q4_0: 5 bits instead of 4.5: 8 products in one session',
+    'linear, ONNX, q8_0: 9 bits instead of 8.5: 8 products in one session',
+    'linear, ONNX, q8_0: 9 bits instead of 8.5: 4 products in 2 sessions',
+  ];
+  const list = ['roofline, the device: the device&#39;s note', ...lines];
+  expect(await benchHtml(given)).toContain(
+    `<summary>What times include</summary><ul>${list.map((line) => `<li>${line}</li>`).join('')}</ul>`,
+  );
+  expect(benchMarkdown(given)).toContain(
+    `## What times include\n\n- roofline, the device: the device's note\n${lines.map((line) => `- ${line}\n`).join('')}`,
+  );
+});
+
+test('of many cases with peers every suite is drawn, and how many of them', () => {
+  const peered = (suite: string, count: number, batch: number, peer: string) =>
+    Array.from({ length: count }, (_, i) => ({
+      ...product('q4_0', batch, 0.001, 0.002),
+      ...{ suite, name: `${batch} ${i}`, overPeers: [{ peer, ratio: 2, interval: null }] },
+    }));
+  const few = sampleBench([...peered('linear', 20, 1, 'ONNX'), ...peered('model', 2, 1, 'llama.cpp')]);
+  const titlesOf = (given: Bench) => benchPlots(given).flatMap(({ title }) => (/peers/.test(title) ? [title] : []));
+  expect(titlesOf(few)).toEqual(['Ours over its peers']);
+
+  const many = sampleBench([
+    ...peered('linear', 50, 1, 'ONNX'),
+    ...peered('linear', 30, 16, 'ONNX'),
+    ...peered('model', 2, 1, 'llama.cpp'),
+  ]);
+  const [one, sixteen, model] = titlesOf(many);
+  expect([one, sixteen, model]).toEqual([
+    'Ours over its peers: linear, batch 1',
+    'Ours over its peers: linear, batch 16',
+    'Ours over its peers: model',
+  ]);
+  expect(plotOf(many, one!).caption).toMatch(/ 40 of 50; the table has all\.$/);
+  expect(drawn(plotOf(many, one!))).toHaveLength(40);
+  expect(plotOf(many, sixteen!).caption).not.toMatch(/of 30/);
+  expect(drawn(plotOf(many, model!)).map(({ peer }) => peer)).toEqual(['llama.cpp', 'llama.cpp']);
 });
 
 /** All that a plot draws, layer by layer. */
