@@ -1,9 +1,9 @@
 // What the benchmark's command line says, and what of it would be ignored.
 import { Command, Option } from 'commander';
 import { adapterOption, gpuMemoryOption, parseSize } from '../src/cli/gpu-options.ts';
-import { tuneOption } from '../src/cli/tune-option.ts';
 import { ArgumentError } from '../src/errors.ts';
-import type { TuneMode } from '../src/tuner/tune-mode.ts';
+import { TUNE_MODES, type TuneMode } from '../src/tuner/tune-mode.ts';
+import { SPARSE_FORMS } from './suite/linear-forms.ts';
 import { SUITES } from './suite/suites.ts';
 
 /** The command line of the benchmark, parsed. */
@@ -14,6 +14,8 @@ export interface BenchOptions {
   readonly json: string;
   readonly report: string;
   readonly compare?: string;
+  /** With `compare`: JSON of another run, instead of measuring. */
+  readonly with?: string;
   /** Bytes. */
   readonly cycle: number;
   readonly tune: TuneMode;
@@ -42,16 +44,30 @@ export function benchCommand(checkout: boolean, run: (options: BenchOptions) => 
       '--suite <names...>',
       `only these: ${SUITES.map(({ name }) => name).join(', ')}; the roofline is always measured`,
     )
-    .option('--filter <text>', 'only cases whose suite and name contain this')
+    .option(
+      '--filter <text>',
+      `only cases whose suite and name contain this, such as "linear q4_0"; one that fits none of the usual cases reaches others, such as "q4_0@2:4": ${SPARSE_FORMS}; "q4_0, f16 sums", "q4_0, int8 inputs"`,
+    )
     .option('--json <file>', 'where the figures go', 'out/bench/bench.json')
     .option('--report <file>', 'where the page goes; Markdown goes beside it', 'out/bench/bench.html')
-    .option('--compare <file>', 'JSON of an earlier run; exit code 1 where ours got slower')
+    .option(
+      '--compare <file>',
+      'JSON of an earlier run with the same --quick, --tune and --cycle on the same device; exit code 1 where ours got slower',
+    )
+    .option('--with <file>', 'with --compare: JSON of a later run to compare it with, instead of measuring')
     .addOption(
       new Option('--cycle <size>', 'memory that weights cycle through: more than the cache of the device')
         .argParser(parseSize)
         .default(64 * 2 ** 20, '64MiB'),
     )
-    .addOption(tuneOption('off'))
+    .addOption(
+      new Option(
+        '--tune <mode>',
+        'how variants of our kernels are chosen: off takes the usual ones; quick times them for up to two seconds where the shape is new, full until it is certain, and both remember the best',
+      )
+        .choices(TUNE_MODES)
+        .default('off'),
+    )
     .addOption(adapterOption())
     .addOption(gpuMemoryOption())
     .exitOverride()
@@ -90,6 +106,18 @@ function refuseIgnored(program: Command): void {
     throw new ArgumentError(
       `--pack measures nothing, so that ${listed(besidePack)} would be ignored: give it to the archive's own ./run.`,
     );
+  }
+  const besideWith = given.filter((name) => name !== '--with' && name !== '--compare');
+  if (given.includes('--with')) {
+    if (!given.includes('--compare')) {
+      throw new ArgumentError('--with is the later of two runs to compare: give the earlier one as --compare.');
+    }
+    if (besideWith.length > 0) {
+      throw new ArgumentError(
+        `--with compares two files and measures nothing, so that ${listed(besideWith)} would be ignored: leave it out.`,
+      );
+    }
+    return;
   }
   if (given.includes('--browser')) {
     if (given.includes('--adapter')) {

@@ -41,6 +41,12 @@ async function run(options: BenchOptions, extras: Extras | undefined): Promise<v
   if (extras && options.pack !== undefined) return pack(options.pack, extras);
   // First, so that a wrong file shows before anything is measured.
   const before = options.compare === undefined ? undefined : await readBench(options.compare);
+  if (before && options.with !== undefined) {
+    const comparison = compareRuns(before, await readBench(options.with));
+    console.log(comparisonText(comparison));
+    process.exitCode = gotSlower(comparison) ? EXIT.no : EXIT.ok;
+    return;
+  }
   const progress = startProgress('Benchmark', { name: 'cases', scale: 1 });
   try {
     const job = {
@@ -80,7 +86,7 @@ type Job = Omit<BenchJob, 'environment' | 'memoryBudget' | 'peers'>;
 /** Of a packed program. */
 const NO_PEERS: Peers = {
   contestants: [],
-  absent: [{ name: 'All', reason: 'a packed benchmark brings none: run it in a checkout, after npm run peers' }],
+  absent: [{ name: 'Peers', reason: 'an archive brings none: run the benchmark in a checkout, after npm run peers' }],
   close: async () => {},
 };
 
@@ -140,7 +146,8 @@ const inBrowser = (
 /** Runs the command line, and sets the exit code. */
 export async function runProgram(extras?: Extras): Promise<void> {
   try {
-    const code = await rerunOnSoftwareVulkan();
+    // Two files are compared without a GPU, of which there may be none.
+    const code = process.argv.some((argument) => argument.startsWith('--with')) ? undefined : await rerunOnSoftwareVulkan();
     if (code === undefined) {
       listenForInterrupts();
       await benchProgram(extras).parseAsync();

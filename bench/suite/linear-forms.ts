@@ -32,6 +32,9 @@ const BLOCKS = 'blocks-32x32-25%';
 const patternName = ({ keep, of, rows }: { readonly keep: number; readonly of: number; readonly rows?: number }) =>
   `${keep}:${of}${rows === undefined ? '' : `x${rows}`}`;
 
+/** Formats and what of their weights is kept, as their forms are named. */
+export const SPARSE_FORMS = `${VALUES.join(', ')} @ ${[...PATTERNS.map(patternName), BLOCKS].join(', ')}`;
+
 /** Forms beside plain formats: packed N:M patterns, blocks, and products that round more than the weight. */
 const SPARSE = VALUES.flatMap((values) => [...PATTERNS.map(patternName), BLOCKS].map((kept) => `${values}@${kept}`));
 const HALF_SUMS = ['f16', 'q8_0', 'q4_0', 'q4_k'].map((format) => `${format}, f16 sums`);

@@ -41,5 +41,10 @@ test('a filter reaches every format, and what is packed or rounds more', () => {
 
 test('what fits nothing is refused', () => {
   expect(() => namesOf('zzz', true)).toThrow(ArgumentError);
+  expect(() => namesOf('zzz', true, ['roofline'])).toThrow('No case of roofline contains "zzz".');
+  expect(() => namesOf('zzz', true, ['roofline', 'linear'])).toThrow(ArgumentError);
+  // What the roofline has does not stand for a suite that is filtered.
+  expect(() => namesOf('triad', true, ['linear'])).toThrow(ArgumentError);
+  for (const suites of [['roofline'], ['roofline', 'linear']]) expect(namesOf('triad', true, suites)).toEqual([]);
   expect(() => namesOf('', true, ['linaer'])).toThrow(/linear/);
 });

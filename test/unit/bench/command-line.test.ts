@@ -66,6 +66,8 @@ test('what the command line says reaches the run', async () => {
 
 test.each([
   [['--browser', '--adapter', 'x'], /^--adapter chooses among the adapters of Node/],
+  [['--with', 'x'], /^--with is the later of two runs/],
+  [['--with', 'x', '--compare', 'y'], /^--with compares two files .*, so that --json, --report would be ignored/],
   [['--headed'], /^--headed would be ignored without --browser/],
   [['--hardware', '--chrome-flag=--one'], /^--hardware, --chrome-flag would be ignored without --browser/],
   [['--pack', 'x.tar.gz', '--quick'], /^--pack measures nothing, so that --quick, --json, --report would be ignored/],
@@ -94,6 +96,28 @@ test('--compare says by the exit code whether ours got slower', async () => {
     await program(product(seconds)).run('--browser', '--compare', before);
     expect(process.exitCode).toBe(code);
   }
+});
+
+test('--with compares two files and measures nothing', async () => {
+  const [before, later] = [join(folder, 'before.json'), join(folder, 'later.json')];
+  await writeFile(before, JSON.stringify(product(1)));
+  for (const [seconds, code] of [
+    [1, 0],
+    [2, 1],
+    [0.5, 0],
+  ] as const) {
+    await writeFile(later, JSON.stringify(product(seconds)));
+    const { asked, command } = program();
+    await command.parseAsync(['--compare', before, '--with', later], { from: 'user' });
+    expect(process.exitCode).toBe(code);
+    expect(asked).toEqual([]);
+  }
+  expect(vi.mocked(console.log).mock.calls.map(([text]) => String(text).split(':')[0])).toEqual([
+    '4 of 4 figures are the same.',
+    'slower',
+    'faster',
+  ]);
+  expect((await readdir(folder)).sort()).toEqual(['before.json', 'later.json']);
 });
 
 test('exit codes: ours that failed, a cancelled run, a lost device; not what peers fail at', () => {
