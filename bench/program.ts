@@ -147,7 +147,9 @@ const inBrowser = (
 export async function runProgram(extras?: Extras): Promise<void> {
   try {
     // Two files are compared without a GPU, of which there may be none.
-    const code = process.argv.some((argument) => argument.startsWith('--with')) ? undefined : await rerunOnSoftwareVulkan();
+    const code = process.argv.some((argument) => argument.startsWith('--with'))
+      ? undefined
+      : await rerunOnSoftwareVulkan();
     if (code === undefined) {
       listenForInterrupts();
       await benchProgram(extras).parseAsync();

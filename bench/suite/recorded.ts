@@ -1,5 +1,5 @@
 import type { Gpu } from '../../src/gpu/gpu.ts';
-import type { Step } from '../../src/gpu/kernel.ts';
+import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import type { Recording } from '../../src/scheduler/scheduler.ts';
 import type { Prepared } from './contestant.ts';
 
@@ -39,14 +39,21 @@ export async function readFloats(gpu: Gpu, buffer: GPUBuffer, count: number): Pr
   return new Float32Array((await gpu.readBack(buffer, 0, 4 * count)).buffer);
 }
 
-/** What steps make of an output that held NaN before: what they leave unwritten shows, also where another contestant wrote it. */
+/** Fills buffers with bits that are NaN as floats of any size: what is left unwritten shows, also where another contestant wrote it. */
+export function poison(gpu: Gpu, views: readonly BufferView[]): void {
+  for (const { buffer, offset = 0, size = buffer.size - offset } of views) {
+    gpu.upload(buffer, new Uint8Array(size).fill(0xff), offset);
+  }
+}
+
+/** What steps make of an output that held NaN before. */
 export async function freshOutput(
   gpu: Gpu,
   steps: readonly Step[],
   buffer: GPUBuffer,
   count: number,
 ): Promise<Float32Array<ArrayBuffer>> {
-  gpu.upload(buffer, new Uint8Array(new Float32Array(count).fill(Number.NaN).buffer));
+  poison(gpu, [{ buffer, size: 4 * count }]);
   await gpu.scheduler.run(steps);
   return readFloats(gpu, buffer, count);
 }

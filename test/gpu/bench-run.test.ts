@@ -8,6 +8,7 @@ import type { Case, SuiteContext } from '../../bench/suite/suite.ts';
 import { attentionCase } from '../../bench/suite/suites/attention.ts';
 import { linearCase } from '../../bench/suite/suites/linear.ts';
 import { modelCase, SAMPLE } from '../../bench/suite/suites/model.ts';
+import { checkedRows, pickRows } from '../../bench/suite/suites/passes/checked-rows.ts';
 import { passesSuite } from '../../bench/suite/suites/passes.ts';
 import { rooflineSuite } from '../../bench/suite/suites/roofline.ts';
 import { OutOfMemoryError } from '../../src/errors.ts';
@@ -74,6 +75,52 @@ test('models that make something else are not timed', async () => {
   expect(await changed(0, 0.5)).toBe(Number.POSITIVE_INFINITY);
   await prepared.release();
   opened.release();
+});
+
+test.each(['quantize to q8_0', 'select 2:4', 'select 50% of rows'])(
+  '%s: what is left unwritten, or wrong in the last row, is not timed',
+  async (start) => {
+    const opened = await passes()
+      .find(({ name }) => name.startsWith(start))!
+      .open(contextOn(gpu));
+    const prepared = (await opened.contestants[0]!.prepare(opened.work))!;
+    const { error, tolerance } = opened.reference!;
+    // So that an output of before is there.
+    await prepared.run();
+    const checked = async () => error(await prepared.check!());
+    expect(await checked()).toBeLessThanOrEqual(tolerance);
+    const run = gpu.scheduler.run.bind(gpu.scheduler);
+    const once = vi.spyOn(gpu.scheduler, 'run');
+    once.mockImplementationOnce(async () => {});
+    expect((await checked()) <= tolerance).toBe(false);
+    once.mockImplementationOnce(async (steps) => {
+      await run(steps);
+      for (const { bindings } of steps) {
+        const outputs = bindings.filter(({ access }) => access === 'read-write');
+        for (const { buffer, offset = 0, size = buffer.size - offset } of outputs) {
+          if (size >= 64) gpu.upload(buffer, new Uint8Array(64).fill(0xff), offset + size - 64);
+        }
+      }
+    });
+    expect((await checked()) <= tolerance).toBe(false);
+    vi.restoreAllMocks();
+    expect(await checked()).toBeLessThanOrEqual(tolerance);
+    await prepared.release();
+    opened.release();
+  },
+);
+
+test('the rows of a pass that are checked are the first, the last and others between', () => {
+  expect(checkedRows(4096, 4, 4)).toEqual({ starts: [0, 1364, 2728, 4092], each: 4, count: 16 });
+  expect(checkedRows(512, 1, 3)).toEqual({ starts: [0, 256, 511], each: 1, count: 3 });
+  expect(checkedRows(4, 4, 4)).toEqual({ starts: [0], each: 4, count: 4 });
+  expect(checkedRows(256, 256, 1)).toEqual({ starts: [0], each: 256, count: 256 });
+  const picked = pickRows(
+    Float32Array.from({ length: 12 }, (_, i) => i),
+    2,
+    checkedRows(6, 1, 2),
+  );
+  expect([...picked]).toEqual([0, 1, 10, 11]);
 });
 
 test('an output that no step writes is NaN, whoever wrote it before', async () => {

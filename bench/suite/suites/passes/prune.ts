@@ -6,8 +6,9 @@ import { type Buffers, withBuffers } from '../../buffers.ts';
 import { chainLength } from '../../chain.ts';
 import type { Contestant } from '../../contestant.ts';
 import { OURS } from '../../names.ts';
-import { recorded } from '../../recorded.ts';
+import { poison, recorded } from '../../recorded.ts';
 import type { Case, OpenCase, SuiteContext } from '../../suite.ts';
+import { checkedRows, pickRows, readRows } from './checked-rows.ts';
 import { normalValues } from './normal-values.ts';
 
 interface Selection {
@@ -18,8 +19,8 @@ interface Selection {
 
 const K = 4096;
 const ROWS = { quick: 512, full: 4096 } as const;
-/** Rows that the reference sorts as well: a multiple of all that share a pattern. */
-const CHECKED_ROWS = 32;
+/** Rows that the reference sorts as well: at each place a multiple of all that share a pattern. */
+const CHECKED = { each: 16, places: 4 } as const;
 /** What is ranked as a whole the reference has to sort as a whole. */
 const RANKED_ROWS = 256;
 
@@ -79,15 +80,16 @@ async function openSelection(context: SuiteContext, buffers: Buffers, { pattern,
     room: selection,
   });
   const count = chainLength({ bytes: 4 * (rows * K + words) }, context);
-  const checked = wholly(pattern) ? rows : CHECKED_ROWS;
+  const checked = wholly(pattern) ? checkedRows(rows, rows, 1) : checkedRows(rows, CHECKED.each, CHECKED.places);
   const ours: Contestant = {
     name: OURS,
     note: `${count} times in one submit, from f32 on the device to a bit a weight`,
     prepare: () =>
       recorded(gpu, [Array.from({ length: count }, () => steps).flat()], {
         check: async () => {
+          poison(gpu, [mask]);
           await gpu.scheduler.run(steps);
-          return bitsOf(new Uint32Array((await gpu.readBack(mask.buffer, 0, 4 * maskWords(checked, K))).buffer));
+          return bitsOf(new Uint32Array(await readRows(gpu, mask.buffer, 4 * maskWords(1, K), checked)));
         },
         release: () => undefined,
       }),
@@ -98,8 +100,8 @@ async function openSelection(context: SuiteContext, buffers: Buffers, { pattern,
     // The same weights stay, to the last.
     reference: {
       error: (output) => {
-        const head = values.subarray(0, checked * K);
-        const expected = bitsOf(selectMasks([{ weights: head, rows: checked, k: K }], pattern)[0]!);
+        const weights = pickRows(values, K, checked);
+        const expected = bitsOf(selectMasks([{ weights, rows: checked.count, k: K }], pattern)[0]!);
         return output.reduce((wrong, bit, i) => wrong + Number(bit !== expected[i]), 0) / output.length;
       },
       tolerance: 0,
