@@ -29,6 +29,7 @@ import {
   sparseVariantsFor,
 } from 'compressa/sparse';
 import type { Claim, Measurement } from '../claim.ts';
+import { inPairs } from '../in-pairs.ts';
 import { onnxWeight } from '../onnx-weights.ts';
 import { openOnnxRuntime } from '../peers/onnx-runtime.ts';
 import { type Chain, makeInput, makeWeights, openChain, openProducts, PRODUCTS, type Product } from '../products.ts';
@@ -235,14 +236,12 @@ interface Timed {
 
 /** Their time over ours, of pairs in alternating order. */
 async function timed(ours: Timed, theirs: Timed, pairs: number) {
-  const times = { ours: [] as number[], theirs: [] as number[] };
-  for (let i = 0; i < pairs; i++) {
-    const order = [
-      async () => times.ours.push(await milliseconds(ours)),
-      async () => times.theirs.push(await milliseconds(theirs)),
-    ];
-    for (const take of i % 2 === 0 ? order : order.reverse()) await take();
-  }
+  const [a, b] = await inPairs(
+    pairs,
+    () => milliseconds(ours),
+    () => milliseconds(theirs),
+  );
+  const times = { ours: a, theirs: b };
   return { times, ratios: times.ours.map((time, i) => times.theirs[i]! / time) };
 }
 

@@ -1,10 +1,10 @@
 // onnxruntime-web as contestants of the suite in a page, on the engine's device.
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { Scratch } from '../../src/gpu/scratch.ts';
 import schema from '../peers/onnx.proto?raw';
 import { onnxEncoder } from '../peers/onnx-model.ts';
 import { configureOrt, openSession } from '../peers-page/ort.ts';
 import type { OrtSession, OrtTensor } from '../peers-page/peers.ts';
-import { Buffers } from '../suite/buffers.ts';
 import type { Contestant, LinearWork, Prepared } from '../suite/contestant.ts';
 import { readFloats } from '../suite/recorded.ts';
 import { ACCURACY_LEVELS, type AccuracyLevel, onnxName, onnxWork } from './onnx-work.ts';
@@ -22,14 +22,14 @@ export function onnxWebContestants(gpu: Gpu): Contestant[] {
     if (!onnx) return undefined;
     const { batch, k, n, x } = work;
     const model = encoder.independent(onnx.weights, onnx.products);
-    const buffers = new Buffers(gpu);
+    const buffers = new Scratch(gpu);
     const sessions: OrtSession[] = [];
     const release = async () => {
       for (const session of sessions) await session.release();
       buffers.release();
     };
     try {
-      const { buffer } = buffers.filled(x, 'x');
+      const { buffer } = buffers.upload(x, 'x');
       const input = ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [batch, k] });
       const feeds = Object.fromEntries(model.inputs.map((name) => [name, input]));
       for (let i = 0; i < onnx.sessions; i++) {

@@ -1,9 +1,9 @@
 // TensorFlow.js as a contestant of the suite in a page, on the engine's device.
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { Scratch } from '../../src/gpu/scratch.ts';
 import { transpose } from '../onnx-layouts.ts';
 import type { TfTensor } from '../peers-page/peers.ts';
 import { tfTensor, useTfjs } from '../peers-page/tfjs.ts';
-import { Buffers } from '../suite/buffers.ts';
 import type { Contestant, LinearWork, Prepared } from '../suite/contestant.ts';
 import { readFloats } from '../suite/recorded.ts';
 
@@ -23,12 +23,12 @@ export async function tfjsContestants(gpu: Gpu): Promise<Contestant[]> {
 
 async function prepareProducts(gpu: Gpu, work: LinearWork, note: string): Promise<Prepared> {
   const { batch, k, n, count, copies, x } = work;
-  const buffers = new Buffers(gpu);
+  const buffers = new Scratch(gpu);
   try {
-    const input = tfTensor(buffers.filled(x, 'x').buffer, batch, k);
+    const input = tfTensor(buffers.upload(x, 'x').buffer, batch, k);
     // The layout that its products take as it is: [k, n].
     const values = transpose(await work.weights(), n, k);
-    const weights = Array.from({ length: copies }, () => tfTensor(buffers.filled(values, 'weight').buffer, k, n));
+    const weights = Array.from({ length: copies }, () => tfTensor(buffers.upload(values, 'weight').buffer, k, n));
     let next = 0;
     const multiply = (): TfTensor => tf.matMul(input, weights[next++ % copies]!, false, false);
     /** Hands over an output, which submits all that was recorded. */

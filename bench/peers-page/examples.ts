@@ -14,6 +14,8 @@ export interface ExampleValues {
   readonly tfjs: {
     readonly values: readonly number[];
     readonly weight: Readonly<Record<string, readonly number[]>>;
+    /** What it said of the same values with a NaN among them. */
+    readonly refused: string;
   };
 }
 
@@ -50,7 +52,12 @@ async function throughTfjs(size: number): Promise<ExampleValues['tfjs']> {
     const buffer = gpu.memory.allocate(values.byteLength);
     gpu.upload(buffer, bytesOf(values));
     const weight = await quantize(tensorOf(buffer, size, size));
-    return { values: [...values], weight: listed(await readWeight(gpu, weight)) };
+    gpu.upload(buffer, bytesOf(Float32Array.of(Number.NaN)), 4 * (2 * size + 5));
+    const refused = await quantize(tensorOf(buffer, size, size)).then(
+      () => 'nothing',
+      (error: Error) => error.message,
+    );
+    return { values: [...values], weight: listed(await readWeight(gpu, weight)), refused };
   } finally {
     gpu.close();
   }

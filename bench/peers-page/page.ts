@@ -1,6 +1,7 @@
 // The engine, onnxruntime-web and TensorFlow.js on one GPUDevice: what the page answers. Each peer gets the engine's device; buffers pass
 // between them without a read-back.
 import { allocateWeight, formatByName, type Gpu, linearSteps, openGpu, quantizeStep, type Weight } from 'compressa';
+import { inPairs } from '../in-pairs.ts';
 import { onnxWeight, referenceRow, relativeError } from '../onnx-weights.ts';
 import type { OnnxWeight } from '../peers/onnx-model.ts';
 import { type Chain, makeInput, makeWeights, openChain } from '../products.ts';
@@ -31,13 +32,15 @@ export interface Compared {
   readonly variant: string;
   readonly ours: readonly number[];
   readonly theirs: readonly number[];
-  /** Distance of each side's first row to the f64 reference, relative to its size. */
+  /** Distance of each side's first and last row to the f64 reference, relative to its size: the larger. */
   readonly errors: { readonly ours: number; readonly theirs: number };
 }
 
-/** Values that went through all three, and what the engine read back meanwhile. */
+/** Values that went through all three, and how many buffers anybody mapped for reading meanwhile. */
 export interface Passed {
-  readonly readBacks: number;
+  readonly mapped: number;
+  /** Those of reading the result back: what shows that they are counted. */
+  readonly mappedBehind: number;
   readonly y: readonly number[];
   readonly x: readonly number[];
   readonly weights: readonly number[];
@@ -71,17 +74,25 @@ async function milliseconds(chain: Chain | Peer): Promise<number> {
   return performance.now() - start;
 }
 
-async function pair(pairs: number, ours: Chain, theirs: Peer): Promise<{ ours: number[]; theirs: number[] }> {
-  const times = { ours: [] as number[], theirs: [] as number[] };
-  for (let i = 0; i < pairs; i++) {
-    const order = [
-      async () => times.ours.push(await milliseconds(ours)),
-      async () => times.theirs.push(await milliseconds(theirs)),
-    ];
-    for (const take of i % 2 === 0 ? order : order.reverse()) await take();
-  }
-  return times;
+/** The larger error of a side's first and last row. NaN is the largest. */
+function errorsOver(weights: readonly OnnxWeight[], tokens: number, size: number, x: Float32Array) {
+  const rows = [...new Set([0, tokens - 1])];
+  const of = (values: Float32Array, row: number) => values.subarray(row * size, (row + 1) * size);
+  const wanted = rows.map((row) => referenceRow(weights, { tokens, size }, of(x, row)));
+  return async (side: Chain | Peer): Promise<number> => {
+    const y = await side.output();
+    return Math.max(...rows.map((row, i) => relativeError(of(y, row), wanted[i]!)));
+  };
 }
+
+const pair = async (pairs: number, one: Chain, other: Peer) => {
+  const [ours, theirs] = await inPairs(
+    pairs,
+    () => milliseconds(one),
+    () => milliseconds(other),
+  );
+  return { ours, theirs };
+};
 
 const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
@@ -149,8 +160,7 @@ window.overOnnxRuntime = async ({ format, size, tokens, pairs, models }) => {
       }
     }
     stage('checking');
-    const want = referenceRow(onnx, { tokens, size }, x.subarray(0, size));
-    const errorOf = async (side: Chain | Peer) => relativeError((await side.output()).subarray(0, size), want);
+    const errorOf = errorsOver(onnx, tokens, size, x);
     const errors = { ours: await errorOf(ours), theirs: await errorOf(best!.peer) };
     stage('timing');
     const times = await pair(pairs, ours, best!.peer);
@@ -216,8 +226,7 @@ window.overTfjs = async ({ size, pairs }) => {
       },
       release: async () => {},
     };
-    const want = referenceRow(onnx, { tokens: size, size }, x.subarray(0, size));
-    const errorOf = async (side: Chain | Peer) => relativeError((await side.output()).subarray(0, size), want);
+    const errorOf = errorsOver(onnx, size, size, x);
     const errors = { ours: await errorOf(ours), theirs: await errorOf(peer) };
     stage('timing');
     const times = await pair(pairs, ours, peer);
@@ -233,6 +242,17 @@ window.overTfjs = async ({ size, pairs }) => {
   }
 };
 
+/** Counts the buffers that are mapped for reading from now on, on whatever device and by whomever: values reach the host in no other way. */
+function countMaps(): () => number {
+  let count = 0;
+  const map = GPUBuffer.prototype.mapAsync;
+  GPUBuffer.prototype.mapAsync = function (this: GPUBuffer, mode, ...rest) {
+    if ((mode & GPUMapMode.READ) !== 0) count++;
+    return map.call(this, mode, ...rest);
+  };
+  return () => count;
+}
+
 window.throughAllThree = async (size, model) => {
   const gpu = await openGpu();
   try {
@@ -244,7 +264,7 @@ window.throughAllThree = async (size, model) => {
     const x = makeInput(size);
     const buffer = gpu.memory.allocate(4 * size);
     gpu.upload(buffer, bytesOf(x));
-    const before = gpu.counters.readBacks;
+    const mapped = countMaps();
     const session = await openSession(gpu.device, Uint8Array.from(model), externalData([onnx]));
     const input = ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [1, size] });
     const { y: first } = await session.run({ x: input });
@@ -269,11 +289,11 @@ window.throughAllThree = async (size, model) => {
       ...linearSteps({ x: { buffer: first!.gpuBuffer, size: 4 * size }, weight, y, tokens: 1 }),
     ]);
     await gpu.idle();
-    const readBacks = gpu.counters.readBacks - before;
+    const before = mapped();
     const result = await readFloats(gpu, y.buffer, size);
     tensorRef.dispose();
     await session.release();
-    return { readBacks, x: [...x], weights: [...values], y: [...result] };
+    return { mapped: before, mappedBehind: mapped() - before, x: [...x], weights: [...values], y: [...result] };
   } finally {
     gpu.close();
   }

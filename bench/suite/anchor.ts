@@ -1,6 +1,7 @@
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import type { Scratch } from '../../src/gpu/scratch.ts';
 import { ARITHMETIC_BYTES, arithmeticStep } from '../../src/verify/roofline-steps.ts';
-import { type Buffers, withBuffers } from './buffers.ts';
+import { withBuffers } from './buffers.ts';
 import { middleOfThree } from './method.ts';
 
 /** Long enough that its submit does not count, short enough to stand around every case. */
@@ -15,7 +16,7 @@ interface Anchor {
 /** A fixed piece of arithmetic, as long on this device as `MILLISECONDS`: its time says whether the clocks moved. */
 export const openAnchor = (gpu: Gpu): Promise<Anchor> => withBuffers(gpu, (buffers) => anchorIn(gpu, buffers));
 
-async function anchorIn(gpu: Gpu, buffers: Buffers): Promise<Anchor> {
+async function anchorIn(gpu: Gpu, buffers: Scratch): Promise<Anchor> {
   const operands = buffers.room(ARITHMETIC_BYTES.operands, 'anchor');
   const results = buffers.room(ARITHMETIC_BYTES.results, 'anchor');
   const record = (turns: number) =>

@@ -5,6 +5,7 @@ import { memoryOutput, memorySink } from '../../src/files/sink.ts';
 import type { Format } from '../../src/formats/format.ts';
 import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
+import { Scratch } from '../../src/gpu/scratch.ts';
 import { Decoder } from '../../src/graph/decoder.ts';
 import type { Graph } from '../../src/graph/graph.ts';
 import { ReferenceRun } from '../../src/graph/reference.ts';
@@ -17,7 +18,6 @@ import { modelGraph } from '../../src/passes/model-graph.ts';
 import { matrixShape } from '../../src/passes/stored-weight.ts';
 import { fillWeight, WeightMaker } from '../../src/verify/synthetic-weights.ts';
 import { releaseWeights } from '../../src/verify/with-decoder.ts';
-import { Buffers } from './buffers.ts';
 import { readFloats } from './recorded.ts';
 import type { SuiteContext } from './suite.ts';
 
@@ -108,7 +108,7 @@ async function logitsInF32(
   blockOf: (role: string, k: number) => Promise<Weight>,
   tokens: Uint32Array,
 ): Promise<Float32Array> {
-  const buffers = new Buffers(gpu);
+  const buffers = new Scratch(gpu);
   const made: Weight[] = [];
   const f32 = formatByName('f32');
   const allocate = (rows: number, k: number) => {

@@ -2,6 +2,7 @@ import { isSparse } from '../../src/formats/format.ts';
 import { codeBytes } from '../../src/formats/w8a8.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import type { BufferView, Step } from '../../src/gpu/kernel.ts';
+import type { Scratch } from '../../src/gpu/scratch.ts';
 import type { VariantChoice } from '../../src/graph/variant-choice.ts';
 import { blockIntegerLinearSteps, quantizeBlocksStep } from '../../src/kernels/block-integer-linear.ts';
 import { integerLinearSteps, quantizeActivationsStep, usualIntegerVariant } from '../../src/kernels/integer-linear.ts';
@@ -9,7 +10,6 @@ import { linearSteps } from '../../src/kernels/linear.ts';
 import { usualHalfVariant, usualVariant } from '../../src/kernels/linear-variants.ts';
 import { packedProducts } from '../../src/kernels/packed-products.ts';
 import type { Weight } from '../../src/kernels/weight.ts';
-import type { Buffers } from './buffers.ts';
 import type { Rounding } from './linear-forms.ts';
 
 /** Inputs that share a scale where they are rounded to int8. */
@@ -30,7 +30,7 @@ export interface Product {
  */
 export function ourLinear(
   gpu: Gpu,
-  room: Buffers,
+  room: Scratch,
   { x, y, batch, rounding }: Product,
   tuner?: VariantChoice,
 ): (weight: Weight) => Step[] {

@@ -10,6 +10,7 @@ import { stateWords } from '../../src/kernels/state.ts';
 import { stackGraph } from '../../src/models/stack.ts';
 import { median } from '../../src/verify/statistics.ts';
 import { WeightMaker } from '../../src/verify/synthetic-weights.ts';
+import { inPairs } from '../in-pairs.ts';
 import { MODEL_SHAPES } from './model-shapes.ts';
 import { pairedRatio, type Ratio } from './statistics.ts';
 
@@ -52,20 +53,17 @@ export async function measureShrunkLayer(gpu: Gpu, format: string, share: number
     const [ffn, layer, lessFfn, lessLayer] = opened as [Timed, Timed, Timed, Timed];
     // Compiled, and all memory touched.
     for (const one of opened) await one.run();
-    const times = { ffn: [[], []], layer: [[], []] } as Record<'ffn' | 'layer', [number[], number[]]>;
-    for (let pair = 0; pair < pairs; pair++) {
-      for (const [what, whole, less] of [
-        ['ffn', ffn, lessFfn],
-        ['layer', layer, lessLayer],
-      ] as const) {
-        const turns = [whole, less].map((one, i) => async () => times[what][i]!.push(await one.run()));
-        for (const take of pair % 2 === 0 ? turns : turns.reverse()) await take();
-      }
-    }
+    const inTurns = (whole: Timed, less: Timed) =>
+      inPairs(
+        pairs,
+        () => whole.run(),
+        () => less.run(),
+      );
+    const [ffnTimes, layerTimes] = [await inTurns(ffn, lessFfn), await inTurns(layer, lessLayer)];
     return {
-      ffn: pairedRatio(times.ffn[1], times.ffn[0]),
-      layer: pairedRatio(times.layer[1], times.layer[0]),
-      dense: { ffn: median(times.ffn[0]), layer: median(times.layer[0]) },
+      ffn: pairedRatio(ffnTimes[1], ffnTimes[0]),
+      layer: pairedRatio(layerTimes[1], layerTimes[0]),
+      dense: { ffn: median(ffnTimes[0]), layer: median(layerTimes[0]) },
     };
   } finally {
     for (const one of opened) one.release();

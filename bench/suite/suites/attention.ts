@@ -1,9 +1,10 @@
+import { Scratch } from '../../../src/gpu/scratch.ts';
 import { attention } from '../../../src/graph/reference/attention.ts';
 import { randomUniform } from '../../../src/graph/reference/random.ts';
 import { attentionRoomBytes, attentionSteps } from '../../../src/kernels/attention.ts';
 import { attentionVariantsFor, usualAttentionVariant } from '../../../src/kernels/attention-variants.ts';
 import { stateWords } from '../../../src/kernels/state.ts';
-import { Buffers, withBuffers } from '../buffers.ts';
+import { withBuffers } from '../buffers.ts';
 import { chainLength } from '../chain.ts';
 import type { AttentionWork, Contestant, Traffic } from '../contestant.ts';
 import { MODEL_SHAPES } from '../model-shapes.ts';
@@ -47,7 +48,7 @@ export function attentionCase(size: Size, tokens: number, past: number): Case {
 
 async function openAttention(
   context: SuiteContext,
-  buffers: Buffers,
+  buffers: Scratch,
   shape: Shape,
   traffic: Traffic,
 ): Promise<OpenCase> {
@@ -64,11 +65,11 @@ async function openAttention(
   const out = buffers.room(4 * tokens * width, 'out');
   const cache = {
     ...({ type: 'f32', kvHeads, headDim, maxPositions: positions } as const),
-    ...{ k: buffers.filled(work.keys, 'keys'), v: buffers.filled(work.values, 'values') },
+    ...{ k: buffers.upload(work.keys, 'keys'), v: buffers.upload(work.values, 'values') },
   };
   const sizes = { ...shape, maxPositions: positions };
   const shared = {
-    ...{ q: buffers.filled(work.q, 'q'), cache, state: buffers.filled(stateWords(past), 'state') },
+    ...{ q: buffers.upload(work.q, 'q'), cache, state: buffers.upload(stateWords(past), 'state') },
     ...{ out, tokens, heads, scale },
   };
   const contestant = (name: string, note: string, variant: string): Contestant => ({
@@ -76,7 +77,7 @@ async function openAttention(
     note,
     async prepare() {
       const bytes = attentionRoomBytes(variant, sizes);
-      const room = new Buffers(gpu);
+      const room = new Scratch(gpu);
       const steps = attentionSteps({ ...shared, variant, ...(bytes > 0 && { room: room.room(bytes, 'shares') }) });
       return recorded(gpu, [Array.from({ length: work.count }, () => steps).flat()], {
         check: () => freshOutput(gpu, steps, out.buffer, tokens * width),

@@ -3,13 +3,14 @@ import { formatBytes } from '../../../src/formats/layout.ts';
 import { formatByName } from '../../../src/formats/registry.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { packParams, read, readWrite, type Step } from '../../../src/gpu/kernel.ts';
+import { Scratch } from '../../../src/gpu/scratch.ts';
 import { randomUniform } from '../../../src/graph/reference/random.ts';
 import { loadPackedProducts } from '../../../src/kernels/packed-products.ts';
 import { dequantizeStep } from '../../../src/kernels/quantize.ts';
 import { allocateWeight, readWeight, uploadWeight, type Weight } from '../../../src/kernels/weight.ts';
 import { fillWeight, WeightMaker } from '../../../src/verify/synthetic-weights.ts';
 import { releaseWeights } from '../../../src/verify/with-decoder.ts';
-import { Buffers, withBuffers } from '../buffers.ts';
+import { withBuffers } from '../buffers.ts';
 import { chainLength } from '../chain.ts';
 import type { Contestant, LinearWork, Prepared, Traffic, Work } from '../contestant.ts';
 import registerTileSource from '../kernels/register_tile.wgsl';
@@ -63,7 +64,7 @@ interface Shape extends LinearForm {
   readonly square: boolean;
 }
 
-async function openLinear(context: SuiteContext, buffers: Buffers, shape: Shape): Promise<OpenCase> {
+async function openLinear(context: SuiteContext, buffers: Scratch, shape: Shape): Promise<OpenCase> {
   const maker = new WeightMaker(context.gpu, context.signal);
   const made: Weight[] = [];
   const release = () => {
@@ -86,7 +87,7 @@ async function openLinear(context: SuiteContext, buffers: Buffers, shape: Shape)
 }
 
 interface Room {
-  readonly buffers: Buffers;
+  readonly buffers: Scratch;
   readonly maker: WeightMaker;
   /** Weights to release behind the case. */
   readonly made: Weight[];
@@ -104,7 +105,7 @@ async function openProduct(
   const { rows, dense } = await expand(gpu, block, buffers);
   made.push(dense);
   const x = uniform(7, batch * k);
-  const product: Product = { x: buffers.filled(x, 'x'), y: buffers.room(4 * batch * n, 'y'), batch };
+  const product: Product = { x: buffers.upload(x, 'x'), y: buffers.room(4 * batch * n, 'y'), batch };
   // What rounds inputs to integers is held to those.
   const given = format.activations ? roundedRows(x, k) : rounding === 'int8 inputs' ? roundedRows(x, INPUT_BLOCK) : x;
   const count = chainLength(traffic, context);
@@ -159,7 +160,7 @@ async function openProduct(
 }
 
 /** The values that a block of a weight stands for, here and in f32 on the device. */
-async function expand(gpu: Gpu, block: Weight, buffers: Buffers): Promise<{ rows: Float32Array; dense: Weight }> {
+async function expand(gpu: Gpu, block: Weight, buffers: Scratch): Promise<{ rows: Float32Array; dense: Weight }> {
   const { format, rows: count, k } = block;
   const f32 = formatByName('f32');
   if (isSparse(format)) {
@@ -196,7 +197,7 @@ async function weightTurns(
   product: Product,
 ): Promise<Prepared> {
   const { k, format } = block;
-  const room = new Buffers(gpu);
+  const room = new Scratch(gpu);
   const made: Weight[] = [];
   const release = () => {
     releaseWeights(made);

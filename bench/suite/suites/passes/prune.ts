@@ -1,8 +1,9 @@
 import { formatByName } from '../../../../src/formats/registry.ts';
+import type { Scratch } from '../../../../src/gpu/scratch.ts';
 import { type MaskPattern, maskWords } from '../../../../src/kernels/mask-pattern.ts';
 import { selectMasks } from '../../../../src/kernels/reference/select-mask.ts';
 import { maskRoom, SELECTION_BYTES, selectMaskSteps } from '../../../../src/kernels/select-mask.ts';
-import { type Buffers, withBuffers } from '../../buffers.ts';
+import { withBuffers } from '../../buffers.ts';
 import { chainLength } from '../../chain.ts';
 import type { Contestant } from '../../contestant.ts';
 import { OURS } from '../../names.ts';
@@ -56,7 +57,7 @@ export function pruneCases(quick: boolean): Case[] {
   }));
 }
 
-async function openSelection(context: SuiteContext, buffers: Buffers, { pattern, rows }: Selection): Promise<OpenCase> {
+async function openSelection(context: SuiteContext, buffers: Scratch, { pattern, rows }: Selection): Promise<OpenCase> {
   const { gpu } = context;
   const values = normalValues(rows * K);
   const words = maskWords(rows, K);
@@ -72,7 +73,7 @@ async function openSelection(context: SuiteContext, buffers: Buffers, { pattern,
   const steps = selectMaskSteps({
     matrices: [
       {
-        ...{ source: formatByName('f32'), from: buffers.filled(values, 'weights'), rows, k: K, bad, mask },
+        ...{ source: formatByName('f32'), from: buffers.upload(values, 'weights'), rows, k: K, bad, mask },
         room: Object.fromEntries(sizes.map(([name, bytes]) => [name, buffers.room(bytes, name)])),
       },
     ],

@@ -2,9 +2,10 @@ import type { HostArrays, QuantizeMethod } from '../../../../src/formats/format.
 import { formatBytes } from '../../../../src/formats/layout.ts';
 import { searches } from '../../../../src/formats/methods.ts';
 import { formatByName } from '../../../../src/formats/registry.ts';
+import type { Scratch } from '../../../../src/gpu/scratch.ts';
 import { dequantizeStep, quantizeSteps, scaleRoomBytes } from '../../../../src/kernels/quantize.ts';
 import { allocateWeight } from '../../../../src/kernels/weight.ts';
-import { type Buffers, withBuffers } from '../../buffers.ts';
+import { withBuffers } from '../../buffers.ts';
 import { chainLength } from '../../chain.ts';
 import type { Contestant } from '../../contestant.ts';
 import { OURS } from '../../names.ts';
@@ -54,13 +55,13 @@ interface Quantization {
 
 async function openQuantize(
   context: SuiteContext,
-  buffers: Buffers,
+  buffers: Scratch,
   { name, method, rows }: Quantization,
 ): Promise<OpenCase> {
   const { gpu } = context;
   const format = formatByName(name);
   const values = normalValues(rows * K);
-  const from = buffers.filled(values, 'weights');
+  const from = buffers.upload(values, 'weights');
   const bad = buffers.room(4, 'bad');
   gpu.clear(bad.buffer);
   const room = scaleRoomBytes(format, rows, K);
