@@ -1,8 +1,9 @@
 // Results of the suite as files: JSON, a page, Markdown.
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { FileError } from '../src/errors.ts';
+import { nodeFileSink } from '../src/files/node-sink.ts';
 import { benchHtml } from './suite/report/html.ts';
 import { benchMarkdown } from './suite/report/markdown.ts';
 import { BENCH_VERSION, type Bench, BenchSchema } from './suite/results-schema.ts';
@@ -26,7 +27,7 @@ export async function readBench(path: string): Promise<Bench> {
   return parsed.output;
 }
 
-/** Writes them, and returns the Markdown and the paths. */
+/** Writes them, each beside its name and renamed when it is complete, so that a stop leaves no half of one; returns the Markdown and the paths. */
 export async function writeBench(
   bench: Bench,
   { json, report }: { readonly json: string; readonly report: string },
@@ -39,7 +40,9 @@ export async function writeBench(
   };
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, text);
+    const sink = await nodeFileSink(path, { overwrite: true });
+    await sink.write(new TextEncoder().encode(text));
+    await sink.commit();
   }
   return { markdown, paths: Object.keys(files) };
 }

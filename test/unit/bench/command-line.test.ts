@@ -1,10 +1,10 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { runInBrowser } from '../../../bench/browser/run-in-browser.ts';
 import { benchProgram, type Extras, exitCodeOf } from '../../../bench/program.ts';
-import { readBench } from '../../../bench/results-files.ts';
+import { readBench, writeBench } from '../../../bench/results-files.ts';
 import { compareRuns } from '../../../bench/suite/compare.ts';
 import type { Bench } from '../../../bench/suite/results-schema.ts';
 import { ArgumentError, CancelledError, FileError } from '../../../src/errors.ts';
@@ -152,6 +152,19 @@ test('results are read before anything is measured, and refused by what is wrong
   }
   await writeFile(path, JSON.stringify(product(1)));
   expect(await readBench(path)).toEqual(product(1));
+});
+
+test('results replace those of before when they are complete, and nothing else stays', async () => {
+  const paths = { json: join(folder, 'new', 'b.json'), report: join(folder, 'new', 'b.html') };
+  for (const seconds of [1, 2]) await writeBench(product(seconds), paths);
+  expect(await readBench(paths.json)).toEqual(product(2));
+  expect((await readdir(join(folder, 'new'))).sort()).toEqual(['b.html', 'b.json', 'b.md']);
+
+  // The old file is never opened to be written: who reads it meanwhile has all of it.
+  const reading = await open(paths.json, 'r');
+  await writeBench(product(3), paths);
+  expect(JSON.parse(await reading.readFile('utf8'))).toEqual(product(2));
+  await reading.close();
 });
 
 test('a run in a browser that was cancelled before it began builds no page', async () => {
