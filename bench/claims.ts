@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { openGpu } from 'compressa';
 import { deviceNames } from '../src/gpu/device-names.ts';
 import type { Claim, Measurement } from './claim.ts';
+import { runClaim } from './run-claim.ts';
 
 const wanted = process.argv[2] ?? '';
 const parts = process.argv[3]?.split(',');
@@ -14,8 +15,7 @@ const device = deviceNames(gpu);
 console.error(`Device: ${device.name}${device.driver === null ? '' : `, driver ${device.driver}`}`);
 for (const file of files) {
   const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
-  const found = claim.measure(gpu, (part) => parts?.includes(part) ?? true);
-  for await (const result of found instanceof Promise ? await found : found) {
+  for await (const result of runClaim(claim, gpu, (part) => parts?.includes(part) ?? true)) {
     results.push({ name: claim.name, ...result });
     console.error(
       `${result.pass ? 'pass' : 'FAIL'}  ${claim.name}: ${result.claim}: ${result.measured} (${result.threshold})`,
