@@ -5,7 +5,12 @@ import type { BufferView, Step } from '../../src/gpu/kernel.ts';
 import type { Scratch } from '../../src/gpu/scratch.ts';
 import type { VariantChoice } from '../../src/graph/variant-choice.ts';
 import { blockIntegerLinearSteps, quantizeBlocksStep } from '../../src/kernels/block-integer-linear.ts';
-import { integerLinearSteps, quantizeActivationsStep, usualIntegerVariant } from '../../src/kernels/integer-linear.ts';
+import {
+  integerLinearSteps,
+  multipliesPacked,
+  quantizeActivationsStep,
+  usualIntegerVariant,
+} from '../../src/kernels/integer-linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
 import { usualHalfVariant, usualVariant } from '../../src/kernels/linear-variants.ts';
 import { packedProducts } from '../../src/kernels/packed-products.ts';
@@ -70,7 +75,7 @@ export function ourLinear(
       quantizeActivationsStep({ x, to, tokens: batch, k, threads: software ? 8 : 64 }),
       ...integerLinearSteps({
         ...{ x: to, weight, y, tokens: batch },
-        packed: !software && gpu.selfTest?.multipliesPacked === true,
+        packed: multipliesPacked(gpu),
         variant: tuned ?? usualIntegerVariant(gpu, shape),
       }),
     ];
