@@ -13,15 +13,19 @@ const gpu = await openGpu();
 const results: (Measurement & { name: string })[] = [];
 const device = deviceNames(gpu);
 console.error(`Device: ${device.name}${device.driver === null ? '' : `, driver ${device.driver}`}`);
-for (const file of files) {
-  const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
-  for await (const result of runClaim(claim, gpu, (part) => parts?.includes(part) ?? true)) {
-    results.push({ name: claim.name, ...result });
-    console.error(
-      `${result.pass ? 'pass' : 'FAIL'}  ${claim.name}: ${result.claim}: ${result.measured} (${result.threshold})`,
-    );
+try {
+  for (const file of files) {
+    const { claim } = (await import(`./claims/${file}`)) as { claim: Claim };
+    for await (const result of runClaim(claim, gpu, (part) => parts?.includes(part) ?? true)) {
+      results.push({ name: claim.name, ...result });
+      console.error(
+        `${result.pass ? 'pass' : 'FAIL'}  ${claim.name}: ${result.claim}: ${result.measured} (${result.threshold})`,
+      );
+    }
   }
+} finally {
+  // A run that lost its device leaves what it has measured.
+  console.log(JSON.stringify({ version: 1, device: device.name, driver: device.driver, results }, undefined, 2));
+  gpu.close();
 }
-console.log(JSON.stringify({ version: 1, device: device.name, driver: device.driver, results }, undefined, 2));
-gpu.close();
 process.exitCode = results.length > 0 && results.every(({ pass }) => pass) ? 0 : 1;
