@@ -13,12 +13,12 @@ import {
   openModel,
   openPath,
 } from 'compressa';
+import { deviceNames } from '../../src/gpu/device-names.ts';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
 import { inPairs } from '../in-pairs.ts';
 import { type FastestLlama, openFastestLlama } from '../peers/fastest-llama.ts';
 import { llamaDeviceOf } from '../peers/llama-devices.ts';
 import { llamaAbsence } from '../peers/llama-timer.ts';
-import { deviceNames } from '../suite/device-names.ts';
 
 const FORMATS = ['q4_0', 'q4_k_m'];
 /** Tokens of the prompt, and those that are decoded behind the first one after it. */
