@@ -1,9 +1,12 @@
 import { rmSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { missingVulkan, swiftShaderEnvironment } from './src/cli/software-vulkan.ts';
 import { wgsl } from './tools/wgsl-plugin.ts';
 
+// Mesa keeps what it compiled, by driver and shader, where it always does: compiling takes most of the time of the tests, and `npm ci` empties node_modules.
+process.env.MESA_SHADER_CACHE_DIR ??= process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
 // What the tests find out about the device stays here, and no run knows what an earlier one found.
 process.env.XDG_CACHE_HOME = resolve('node_modules/.cache');
 rmSync('node_modules/.cache/compressa/tuning.json', { force: true });

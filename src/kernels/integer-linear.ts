@@ -38,6 +38,7 @@ const tile: LinearVariant = {
 /** shaders/linear/integer_broadcast.wgsl: a thread owns four rows and `tokens` tokens. */
 const broadcastOf = (tokens: number): LinearVariant => ({
   name: `broadcast-${tokens}`,
+  wide: tokens,
   mostTokens: Number.POSITIVE_INFINITY,
   multiple: 1,
   subgroup: 8,

@@ -44,6 +44,8 @@ export interface LinearVariant {
   readonly subgroup: 0 | 8;
   /** Threads that share rows, where they do. */
   readonly lanes?: number;
+  /** Tokens that a thread owns, where it computes as many whether there are or not: half as many or fewer, and a narrower variant has less to do. */
+  readonly wide?: number;
   /** Its threads wait for each other inside the loop: not worth a try where they run one after another, on CPUs. */
   readonly waits?: true;
   /** The shader and the values of its `override`s. */
@@ -105,6 +107,7 @@ function tileOf(tile: number, aligned: ShaderSource, any: ShaderSource): LinearV
 function broadcastOf(tokens: number): LinearVariant {
   return {
     name: `broadcast-${tokens}`,
+    wide: tokens,
     mostTokens: Number.POSITIVE_INFINITY,
     multiple: 4,
     subgroup: 8,
@@ -228,7 +231,9 @@ export const linearCandidates = (
   shape: LinearShape,
   variants: readonly LinearVariant[] = linearVariants,
 ): LinearVariant[] =>
-  linearVariantsFor(gpu, shape, variants).filter(({ waits }) => !(waits && gpu.description.software));
+  linearVariantsFor(gpu, shape, variants).filter(
+    ({ waits, wide = 1 }) => !(waits && gpu.description.software) && (wide === 1 || wide < 2 * shape.tokens),
+  );
 
 /** Tokens from which on a tile of 64 rows and tokens in workgroup memory is at least half full. */
 const STAGED_FROM = 32;

@@ -28,5 +28,11 @@ const FEW = [
 /** With COMPRESSA_TEST_FORMATS=all whatever takes minutes on a software device, which compiles each kernel anew, is tested, too. */
 export const EVERYTHING = process.env.COMPRESSA_TEST_FORMATS === 'all';
 
+/** With COMPRESSA_TEST_FORMATS=few every shader is still compiled and compared, but in fewer pairs of kernel and format, and over fewer shapes. */
+export const FEWER = process.env.COMPRESSA_TEST_FORMATS === 'few';
+
+/** Shapes that a kernel is compared over. */
+export const SHAPES = FEWER ? 60 : 200;
+
 /** What tests of every format walk: some of each kind, or all there are. */
 export const formatsUnderTest = EVERYTHING ? formats : formats.filter(({ name }) => FEW.includes(name));

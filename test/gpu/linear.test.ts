@@ -11,7 +11,7 @@ import { integerVariants } from '../../src/kernels/integer-linear.ts';
 import { linearSteps } from '../../src/kernels/linear.ts';
 import { halfVariants, linearVariants, linearVariantsFor } from '../../src/kernels/linear-variants.ts';
 import { allocateWeight, readWeight, uploadWeight, wrapDense } from '../../src/kernels/weight.ts';
-import { EVERYTHING, formatsUnderTest } from './formats-under-test.ts';
+import { EVERYTHING, FEWER, formatsUnderTest, SHAPES } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 import { randomSource } from './random.ts';
 import { randomStored } from './random-stored.ts';
@@ -47,8 +47,10 @@ const MORE = ['f32', 'q4_0', 'q8_0', 'q4_k'];
 function cases(format: Format, count: number, random: () => number): Case[] {
   // Others for each format, because each is a pipeline to compile; more where the format is the only one of its kind.
   const index = formats.indexOf(format);
-  const mine = ['vector-1', `tile-${4 << (index % 2)}`, ...(SLOW_TO_COMPILE[format.name] ?? [])];
-  if (EVERYTHING || MORE.includes(format.name)) {
+  const more = EVERYTHING || MORE.includes(format.name);
+  const simple = ['vector-1', more ? `tile-${4 << (index % 2)}` : 'tile-4'];
+  const mine = [...(FEWER && !more ? [simple[index % 2]!] : simple), ...(SLOW_TO_COMPILE[format.name] ?? [])];
+  if (more) {
     mine.push(`broadcast-${1 << ((index >> 1) % (EVERYTHING ? 5 : 4))}`);
     mine.push(`vector-${2 << (index % 6)}`, `subgroup-${[32, 64, 256][index % 3]}`);
   }
@@ -56,7 +58,7 @@ function cases(format: Format, count: number, random: () => number): Case[] {
   return Array.from({ length: count }, (_, i) => {
     const rows = i % 10 === 0 ? upTo(600) : upTo(40);
     const k = format.kind === 'dense' ? (i % 3 === 0 ? 4 * upTo(40) : upTo(170)) : format.block * upTo(5);
-    const tokens = i % 2 === 0 ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40);
+    const tokens = i % 2 === 0 || (FEWER && !more && index % 2 === 0) ? upTo(4) : upTo(i % 10 === 1 ? 90 : 40);
     const possible = linearVariantsFor(gpu, { rows, k, tokens }).filter(({ name }) => mine.includes(name));
     return { rows, k, tokens, bias: random() < 0.3, variant: possible[upTo(possible.length) - 1]!.name };
   });
@@ -77,7 +79,7 @@ describe.each(formatsUnderTest.map((format) => [format.name, format] as const))(
       gpu.upload(made, new Uint8Array(values.buffer));
       return { buffer: made, size: values.byteLength };
     };
-    for (const { rows, k, tokens, bias, variant } of cases(format, 200, random)) {
+    for (const { rows, k, tokens, bias, variant } of cases(format, SHAPES, random)) {
       const stored = randomStored(format, rows, k, random);
       const weight = uploadWeight(gpu, format, rows, k, stored, 'w');
       const x = floats(tokens * k);

@@ -1,6 +1,5 @@
 import { f16BitsToF32 } from '../../src/formats/float16.ts';
-
-export const SHAPES = 200;
+import { SHAPES } from './formats-under-test.ts';
 
 /** A matrix to quantize. */
 export interface Case {

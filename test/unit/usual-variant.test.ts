@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { formatByName } from '../../src/formats/registry.ts';
 import type { Gpu } from '../../src/gpu/gpu.ts';
-import { linearVariantsFor, usualVariant } from '../../src/kernels/linear-variants.ts';
+import { integerVariants, usualIntegerVariant } from '../../src/kernels/integer-linear.ts';
+import { linearCandidates, linearVariantsFor, usualVariant } from '../../src/kernels/linear-variants.ts';
 
 const device = (software: boolean, subgroupLanes: number) => ({ description: { software }, subgroupLanes }) as Gpu;
 const q4 = formatByName('q4_0');
@@ -49,3 +50,26 @@ test.each([
   expect(usualVariant(gpu, shape, format)).toBe(name);
   expect(linearVariantsFor(gpu, shape).map((variant) => variant.name)).toContain(name);
 });
+
+test.each([
+  [1, [1]],
+  [2, [1, 2]],
+  [5, [1, 2, 4, 8]],
+  [16, [1, 2, 4, 8, 16]],
+  [17, [1, 2, 4, 8, 16, 32]],
+  [500, [1, 2, 4, 8, 16, 32]],
+])(
+  '%i tokens are not tried by threads that own twice as many, since narrower ones have less to do',
+  (tokens, widths) => {
+    const [gpu, shape] = [device(true, 8), { rows: 64, k: 64, tokens }];
+    const broadcasts = (of: typeof integerVariants | undefined) =>
+      linearCandidates(gpu, shape, of).flatMap(({ name }) => (name.startsWith('broadcast') ? [name] : []));
+    expect(broadcasts(undefined)).toEqual(widths.map((width) => `broadcast-${width}`));
+    expect(broadcasts(integerVariants)).toEqual(
+      widths.filter((width) => width <= 8).map((width) => `broadcast-${width}`),
+    );
+    // What serves untimed is always among them.
+    for (const format of [q4, f16]) expect(broadcasts(undefined)).toContain(usualVariant(gpu, shape, format));
+    expect(broadcasts(integerVariants)).toContain(usualIntegerVariant(gpu, shape));
+  },
+);

@@ -4,7 +4,8 @@ import type { Step } from '../../../src/gpu/kernel.ts';
 import { gemmScratch, gemmSteps, usualGemm } from '../../../src/kernels/gemm.ts';
 import { gaussianMatrix } from '../../../src/kernels/reference/gaussian.ts';
 import { gemm, type StoredMatrix } from '../../../src/kernels/reference/gemm.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from '../layers/bench.ts';
 
 const bench = openBench();
 const UNIT = 2 ** -24;

@@ -3,7 +3,8 @@ import { ArgumentError } from '../../../src/errors.ts';
 import type { Step } from '../../../src/gpu/kernel.ts';
 import { transposedProduct } from '../../../src/kernels/reference/transposed-product.ts';
 import { transposedProductStep } from '../../../src/kernels/transposed-product.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from '../layers/bench.ts';
 
 const bench = openBench();
 const UNIT = 2 ** -24;

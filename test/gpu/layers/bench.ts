@@ -3,8 +3,6 @@ import type { Gpu } from '../../../src/gpu/gpu.ts';
 import type { BufferView } from '../../../src/gpu/kernel.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
 
-export const SHAPES = 200;
-
 /** One device for a file's tests, and buffers that live until `release`. */
 export function openBench() {
   let opened: Gpu | undefined;

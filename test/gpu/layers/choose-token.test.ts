@@ -5,7 +5,8 @@ import { randomUniform } from '../../../src/graph/reference/random.ts';
 import { chooseToken, type Sampling } from '../../../src/graph/reference/sampling.ts';
 import { chooseTokenStep, throwIfChoiceFailed } from '../../../src/kernels/choose-token.ts';
 import { STATE, stateWords } from '../../../src/kernels/state.ts';
-import { filled, gaussian, generator, openBench, SHAPES, size } from './bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { filled, gaussian, generator, openBench, size } from './bench.ts';
 
 const bench = openBench();
 

@@ -10,7 +10,8 @@ import { addStep } from '../../../src/kernels/add.ts';
 import { gatedStep } from '../../../src/kernels/gated.ts';
 import { rmsNormStep } from '../../../src/kernels/rms-norm.ts';
 import { softCapStep } from '../../../src/kernels/soft-cap.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from './bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from './bench.ts';
 
 const bench = openBench();
 const EPSILON = 2 ** -23;

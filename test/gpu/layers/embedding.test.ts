@@ -5,7 +5,8 @@ import type { Step } from '../../../src/gpu/kernel.ts';
 import { embedding } from '../../../src/graph/reference/embedding.ts';
 import { embeddingSteps } from '../../../src/kernels/embedding.ts';
 import { uploadWeight, type Weight } from '../../../src/kernels/weight.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from './bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from './bench.ts';
 
 const bench = openBench();
 

@@ -3,7 +3,8 @@ import { ArgumentError } from '../../../src/errors.ts';
 import type { Step } from '../../../src/gpu/kernel.ts';
 import { hadamard } from '../../../src/graph/reference/hadamard.ts';
 import { hadamardStep } from '../../../src/kernels/hadamard.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from './bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from './bench.ts';
 
 const bench = openBench();
 const EPSILON = 2 ** -23;

@@ -4,7 +4,8 @@ import type { Step } from '../../../src/gpu/kernel.ts';
 import { rotary } from '../../../src/graph/reference/rotary.ts';
 import { rotaryFrequencies, rotaryStep } from '../../../src/kernels/rotary.ts';
 import { stateWords } from '../../../src/kernels/state.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from './bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from './bench.ts';
 
 const bench = openBench();
 

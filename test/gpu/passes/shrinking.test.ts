@@ -1,8 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ArgumentError, FileError, FormatError, ModelError, RecipeError } from '../../../src/errors.ts';
 import { openCheckpoint } from '../../../src/files/checkpoint.ts';
-import { memoryFolder } from '../../../src/files/model-files.ts';
-import { memoryOutput, memorySink } from '../../../src/files/sink.ts';
+import { memorySink } from '../../../src/files/sink.ts';
 import { memorySource } from '../../../src/files/source.ts';
 import type { Gpu } from '../../../src/gpu/gpu.ts';
 import { openGpu } from '../../../src/gpu/open-gpu.ts';
@@ -10,41 +8,21 @@ import { Decoder } from '../../../src/graph/decoder.ts';
 import type { Graph } from '../../../src/graph/graph.ts';
 import { ReferenceRun } from '../../../src/graph/reference.ts';
 import { refitColumns, unitCosts } from '../../../src/kernels/reference/refit-columns.ts';
-import { compress, planCompression } from '../../../src/passes/compress.ts';
+import { compress } from '../../../src/passes/compress.ts';
 import { dequantizedWeights } from '../../../src/passes/load-weights.ts';
 import { modelGraph } from '../../../src/passes/model-graph.ts';
-import { prepare } from '../../../src/passes/prepare.ts';
-import type { Recipe } from '../../../src/passes/recipe.ts';
 import { findCouplings } from '../../../src/passes/shrinking/couplings.ts';
 import type { ShrinkRule } from '../../../src/passes/shrinking/shrinking.ts';
 import { checkWeight } from '../../../src/passes/stored-weight.ts';
 import { openTestGpu } from '../open-test-gpu.ts';
-import { modelFolder, smallConfig, windowsOf } from '../small-model.ts';
+import { modelFolder, smallConfig } from '../small-model.ts';
+import { recipeOf, shrunk, windows } from './shrunk-model.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
   gpu = await openTestGpu();
 });
 afterAll(() => gpu?.close());
-
-const windows = windowsOf(101);
-const recipeOf = (shrink: ShrinkRule, format = 'keep'): Recipe => ({
-  version: 1,
-  rules: [{ match: '*', role: 'linear', format }],
-  shrink,
-});
-
-/** A model that was shrunk: its graph, values and the report. */
-async function shrunk(shrink: ShrinkRule, { settings = smallConfig(), format = 'keep', on = gpu } = {}) {
-  const model = await modelFolder(settings);
-  const output = memoryOutput();
-  const recipe = recipeOf(shrink, format);
-  const report = await compress(model.open(), output, { gpu: on, recipe, calibration: { windows } });
-  const files = Object.fromEntries(output.files);
-  const checkpoint = await openCheckpoint(memoryFolder('shrunk', files), { checkWeight });
-  const graph = modelGraph(checkpoint);
-  return { model, report, files, graph, values: await dequantizedWeights(checkpoint, graph), checkpoint };
-}
 
 type Values = (name: string) => Float32Array;
 
@@ -94,7 +72,7 @@ test.each(
 )(
   '%s, %s: what stays is as it was, and the model computes what it would with zeros for what went',
   async (_, pattern, settings) => {
-    const { model, report, values, graph, checkpoint } = await shrunk({ pattern, score: 'obs' }, { settings });
+    const { model, report, values, graph, checkpoint } = await shrunk(gpu, { pattern, score: 'obs' }, { settings });
     const [structure] = pattern.split(':') as ['ffn' | 'heads'];
     const zeroed = new Map<string, Float32Array>();
     for (const coupling of findCouplings(model.graph, structure, 'random')) {
@@ -138,7 +116,7 @@ test.each(
 );
 
 test('the first channels that go are those that cost least, and the rest is fitted as the f64 reference does', async () => {
-  const { model, report, values } = await shrunk({ pattern: 'ffn:1', score: 'obs', repair: 'refit' });
+  const { model, report, values } = await shrunk(gpu, { pattern: 'ffn:1', score: 'obs', repair: 'refit' });
   const [coupling] = findCouplings(model.graph, 'ffn', 'random');
   const { reader, input, units: k } = coupling!;
   const h = hessianOf(model.graph, model.values, input);
@@ -195,7 +173,7 @@ test.each([
 ] as const)(
   '%s, %s, %s: a bias makes up for the mean of what goes, and matrices are fitted for that',
   async (pattern, score, repair) => {
-    const { model, report, values } = await shrunk({ pattern, score, repair }, { settings: BIASED });
+    const { model, report, values } = await shrunk(gpu, { pattern, score, repair }, { settings: BIASED });
     const [structure] = pattern.split(':') as ['ffn' | 'heads'];
     const [{ reader, bias, input, units, columns: size }] = findCouplings(model.graph, structure, 'random') as [
       ReturnType<typeof findCouplings>[number],
@@ -257,7 +235,7 @@ test.each([
 
 test('a refit loses less than none, obs with it less than other scores, by far less than at random', async () => {
   const sum = async (rule: Omit<ShrinkRule, 'pattern'>) => {
-    const { report } = await shrunk({ pattern: 'ffn:50%', ...rule });
+    const { report } = await shrunk(gpu, { pattern: 'ffn:50%', ...rule });
     return report.shrink!.reduce((total, { error }) => total + error!, 0);
   };
   const obs = await sum({ score: 'obs', repair: 'refit' });
@@ -289,235 +267,30 @@ test('heads and channels go together, in a GGUF file, quantized; later layers se
   const graph = modelGraph(checkpoint);
   const values = await dequantizedWeights(checkpoint, graph);
   expect(new ReferenceRun(graph, values).forward([...windows[0]!]).every(Number.isFinite)).toBe(true);
-  const alone = await shrunk({ pattern: 'ffn:32', score: 'obs', repair: 'refit' });
+  const alone = await shrunk(gpu, { pattern: 'ffn:32', score: 'obs', repair: 'refit' });
   const both = report.shrink!.filter(({ structure }) => structure === 'ffn');
   expect(both[0]!.importance).not.toEqual(alone.report.shrink![0]!.importance);
 });
 
-const LAYERED = [
-  ['Llama', smallConfig('Llama', { num_hidden_layers: 5 })],
-  [
-    'Gemma2',
-    smallConfig('Gemma2', { num_hidden_layers: 5, hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16 }),
-  ],
-  ['SmolLM3', smallConfig('SmolLM3', { num_hidden_layers: 5, no_rope_layers: [1, 0, 1, 1, 0] })],
-] as const;
-
-test.each(LAYERED)(
-  '%s: the layers that go change their input least, and the others stay as they are',
-  async (_, settings) => {
-    const { model, report, graph, values, checkpoint } = await shrunk({ pattern: 'layers:2' }, { settings });
-    const { graph: whole } = model;
-    const outs = whole.layerRanges.map(([, to]) => whole.operations[to - 1]!.out);
-    const first = whole.operations[whole.layerRanges[0]![0] - 1]!.out;
-    const sums = new Float64Array(5);
-    for (const window of windows) {
-      const seen = new Map<string, Float64Array>();
-      new ReferenceRun(whole, model.values).forward([...window], {
-        onValue: (_op, name, numbers) => {
-          seen.set(name, Float64Array.from(numbers));
-        },
-      });
-      for (const [layer, out] of outs.entries()) {
-        const [a, b] = [seen.get(layer === 0 ? first : outs[layer - 1]!)!, seen.get(out)!];
-        for (let t = 0; t < window.length; t++) {
-          let [dot, aa, bb] = [0, 0, 0];
-          for (let i = 64 * t; i < 64 * (t + 1); i++) {
-            dot += a[i]! * b[i]!;
-            aa += a[i]! ** 2;
-            bb += b[i]! ** 2;
-          }
-          sums[layer]! += 1 - dot / Math.sqrt(aa * bb);
-        }
-      }
-    }
-    const wanted = Array.from(sums, (sum) => sum / (windows.length * windows[0]!.length));
-    const [{ structure, importance, removed }] = report.shrink as [NonNullable<typeof report.shrink>[number]];
-    expect(structure).toBe('layers');
-    for (const [layer, value] of wanted.entries()) expect(importance[layer]!).toBeCloseTo(value, 3);
-    const order = [...wanted.keys()].sort((a, b) => wanted[a]! - wanted[b]!);
-    expect(removed).toEqual(order.slice(0, 2).sort());
-    expect(checkpoint.config).toMatchObject({ num_hidden_layers: 3 });
-    expect(report.bytesBefore - report.bytesAfter).toBe(
-      whole.weights.reduce(
-        (sum, { layer, shape }) =>
-          sum + (removed.includes(layer ?? -1) ? 4 * shape.reduce((n, size) => n * size, 1) : 0),
-        0,
-      ),
-    );
-    // What is left computes what the whole one does with those layers passed over: their last addition adds nothing.
-    const stays = [0, 1, 2, 3, 4].filter((layer) => !removed.includes(layer));
-    for (const { name, layer } of graph.weights) {
-      const origin = layer === undefined ? name : name.replace(`layers.${layer}.`, `layers.${stays[layer]}.`);
-      expect(values(name)).toEqual(model.values(origin));
-    }
-    const silenced = (name: string) => {
-      const gone = removed.some((layer) => name.includes(`layers.${layer}.`));
-      const last = /(o_proj|down_proj)\.weight$/.test(name);
-      return gone && last ? model.values(name).map(() => 0) : model.values(name);
-    };
-    const tokens = [...windows[0]!];
-    const made = new ReferenceRun(graph, values).forward(tokens);
-    for (const [i, logit] of new ReferenceRun(whole, silenced).forward(tokens).entries()) {
-      expect(made[i]!).toBeCloseTo(logit, 9);
-    }
-  },
-);
-
-const FULL = Array.from({ length: 5 }, () => 'full_attention');
-
-test.each([
-  ['Qwen2', { layer_types: FULL }],
-  ['Qwen3', { layer_types: FULL }],
-  ['SmolLM3', { layer_types: FULL, no_rope_layers: [1, 1, 1, 1, 1] }],
-  ['SmolLM3', { layer_types: FULL, no_rope_layers: [1, 1, 0, 1, 1] }],
-  [
-    'Gemma2',
-    { hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16, layer_types: FULL.with(1, 'sliding_attention') },
-  ],
-] as const)(
-  '%s: lists of the config have as many entries as layers stay, theirs, whether they differ or not',
-  async (family, lists) => {
-    const { open } = await modelFolder(smallConfig(family, { num_hidden_layers: 5, ...lists }));
-    const { checkpoint, ...plan } = await prepare(open(), {
-      recipe: recipeOf({ pattern: 'layers:2', score: 'random' }),
-    });
-    await checkpoint.close();
-    for (const kept of [
-      [0, 2, 3],
-      [1, 2, 4],
-    ]) {
-      const { checkpoint } = await plan.withShrunk!({ layers: kept });
-      expect(checkpoint.config!.num_hidden_layers).toBe(3);
-      for (const [key, list] of Object.entries(lists)) {
-        if (Array.isArray(list)) expect(checkpoint.config![key]).toEqual(kept.map((layer) => list[layer]));
-      }
-    }
-  },
-);
-
-test('layers, heads and channels go together', async () => {
-  const rule: ShrinkRule = { pattern: 'layers:1,heads:1,ffn:32', score: 'obs', repair: 'refit' };
-  const { report, graph } = await shrunk(rule, {
-    settings: smallConfig('Llama', { num_hidden_layers: 3 }),
-    format: 'q8_0',
-  });
-  expect(report.shrink!.map(({ structure, layer }) => `${structure} ${layer}`)).toEqual([
-    ...['layers undefined', 'heads 0', 'ffn 0', 'heads 1', 'ffn 1'],
-  ]);
-  expect([graph.layers, graph.values['layers.1.activated'], graph.values['layers.1.attention']]).toEqual([2, 64, 32]);
-});
-
 test('the same recipe gives the same bytes, whatever is on the GPU at once', async () => {
   const rule: ShrinkRule = { pattern: 'ffn:40%,heads:1', score: 'obs', repair: 'refit' };
-  const [first, again] = [await shrunk(rule), await shrunk(rule)];
+  const [first, again] = [await shrunk(gpu, rule), await shrunk(gpu, rule)];
   expect(again.files['model.safetensors']).toEqual(first.files['model.safetensors']);
   // Slices of 16 rows of 96 columns.
   const narrow = await openGpu({ device: gpu.device, bindingLimit: 96 * 96 * 4 });
-  const sliced = await shrunk(rule, { on: narrow });
+  const sliced = await shrunk(narrow, rule);
   for (const [i, { removed }] of sliced.report.shrink!.entries())
     expect(removed).toEqual(first.report.shrink![i]!.removed);
 });
 
 test('where H is too large, channels go by wanda, and a notice says so', async () => {
   const small = await openGpu({ device: gpu.device, bindingLimit: 90 * 96 * 4 });
-  const { report } = await shrunk({ pattern: 'ffn:50%', score: 'obs', repair: 'refit' }, { on: small });
-  const byWanda = await shrunk({ pattern: 'ffn:50%', score: 'wanda' });
+  const { report } = await shrunk(small, { pattern: 'ffn:50%', score: 'obs', repair: 'refit' });
+  const byWanda = await shrunk(gpu, { pattern: 'ffn:50%', score: 'wanda' });
   expect(report.shrink![0]!.removed).toEqual(byWanda.report.shrink![0]!.removed);
   expect(report.notices.join()).toMatch(/ffn are chosen as wanda does, and nothing is fitted: H of 96 columns/);
-  const byMagnitude = await shrunk({ pattern: 'ffn:50%', repair: 'refit' }, { on: small });
+  const byMagnitude = await shrunk(small, { pattern: 'ffn:50%', repair: 'refit' });
   expect(byMagnitude.report.shrink![0]!.removed).not.toEqual(byWanda.report.shrink![0]!.removed);
   expect(byMagnitude.report.notices.join()).toMatch(/down_proj\.weight": nothing is fitted: H of 96 columns/);
   expect(byMagnitude.report.notices.join()).not.toContain('wanda');
-});
-
-test('without a calibration, magnitude and random need none; the dry run has the sizes', async () => {
-  const model = await modelFolder(smallConfig());
-  const plan = await planCompression(model.open(), { recipe: recipeOf({ pattern: 'ffn:25%' }) });
-  const output = memoryOutput();
-  const report = await compress(model.open(), output, { gpu, recipe: recipeOf({ pattern: 'ffn:25%' }) });
-  expect(report.bytesAfter).toBe(plan.bytesAfter);
-  expect(plan.bytesBefore - plan.bytesAfter).toBe(2 * 3 * 24 * 64 * 4);
-  const { reader, units } = findCouplings(model.graph, 'ffn', 'random')[0]!;
-  const norms = Array.from({ length: units }, (_, column) =>
-    model.values(reader).reduce((sum, w, at) => sum + (at % units === column ? w * w : 0), 0),
-  );
-  const least = [...norms.keys()].sort((a, b) => norms[a]! - norms[b]!).slice(0, 24);
-  expect(report.shrink![0]!.removed).toEqual(least.sort((a, b) => a - b));
-});
-
-test('a number that leaves rows of no whole blocks is refused, with those that would work', async () => {
-  const model = await modelFolder(smallConfig());
-  const plan = (pattern: string, format: string) =>
-    planCompression(model.open(), { recipe: recipeOf({ pattern }, format) });
-  await expect(plan('ffn:25', 'q8_0')).rejects.toThrow(FormatError);
-  await expect(plan('ffn:25', 'q8_0')).rejects.toThrow(/would have 71 weights.*block size 32\. Give ffn:32\.$/);
-  await expect(plan('ffn:40', 'q8_0')).rejects.toThrow(/Give ffn:32 or ffn:64\.$/);
-  await expect(plan('ffn:40', 'q4_k')).rejects.toThrow(/Choose a format with smaller blocks/);
-  await expect(plan('ffn:64', 'q8_0')).resolves.toBeDefined();
-  await expect(plan('ffn:25', 'keep')).resolves.toBeDefined();
-});
-
-const refused = async (shrink: ShrinkRule, more: object = {}) => {
-  const model = await modelFolder(smallConfig('Llama', more));
-  const plan = planCompression(model.open(), { recipe: recipeOf(shrink), calibration: { windows } });
-  return plan.then(
-    () => 'nothing',
-    (error: Error) => error,
-  );
-};
-
-test.each([
-  ['ffn:96', ArgumentError, /96 would go, which leaves nothing: give ffn:1 to ffn:95/],
-  ['ffn:100%', ArgumentError, /leaves nothing/],
-  ['ffn:0', ArgumentError, /none would go/],
-  ['ffn:1%', ArgumentError, /none would go: give ffn:1 to ffn:95, or a share from 1.05%/],
-  ['heads:2', ArgumentError, /2 KV groups each, of which 2 would go, which leaves nothing: give heads:1 to heads:1/],
-  ['heads:3', ArgumentError, /give heads:1/],
-  ['layers:2', ArgumentError, /it has 2 layers, of which 2 would go, which leaves nothing: give layers:1 to layers:1/],
-  ['ffn', RecipeError, /says not how much goes: write an amount behind it/],
-  ['ffn:25%,ffn:3', RecipeError, /twice/],
-  ['rows:3', RecipeError, /There is no pattern "rows:3"/],
-] as const)('%s is refused', async (pattern, kind, message) => {
-  const error = await refused({ pattern });
-  expect(error).toBeInstanceOf(kind);
-  expect((error as Error).message).toMatch(message);
-});
-
-test('what can not be shrunk is refused by name', async () => {
-  const one = await refused({ pattern: 'heads:1' }, { num_key_value_heads: 1 });
-  expect((one as Error).message).toMatch(/1 KV group each, which can't be removed/);
-  const model = await modelFolder(smallConfig());
-  const recipe = recipeOf({ pattern: 'ffn:25%', score: 'obs' });
-  await expect(planCompression(model.open(), { recipe })).rejects.toThrow(/obs needs a calibration text/);
-  const turned = { ...recipe, rotation: { seed: 1, inner: true } };
-  await expect(planCompression(model.open(), { recipe: turned, calibration: { windows } })).rejects.toThrow(ModelError);
-  const { files } = await shrunk({ pattern: 'ffn:32' }, { format: 'q8_0' });
-  const again = planCompression(memoryFolder('again', files), { recipe: recipeOf({ pattern: 'ffn:25%' }) });
-  await expect(again).rejects.toThrow(FileError);
-  await expect(again).rejects.toThrow(/q8_0: only a model that is not compressed can be shrunk/);
-  const bare = planCompression(memorySource('bare', files['model.safetensors'] as Uint8Array), {
-    recipe: recipeOf({ pattern: 'ffn:25%' }),
-  });
-  const layers = { recipe: recipeOf({ pattern: 'layers:1' }) };
-  await expect(planCompression(model.open(), layers)).rejects.toThrow(/Removing layers needs a calibration text/);
-  const left = planCompression(memoryFolder('again', files), { ...layers, calibration: { windows } });
-  await expect(left).rejects.toThrow(/is quantized: only a model that is not compressed can be shrunk/);
-  await expect(bare).rejects.toThrow(/bare tensors can't be shrunk/);
-});
-
-test('a model that computes no numbers is refused by name, whatever looks at its inputs', async () => {
-  const model = await modelFolder(smallConfig('Llama', { num_hidden_layers: 3 }), (name, values) => {
-    if (name.endsWith('layers.1.mlp.down_proj.weight')) values.fill(3e38);
-  });
-  const run = (recipe: Recipe) => compress(model.open(), memoryOutput(), { gpu, recipe, calibration: { windows } });
-  const before = gpu.memory.bytesInUse;
-  const layers = run(recipeOf({ pattern: 'layers:1' }));
-  await expect(layers).rejects.toThrow(ArgumentError);
-  await expect(layers).rejects.toThrow(/What goes into layer 1, or comes out of it, is not finite/);
-  const prune = { pattern: '50%', score: 'wanda', layers: 'owl' } as const;
-  const owl = run({ version: 1, rules: [{ match: '*', role: 'linear', format: 'keep', prune }] });
-  await expect(owl).rejects.toThrow(ArgumentError);
-  await expect(owl).rejects.toThrow(/The inputs of .*layers\.2\.self_attn\.q_proj\.weight.* are not finite in column/);
-  expect(gpu.memory.bytesInUse).toBe(before);
 });

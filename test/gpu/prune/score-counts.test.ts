@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { formatByName } from '../../../src/formats/registry.ts';
 import { scoreCountsStep } from '../../../src/kernels/score-counts.ts';
-import { filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { filled, gaussian, generator, openBench, size } from '../layers/bench.ts';
 
 const bench = openBench();
 const f32 = formatByName('f32');

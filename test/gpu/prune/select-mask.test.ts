@@ -5,7 +5,8 @@ import { checkPattern, type MaskPattern, maskWords } from '../../../src/kernels/
 import { throwIfNonFinite } from '../../../src/kernels/quantize.ts';
 import { blockScores, type HostMatrix, selectMasks } from '../../../src/kernels/reference/select-mask.ts';
 import { maskRoom, SELECTION_BYTES, selectMaskSteps } from '../../../src/kernels/select-mask.ts';
-import { filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { filled, gaussian, generator, openBench, size } from '../layers/bench.ts';
 
 const bench = openBench();
 const f32 = formatByName('f32');

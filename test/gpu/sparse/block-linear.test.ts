@@ -16,8 +16,8 @@ import { blockVariantsFor, usualBlockVariant } from '../../../src/kernels/block-
 import { allocateBlocks, uploadBlocks } from '../../../src/kernels/block-weight.ts';
 import { gatherBlocksStep } from '../../../src/kernels/gather-blocks.ts';
 import { maskWords } from '../../../src/kernels/mask-pattern.ts';
-import { EVERYTHING } from '../formats-under-test.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES, size } from '../layers/bench.ts';
+import { EVERYTHING, SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench, size } from '../layers/bench.ts';
 
 const bench = openBench();
 

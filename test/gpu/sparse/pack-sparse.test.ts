@@ -7,7 +7,8 @@ import { packLargestSteps } from '../../../src/kernels/pack-largest.ts';
 import { packSparseStep, unpackSparseStep } from '../../../src/kernels/pack-sparse.ts';
 import { selectMasks } from '../../../src/kernels/reference/select-mask.ts';
 import { maskRoom } from '../../../src/kernels/select-mask.ts';
-import { filled, gaussian, generator, openBench, SHAPES } from '../layers/bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { filled, gaussian, generator, openBench } from '../layers/bench.ts';
 import { anyMasked, anyPattern } from './cases.ts';
 
 const bench = openBench();

@@ -10,7 +10,8 @@ import { linearSteps } from '../../../src/kernels/linear.ts';
 import { sparseLinearSteps } from '../../../src/kernels/sparse-linear.ts';
 import { sparseVariantsFor, usualSparseVariant } from '../../../src/kernels/sparse-linear-variants.ts';
 import { allocateWeight, uploadWeight } from '../../../src/kernels/weight.ts';
-import { Errors, filled, gaussian, generator, openBench, SHAPES } from '../layers/bench.ts';
+import { SHAPES } from '../formats-under-test.ts';
+import { Errors, filled, gaussian, generator, openBench } from '../layers/bench.ts';
 import { anyMasked } from './cases.ts';
 
 const bench = openBench();
