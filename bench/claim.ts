@@ -5,7 +5,8 @@ export interface Measurement {
   readonly claim: string;
   readonly threshold: string;
   readonly measured: string;
-  readonly pass: boolean;
+  /** Null: it can't be measured on this device. */
+  readonly pass: boolean | null;
 }
 
 /** Whether a part of a claim, a format say, is to be measured. */

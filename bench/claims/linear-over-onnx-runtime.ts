@@ -1,5 +1,6 @@
 import { bootstrapInterval, type Gpu, median, type Weight } from 'compressa';
 import type { Claim, Measurement } from '../claim.ts';
+import { inPairs } from '../in-pairs.ts';
 import { onnxWeight, referenceRow, relativeError } from '../onnx-weights.ts';
 import type { OnnxWeight } from '../peers/onnx-model.ts';
 import { type OnnxRuntime, type OrtChain, openOnnxRuntime } from '../peers/onnx-runtime.ts';
@@ -77,15 +78,12 @@ async function compare(
     for (const candidate of candidates) candidate.time = Math.min(candidate.time, await milliseconds(candidate.chain));
   }
   const best = candidates.reduce((a, b) => (a.time <= b.time ? a : b));
-  const times = { ours: [] as number[], theirs: [] as number[] };
-  for (let i = 0; i < PAIRS; i++) {
-    const order = [
-      async () => times.ours.push(await milliseconds(ours)),
-      async () => times.theirs.push(await milliseconds(best.chain)),
-    ];
-    for (const take of i % 2 === 0 ? order : order.reverse()) await take();
-  }
-  const ratios = times.ours.map((time, i) => times.theirs[i]! / time);
+  const [oursTimes, theirTimes] = await inPairs(
+    PAIRS,
+    () => milliseconds(ours),
+    () => milliseconds(best.chain),
+  );
+  const ratios = oursTimes.map((time, i) => theirTimes[i]! / time);
   const [low, high] = bootstrapInterval(ratios);
   ours.release();
   for (const { chain } of candidates) await chain.release();
@@ -95,7 +93,7 @@ async function compare(
   return {
     claim: `${format} ${SIZE}x${SIZE}, ${tokens} tokens (${variant}) over ONNX Runtime ${ort.version}, ${level}`,
     threshold: `at least ${floor}x`,
-    measured: `${median(ratios).toFixed(2)} (95%: ${low.toFixed(2)} to ${high.toFixed(2)}; ${each(times.ours)} and ${each(times.theirs)})`,
+    measured: `${median(ratios).toFixed(2)} (95%: ${low.toFixed(2)} to ${high.toFixed(2)}; ${each(oursTimes)} and ${each(theirTimes)})`,
     pass: low >= floor,
   };
 

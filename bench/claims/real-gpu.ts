@@ -15,7 +15,7 @@ export const claim: Claim = {
     if (gpu.description.software) {
       yield {
         ...{ claim: 'products at the speed of a real GPU', threshold: 'where a real GPU is at hand' },
-        ...{ measured: `not measured: ${gpu.description.description} computes on a CPU`, pass: true },
+        ...{ measured: `not measured: ${gpu.description.description} computes on a CPU`, pass: null },
       };
       return;
     }

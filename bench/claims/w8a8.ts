@@ -20,6 +20,7 @@ import {
   verify,
 } from 'compressa';
 import { type Claim, type Measurement, SAMPLE_MODEL } from '../claim.ts';
+import { inPairs } from '../in-pairs.ts';
 import { random } from '../random.ts';
 
 /** Eight-bit weights and activations: what they cost the sample model, that sums of integers are exact, and how fast they are. */
@@ -158,12 +159,12 @@ async function speed(gpu: Gpu): Promise<Measurement[]> {
       };
       await seconds(other);
       await seconds(integer);
-      const ratios: number[] = [];
-      for (let pair = 0; pair < PAIRS; pair++) {
-        const first = await seconds(pair % 2 === 0 ? other : integer);
-        const second = await seconds(pair % 2 === 0 ? integer : other);
-        ratios.push(pair % 2 === 0 ? first / second : second / first);
-      }
+      const [others, integers] = await inPairs(
+        PAIRS,
+        () => seconds(other),
+        () => seconds(integer),
+      );
+      const ratios = others.map((time, i) => time / integers[i]!);
       const [low, high] = bootstrapInterval(ratios);
       results.push({
         claim: `${N} x ${N} by ${tokens} tokens, quantizing included, against ${weight.format.name}`,
