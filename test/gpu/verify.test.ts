@@ -19,6 +19,7 @@ import { planVerification } from '../../src/verify/plan.ts';
 import { type Report, ReportSchema, reportMarkdown } from '../../src/verify/report.ts';
 import { measureStack, type Stack, stackBytes } from '../../src/verify/stack-speed.ts';
 import { verify } from '../../src/verify/verify.ts';
+import { EVERYTHING } from './formats-under-test.ts';
 import { openTestGpu } from './open-test-gpu.ts';
 
 const FOLDER = 'models/union-7m';
@@ -174,8 +175,10 @@ test('compares sizes and weights of files of any architecture', async () => {
   expect(Math.min(...errors)).toBeGreaterThan(0);
 });
 
-/** One of each kind of layout: K types take seconds to encode on a CPU. */
-const KINDS = ['f32', 'bf16', 'q8_0', 'q5_1', 'q4_0', 'q6_k', 'nvfp4', 'tq1_0', 'nf4', 'int8-g32', 'int4-g128-asym'];
+/** Layouts of one array, of several, of super-blocks, with scales for a matrix, and of integers; all kinds take minutes to compile on a CPU. */
+const KINDS = ['f32', 'q4_0', 'q6_k', 'nvfp4', 'int4-g128-asym'].concat(
+  EVERYTHING ? ['bf16', 'q8_0', 'q5_1', 'tq1_0', 'nf4', 'int8-g32'] : [],
+);
 
 /** Blocks of a matrix of another size than any of the layers, larger than a block of random weights. */
 const LARGE_BLOCKS = blocksFormat(formatByName('q8_0'), {
