@@ -356,14 +356,24 @@ test('packed weights of our own container are shown with their zeros', async () 
 test('says in words that there is not enough GPU memory, keeps what is there, and goes on', async () => {
   const { page } = demo;
   await page.evaluate(() => {
-    const { device } = window.compressa!.gpu!;
-    // The second scope that is closed is that of memory: once, as a device that is full.
-    let closed = 0;
-    const own = device.popErrorScope.bind(device);
-    device.popErrorScope = async () => {
-      const found = await own();
-      return ++closed === 2 ? new GPUOutOfMemoryError('no room') : found;
-    };
+    const gpu = window.compressa!.gpu!;
+    const { device } = gpu;
+    const guard = gpu.guard.bind(gpu);
+    // Once, the scope of memory that is closed second behind the tensor's buffers says what a device says that is full.
+    gpu.guard = ((what: string, work: () => unknown) => {
+      if (what !== 'model.embed_tokens.weight') return guard(what, work);
+      gpu.guard = guard;
+      const own = device.popErrorScope.bind(device);
+      let closed = 0;
+      device.popErrorScope = async () => {
+        const full = ++closed === 2;
+        const found = await own();
+        return full ? new GPUOutOfMemoryError('no room') : found;
+      };
+      const guarded = guard(what, work);
+      device.popErrorScope = own;
+      return guarded;
+    }) as typeof guard;
     window.compressa!.store.set({ tensor: 'model.embed_tokens.weight' });
   });
   await page.waitForSelector('.notice.error[data-key=tensor]');
