@@ -129,7 +129,7 @@ test('what is wrong shows before a GPU is looked for, and leaves nothing behind'
     [SAMPLE, q4, { text: join(folder, 'utf16-bare') }, FileError, /utf16-bare: it holds zero bytes/],
     [SAMPLE, q4, { text: join(folder, 'latin1') }, FileError, /latin1: it is not valid UTF-8/],
     [SAMPLE, q4, { text: join(SAMPLE, 'model.safetensors') }, FileError, /model\.safetensors: it .*UTF-8/],
-    [bare, bare, { text: TEXT }, ModelError, /model folder/],
+    [bare, bare, { text: TEXT }, ModelError, /needs a model: a folder/],
     [join(folder, 'none'), q4, {}, FileError, /none/],
     [SAMPLE, folder, {}, FileError, /safetensors/],
     [SAMPLE, q4, { text: TEXT, report: join(folder, 'file', 'report.json') }, FileError, /file/],
