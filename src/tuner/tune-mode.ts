@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.ts';
 import { suggest } from '../suggest.ts';
 
-/** `off` takes the fixed order of variants, `quick` times what nothing certain is known of, two seconds at most in all, `full` goes on until each choice is certain. */
+/** `off` takes the fixed order of variants, `quick` times what nothing certain is known of, two seconds at most in all, `full` holds up to three contests for each, of four seconds of runs at most. */
 export type TuneMode = 'off' | 'quick' | 'full';
 
 /** All of them, from least to most. */
