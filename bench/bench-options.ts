@@ -63,7 +63,7 @@ export function benchCommand(checkout: boolean, run: (options: BenchOptions) => 
     .addOption(
       new Option(
         '--tune <mode>',
-        'how variants of our kernels are chosen: off takes the usual ones; quick times them for up to two seconds where the shape is new, full until it is certain, and both remember the best',
+        'how variants of our kernels are chosen: off takes the usual ones; quick times them for up to two seconds where the shape is new, full in up to three contests of four seconds for each shape, and both remember the best',
       )
         .choices(TUNE_MODES)
         .default('off'),

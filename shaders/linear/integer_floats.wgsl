@@ -12,8 +12,7 @@ fn right(codes: u32) -> Right {
   return floats_of(codes);
 }
 
-fn left(row: u32, word: u32) -> Left {
-  let words = four_words(row, word);
+fn left(words: vec4<u32>) -> Left {
   return mat4x4<f32>(floats_of(words.x), floats_of(words.y), floats_of(words.z), floats_of(words.w));
 }
 

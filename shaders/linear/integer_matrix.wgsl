@@ -1,6 +1,7 @@
 // Many tokens: each thread owns 4 rows x 4 tokens and walks k a word at a time, without workgroup memory: 64 products for 8 loads. A workgroup
 // of 8 x 8 threads covers 32 rows x 32 tokens.
 // #include "integer_shared.wgsl"
+// #include "integer_words.wgsl"
 // #include "../common/grid.wgsl"
 @compute @workgroup_size(8, 8)
 fn main(
@@ -28,7 +29,7 @@ fn main(
     var s2 = Sums();
     var s3 = Sums();
     for (var word = start; word < min(start + CHUNK_WORDS, params.words); word++) {
-      let w = left(row, word);
+      let w = left(four_words(row, word));
       s0 = plus(s0, right(x_word(token, word)), w);
       s1 = plus(s1, right(x_word(t1, word)), w);
       s2 = plus(s2, right(x_word(t2, word)), w);

@@ -7,8 +7,8 @@ fn right(codes: u32) -> Right {
   return codes;
 }
 
-fn left(row: u32, word: u32) -> Left {
-  return four_words(row, word);
+fn left(words: vec4<u32>) -> Left {
+  return words;
 }
 
 fn plus(sums: Sums, x: Right, w: Left) -> Sums {

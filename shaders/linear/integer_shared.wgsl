@@ -18,7 +18,6 @@ struct IntegerParams {
 @group(0) @binding(2) var<storage, read> bias: array<f32>; // anything readable where has_bias is 0
 @group(0) @binding(3) var<storage, read_write> y: array<u32>;
 @group(0) @binding(4) var<uniform> params: IntegerParams;
-@group(1) @binding(0) var<storage, read> weight_codes: array<u32>;
 @group(1) @binding(1) var<storage, read> weight_scales: array<f32>;
 
 // Words that `Sums` may take up before they become i32.
@@ -27,13 +26,6 @@ const CHUNK_WORDS = 256u;
 // A word of a token.
 fn x_word(token: u32, word: u32) -> u32 {
   return x_codes[token * params.words + word];
-}
-
-// A word of four rows; rows past the last repeat it.
-fn four_words(row: u32, word: u32) -> vec4<u32> {
-  let rows = min(vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rows - 1u));
-  let at = rows * params.words + word;
-  return vec4<u32>(weight_codes[at.x], weight_codes[at.y], weight_codes[at.z], weight_codes[at.w]);
 }
 
 fn store(token: u32, row: u32, sum: i32) {

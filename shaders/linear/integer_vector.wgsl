@@ -1,6 +1,7 @@
 // A few tokens (1 to 4): LANES threads share four rows, each takes every LANES-th word of them, and a tree adds their sums.
 // #include "../common/grid.wgsl"
 // #include "integer_shared.wgsl"
+// #include "integer_words.wgsl"
 override LANES: u32 = 32;
 override ONE_TOKEN: bool = false;
 const THREADS = 64u;
@@ -28,7 +29,7 @@ fn main(
     var s2 = Sums();
     var s3 = Sums();
     for (var word = start; word < min(start + LANES * CHUNK_WORDS, params.words); word += LANES) {
-      let w = left(row, word);
+      let w = left(four_words(row, word));
       s0 = plus(s0, right(x_word(0u, word)), w);
       if (!ONE_TOKEN) {
         s1 = plus(s1, right(x_word(min(1u, last_token), word)), w);

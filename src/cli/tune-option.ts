@@ -13,7 +13,7 @@ export interface TuneOptions {
 export const tuneOption = (mode: TuneMode): Option =>
   new Option(
     '--tune <mode>',
-    'time variants of kernels on this GPU and remember the best: quick takes up to two seconds for what is new, full is certain of each, off takes the same ones always',
+    'time variants of kernels on this GPU and remember the best: quick takes up to two seconds for what is new, full up to three contests of four seconds for each shape, off takes the same ones always',
   )
     .choices(TUNE_MODES)
     .default(mode);

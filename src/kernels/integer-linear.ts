@@ -1,4 +1,5 @@
 import broadcast from '../../shaders/linear/integer_broadcast.wgsl';
+import broadcastAny from '../../shaders/linear/integer_broadcast_any.wgsl';
 import floats from '../../shaders/linear/integer_floats.wgsl';
 import matrix from '../../shaders/linear/integer_matrix.wgsl';
 import packed from '../../shaders/linear/integer_packed.wgsl';
@@ -35,14 +36,18 @@ const tile: LinearVariant = {
   grid: ({ rows, tokens }) => gridOf(Math.ceil(rows / 32), Math.ceil(tokens / 32)),
 };
 
-/** shaders/linear/integer_broadcast.wgsl: a thread owns four rows and `tokens` tokens. */
+/** shaders/linear/integer_broadcast_body.wgsl: a thread owns four rows and `tokens` tokens. */
 const broadcastOf = (tokens: number): LinearVariant => ({
   name: `broadcast-${tokens}`,
   wide: tokens,
   mostTokens: Number.POSITIVE_INFINITY,
   multiple: 1,
   subgroup: 8,
-  kernel: () => ({ source: broadcast, constants: { TOKENS: tokens }, features: ['subgroups'] }),
+  kernel: ({ k }) => ({
+    source: (codeBytes(k) / 4) % 4 === 0 ? broadcast : broadcastAny,
+    constants: { TOKENS: tokens },
+    features: ['subgroups'],
+  }),
   grid: (shape) => grid1d(Math.ceil(shape.rows / (4 * THREADS)) * Math.ceil(shape.tokens / tokens)),
 });
 
@@ -50,13 +55,13 @@ const broadcastOf = (tokens: number): LinearVariant => ({
 export const integerVariants: readonly LinearVariant[] = [
   ...[1, 2, 4, 8, 16, 32, 64].map(vectorOf),
   tile,
-  ...[1, 2, 4, 8].map(broadcastOf),
+  ...[1, 2, 4, 8, 16].map(broadcastOf),
 ];
 
 /** What serves where nothing was timed. */
 export function usualIntegerVariant(gpu: Gpu, { tokens }: LinearShape): string {
   const { software } = gpu.description;
-  if (software && gpu.subgroupLanes >= 8) return `broadcast-${[1, 2, 4].find((most) => tokens <= most) ?? 8}`;
+  if (software && gpu.subgroupLanes >= 8) return `broadcast-${[1, 2, 4, 8].find((most) => tokens <= most) ?? 16}`;
   if (tokens > 4) return 'tile-4';
   return software ? 'vector-1' : 'vector-32';
 }

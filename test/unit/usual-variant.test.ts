@@ -66,7 +66,7 @@ test.each([
       linearCandidates(gpu, shape, of).flatMap(({ name }) => (name.startsWith('broadcast') ? [name] : []));
     expect(broadcasts(undefined)).toEqual(widths.map((width) => `broadcast-${width}`));
     expect(broadcasts(integerVariants)).toEqual(
-      widths.filter((width) => width <= 8).map((width) => `broadcast-${width}`),
+      widths.filter((width) => width <= 16).map((width) => `broadcast-${width}`),
     );
     // What serves untimed is always among them.
     for (const format of [q4, f16]) expect(broadcasts(undefined)).toContain(usualVariant(gpu, shape, format));
