@@ -4,7 +4,7 @@ import { figuresOf, roundedRatio } from './figures.ts';
 import { driftOf, type MethodOptions, timeInTurns } from './method.ts';
 import { OURS } from './names.ts';
 import type { Bench, BenchCase } from './results-schema.ts';
-import { medianOfRatios } from './statistics.ts';
+import { pairedRatio } from './statistics.ts';
 import type { Case, OpenCase, SuiteContext } from './suite.ts';
 
 type Failure = Bench['failures'][number];
@@ -85,7 +85,7 @@ export async function runCase(
     const overPeers = ready.flatMap(({ contestant }, i) =>
       ours < 0 || !context.peers.includes(contestant)
         ? []
-        : [{ peer: contestant.name, ...roundedRatio(medianOfRatios(samples[i]!, samples[ours]!)) }],
+        : [{ peer: contestant.name, ...roundedRatio(pairedRatio(samples[i]!, samples[ours]!)) }],
     );
     const [before, after] = timing.anchor;
     const result: BenchCase = {

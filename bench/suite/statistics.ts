@@ -1,24 +1,16 @@
 import { bootstrap, bootstrapInterval, MIN_INTERVAL_VALUES, median } from '../../src/verify/statistics.ts';
 
-/** A ratio of medians and its 95% bootstrap interval; null where there are too few values. */
+/** A ratio of times and its 95% bootstrap interval; null where there are too few values. */
 export interface Ratio {
   readonly ratio: number;
   readonly interval: [number, number] | null;
 }
 
-const pick = (values: readonly number[], drawn: readonly number[]) => drawn.map((i) => values[i]!);
-
-/** median(a) / median(b) of values that were measured in pairs: pairs are drawn together, so that what slowed both down does not count. */
+/**
+ * The median of a / b over values that were measured in pairs, and its 95% interval: each pair's ratio is an observation. Where a machine's speed changes by a quarter from
+ * one pair to the next, this interval is a third as wide as that of median(a) / median(b), whose medians come from different pairs.
+ */
 export function pairedRatio(a: readonly number[], b: readonly number[]): Ratio {
-  const of = (drawn: readonly number[]) => median(pick(a, drawn)) / median(pick(b, drawn));
-  return {
-    ratio: median(a) / median(b),
-    interval: a.length < MIN_INTERVAL_VALUES ? null : bootstrap(a.length, of),
-  };
-}
-
-/** The median of a / b over values that were measured in pairs, and its 95% interval: each pair's ratio is an observation. */
-export function medianOfRatios(a: readonly number[], b: readonly number[]): Ratio {
   const ratios = a.map((value, i) => value / b[i]!);
   return {
     ratio: median(ratios),

@@ -63,7 +63,9 @@ test('adjusted p values are those of Benjamini and Hochberg', () => {
   expect(benjaminiHochberg([])).toEqual([]);
 });
 
-test('pairs are drawn together, others are not', () => {
+test('pairs are compared with each other, others are drawn by themselves', () => {
+  // The median of 2, 3 and 1; of medians it would be 4/3.
+  expect(pairedRatio([2, 9, 4], [1, 3, 4]).ratio).toBe(2);
   const b = [1, 2, 4, 8, 16, 32, 64];
   const a = b.map((x) => 3 * x);
   expect(pairedRatio(a, b)).toEqual({ ratio: 3, interval: [3, 3] });
