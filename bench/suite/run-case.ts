@@ -1,7 +1,7 @@
 import { CancelledError } from '../../src/errors.ts';
-import type { Contestant, OutputReference, Prepared } from './contestant.ts';
+import type { Contestant, OutputReference, Prepared, Work } from './contestant.ts';
 import { figuresOf, roundedRatio } from './figures.ts';
-import { driftOf, type MethodOptions, timeInTurns } from './method.ts';
+import { driftOf, type MethodOptions, timePreparations } from './method.ts';
 import { OURS } from './names.ts';
 import type { Bench, BenchCase } from './results-schema.ts';
 import { pairedRatio } from './statistics.ts';
@@ -11,7 +11,10 @@ type Failure = Bench['failures'][number];
 
 interface Ready {
   readonly contestant: Contestant;
-  readonly prepared: Prepared;
+  /** Undefined between one preparation and the next. */
+  prepared: Prepared | undefined;
+  readonly traffic: Prepared['traffic'];
+  readonly note: string;
   readonly error: number | null;
 }
 
@@ -55,28 +58,30 @@ export async function runCase(
         prepared = await contestant.prepare(opened.work);
         if (!prepared) continue;
         const error = await errorOf(prepared, opened.reference);
-        ready.push({ contestant, prepared, error });
+        const { traffic, note = contestant.note } = prepared;
+        ready.push({ contestant, prepared, traffic, note, error });
       } catch (error) {
         await release(contestant.name, prepared);
         failed(contestant.name, error);
       }
     }
     if (ready.length === 0) return { failures, cause };
-    const timing = await timeInTurns(
-      ready.map(({ prepared }) => prepared),
-      method,
-    );
-    const { count } = opened.work;
+    const { work } = opened;
+    const timing = await timePreparations(async (time) => {
+      if (time > 0) await prepareAnew(context, ready, work);
+      return ready.map(({ prepared }) => prepared!);
+    }, method);
+    const { count } = work;
     const samples = timing.seconds.map((rounds) => rounds.map((seconds) => seconds / count));
     const at = Math.max(
       0,
       ready.findIndex(({ contestant }) => contestant.name === one.baseline),
     );
-    const contestants = ready.map(({ contestant: { name, note }, prepared, error }, i) =>
+    const contestants = ready.map(({ contestant: { name }, traffic, note, error }, i) =>
       figuresOf(
         one,
-        { ...one, ...prepared.traffic },
-        { name, note: prepared.note ?? note, error, samples: samples[i]! },
+        { ...one, ...traffic },
+        { name, note, error, samples: samples[i]! },
         i === at ? undefined : samples[at],
         context.roofline,
       ),
@@ -110,6 +115,21 @@ export async function runCase(
     for (const { contestant, prepared } of ready) await release(contestant.name, prepared);
     await release(null, opened);
     context.gpu.memory.trim();
+  }
+}
+
+/** What was prepared goes, and lies elsewhere when it comes again. @throws whatever a contestant throws */
+async function prepareAnew({ gpu, signal }: SuiteContext, ready: readonly Ready[], work: Work): Promise<void> {
+  for (const one of ready) {
+    const { prepared } = one;
+    one.prepared = undefined;
+    await prepared!.release();
+  }
+  gpu.memory.trim();
+  for (const one of ready) {
+    if (signal?.aborted) throw new CancelledError('The benchmark');
+    one.prepared = await one.contestant.prepare(work);
+    if (!one.prepared) throw new Error(`${one.contestant.name} could be prepared once, and not again.`);
   }
 }
 

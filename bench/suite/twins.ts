@@ -1,6 +1,7 @@
 import type { Gpu } from '../../src/gpu/gpu.ts';
 import { openAnchor } from './anchor.ts';
-import { FULL, QUICK, timeInTurns } from './method.ts';
+import type { Prepared } from './contestant.ts';
+import { FULL, QUICK, timePreparations } from './method.ts';
 import { runCase } from './run-case.ts';
 import { pairedRatio, type Ratio } from './statistics.ts';
 import type { OpenCase, Roofline, SuiteContext } from './suite.ts';
@@ -45,16 +46,24 @@ export async function measureTwins(
       const format = FORMATS[Math.floor(i / sizes.length) % FORMATS.length]!;
       const batch = BATCHES[i % BATCHES.length]!;
       const opened: OpenCase = await linearCase(format, size, size, batch).open(context);
-      // Prepared twice: twins share nothing but their work.
-      const twins = await Promise.all([0, 1].map(() => opened.contestants[0]!.prepare(opened.work)));
+      const twins: Prepared[] = [];
+      const releaseTwins = async () => {
+        for (const twin of twins.splice(0)) await twin.release();
+      };
       try {
-        const { seconds } = await timeInTurns(
-          twins.map((twin) => twin!),
+        const { seconds } = await timePreparations(
+          async () => {
+            await releaseTwins();
+            gpu.memory.trim();
+            // Prepared twice: twins share nothing but their work.
+            for (const _ of [0, 1]) twins.push((await opened.contestants[0]!.prepare(opened.work))!);
+            return twins;
+          },
           { ...FULL, anchor: anchor.measure },
         );
         intervals.push(pairedRatio(seconds[0]!, seconds[1]!).interval!);
       } finally {
-        for (const twin of twins) await twin!.release();
+        await releaseTwins();
         opened.release();
       }
     }

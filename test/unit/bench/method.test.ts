@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { driftOf, type MethodOptions, middleOfThree, timeInTurns } from '../../../bench/suite/method.ts';
+import {
+  driftOf,
+  type MethodOptions,
+  middleOfThree,
+  timeInTurns,
+  timePreparations,
+} from '../../../bench/suite/method.ts';
 import { randomSource } from '../../gpu/random.ts';
 
 /** A clock that only work moves. */
@@ -132,4 +138,18 @@ test('drift is the same in both directions, and one interruption is not drift', 
     time += takes.shift()!;
   };
   expect(await middleOfThree(work, () => time)).toBe(0.004);
+});
+
+test('what is prepared several times is timed in all of them, as often as otherwise in one', async () => {
+  const anchors = [1, 1, 1, 1.05, 1, 1.01];
+  const { contestant, options } = bench({ rounds: 7, preparations: 3, anchor: async () => anchors.shift()! });
+  const preparations: number[] = [];
+  const timing = await timePreparations(async (time) => {
+    preparations.push(time);
+    // Where it lies the second time it is twice as slow.
+    return [contestant('a', () => (time === 1 ? 8 : 4)), contestant('b', () => 4)];
+  }, options);
+  expect(preparations).toEqual([0, 1, 2]);
+  expect(timing.seconds).toEqual([[4, 4, 4, 8, 8, 8, 4, 4, 4].map((value) => value / 1000), Array(9).fill(0.004)]);
+  expect(timing).toMatchObject({ anchor: [1, 1.05], attempts: 1 });
 });

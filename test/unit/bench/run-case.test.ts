@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Contestant } from '../../../bench/suite/contestant.ts';
+import type { Contestant, Work } from '../../../bench/suite/contestant.ts';
 import { runCase } from '../../../bench/suite/run-case.ts';
 import type { Case, SuiteContext } from '../../../bench/suite/suite.ts';
 import { CancelledError } from '../../../src/errors.ts';
@@ -167,4 +167,28 @@ test('a contestant of other weights is held to a reference of its own', async ()
     (await runCase(one([contestant('ours', 8, 1), other(right)]), context(), method)).failures;
   expect(await run(5)).toEqual([]);
   expect(await run(6)).toMatchObject([{ contestant: 'dense' }]);
+});
+
+test('contestants are prepared as often as the method says, and each preparation is released', async () => {
+  const { contestant, one, context, method, released } = stage();
+  const often = { ...method, preparations: 3 };
+  const { result, failures } = await runCase(one([contestant('ours', 20), contestant('dense', 60)]), context(), often);
+  expect(failures).toEqual([]);
+  // A third of seven rounds, three times.
+  expect(result!.contestants.map(({ samples }) => samples.length)).toEqual([9, 9]);
+  expect(released).toEqual(['ours', 'dense', 'ours', 'dense', 'ours', 'dense', 'case']);
+});
+
+test('who can be prepared once and not again fails the case, and nothing stays behind', async () => {
+  const { contestant, one, context, method, released } = stage();
+  const { prepare, ...dense } = contestant('dense', 60);
+  let times = 0;
+  const once = { ...dense, prepare: async (work: Work) => (times++ > 0 ? undefined : prepare(work)) };
+  const { result, failures } = await runCase(one([contestant('ours', 20), once]), context(), {
+    ...method,
+    preparations: 2,
+  });
+  expect(result).toBeUndefined();
+  expect(failures).toMatchObject([{ contestant: null, message: expect.stringContaining('dense could be prepared') }]);
+  expect(released).toEqual(['ours', 'dense', 'ours', 'case']);
 });
