@@ -10,7 +10,7 @@ const MOST = 256;
 /** A run this long hides its submit. */
 const ENOUGH_SECONDS = 0.01;
 /** A run this long is long enough for anybody. */
-const MOST_SECONDS = { quick: 0.25, full: 1 } as const;
+const MOST_SECONDS = { quick: 0.12, full: 1 } as const;
 /** How far from the roofline a kernel is thought to be, before it is timed. */
 const SLOWER = 3;
 

@@ -25,7 +25,7 @@ export interface MethodOptions {
   readonly sampleMilliseconds: number;
   /** Change of the anchor over a case, as a fraction, from which on the case is timed again. */
   readonly mostDrift: number;
-  /** Times that a case is timed again. */
+  /** Times that a case is timed again, unless its seconds are over. */
   readonly repeats: number;
   /**
    * Times that contestants are prepared, each with its share of rounds and seconds: where buffers happen to lie makes one a few percent faster or slower for as long as it
@@ -84,7 +84,7 @@ export const driftOf = ([before, after]: readonly [number, number]): number =>
 
 /**
  * Times contestants in turns, round by round, so that whatever slows the device down hits all alike; who begins changes from round to round, so that nobody always
- * follows the same. The first run of each warms up: it compiles and allocates. A case whose anchor moved too far is timed again.
+ * follows the same. The first run of each warms up: it compiles and allocates. A case whose anchor moved too far is timed again while its seconds last.
  * @throws whatever a run throws; the signal's reason
  */
 export async function timeInTurns(contestants: readonly Timed[], options: MethodOptions): Promise<Timing> {
@@ -106,13 +106,14 @@ export async function timeInTurns(contestants: readonly Timed[], options: Method
     runs.push(Math.min(MOST_RUNS, Math.max(1, Math.ceil(options.sampleMilliseconds / 1000 / once))));
   }
   let best: Timing | undefined;
+  const begun = now();
   for (let attempt = 1; attempt <= repeats + 1; attempt++) {
     const before = await anchor();
     const seconds = await rounds();
     const timing: Timing = { seconds, anchor: [before, await anchor()], attempts: attempt };
     if (!best || driftOf(timing.anchor) < driftOf(best.anchor)) best = timing;
     best = { ...best, attempts: attempt };
-    if (driftOf(best.anchor) <= mostDrift) break;
+    if (driftOf(best.anchor) <= mostDrift || now() - begun > 1000 * options.seconds) break;
   }
   return best!;
 

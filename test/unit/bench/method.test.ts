@@ -116,6 +116,11 @@ test('a case whose anchor moved is timed again, and the steadiest attempt counts
 
   anchors = [1, 2, 1, 1.05, 9, 9];
   expect(await timeInTurns([slower], options)).toMatchObject({ anchor: [1, 1.05], attempts: 2 });
+
+  // Six rounds of half a second take more than two: there is no time for another attempt.
+  anchors = [1, 2, 1, 1];
+  const slow = { ...options, rounds: 6, seconds: 2 };
+  expect(await timeInTurns([contestant('a', () => 500)], slow)).toMatchObject({ anchor: [1, 2], attempts: 1 });
 });
 
 test('cancelling ends it between runs', async () => {
