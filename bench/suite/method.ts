@@ -144,11 +144,11 @@ export async function timeInTurns(contestants: readonly Timed[], options: Method
 }
 
 /**
- * Times what `prepare` makes, `preparations` times: all rounds together, and of the anchors those that moved most.
+ * Times what `prepare` makes, `preparations` times, or until it makes nothing: all rounds together, and of the anchors those that moved most.
  * @throws whatever a run or a preparation throws; the signal's reason
  */
 export async function timePreparations(
-  prepare: (time: number) => Promise<readonly Timed[]>,
+  prepare: (time: number) => Promise<readonly Timed[] | undefined>,
   options: MethodOptions,
 ): Promise<Timing> {
   const { preparations = 1, precision } = options;
@@ -161,7 +161,9 @@ export async function timePreparations(
   };
   let all: Timing | undefined;
   for (let time = 0; time < preparations; time++) {
-    const timing = await timeInTurns(await prepare(time), share);
+    const prepared = await prepare(time);
+    if (!prepared) break;
+    const timing = await timeInTurns(prepared, share);
     all = {
       seconds: timing.seconds.map((rounds, i) => [...(all?.seconds[i] ?? []), ...rounds]),
       anchor: all && driftOf(all.anchor) > driftOf(timing.anchor) ? all.anchor : timing.anchor,

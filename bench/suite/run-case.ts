@@ -1,5 +1,5 @@
 import { CancelledError } from '../../src/errors.ts';
-import type { Contestant, OutputReference, Prepared, Work } from './contestant.ts';
+import type { Contestant, OutputReference, Prepared } from './contestant.ts';
 import { figuresOf, roundedRatio } from './figures.ts';
 import { driftOf, type MethodOptions, timePreparations } from './method.ts';
 import { OURS } from './names.ts';
@@ -11,7 +11,7 @@ type Failure = Bench['failures'][number];
 
 interface Ready {
   readonly contestant: Contestant;
-  /** Undefined between one preparation and the next. */
+  /** Undefined between one preparation and the next, and where the next failed. */
   prepared: Prepared | undefined;
   readonly traffic: Prepared['traffic'];
   readonly note: string;
@@ -48,6 +48,28 @@ export async function runCase(
     }
   };
   const ready: Ready[] = [];
+  /** What was prepared goes, lies elsewhere when it comes again, and is held to the reference again; false where one failed. */
+  const prepareAnew = async ({ work, reference }: OpenCase) => {
+    for (const one of ready) {
+      await release(one.contestant.name, one.prepared);
+      one.prepared = undefined;
+    }
+    context.gpu.memory.trim();
+    for (const one of ready) {
+      if (context.signal?.aborted) throw new CancelledError('The benchmark');
+      let prepared: Prepared | undefined;
+      try {
+        prepared = await one.contestant.prepare(work);
+        if (!prepared) throw new Error('It could be prepared once, and not again.');
+        await errorOf(prepared, reference);
+        one.prepared = prepared;
+      } catch (error) {
+        await release(one.contestant.name, prepared);
+        failed(one.contestant.name, error);
+      }
+    }
+    return ready.every(({ prepared }) => prepared);
+  };
   let opened: OpenCase | undefined;
   try {
     opened = await one.open(context);
@@ -66,18 +88,23 @@ export async function runCase(
       }
     }
     if (ready.length === 0) return { failures, cause };
-    const { work } = opened;
-    const timing = await timePreparations(async (time) => {
-      if (time > 0) await prepareAnew(context, ready, work);
-      return ready.map(({ prepared }) => prepared!);
-    }, method);
-    const { count } = work;
-    const samples = timing.seconds.map((rounds) => rounds.map((seconds) => seconds / count));
+    const whole = opened;
+    const timing = await timePreparations(
+      async (time) => (time === 0 || (await prepareAnew(whole)) ? ready.map(({ prepared }) => prepared!) : undefined),
+      method,
+    );
+    const { count } = opened.work;
+    // Who failed when it was prepared again has no figure; what was timed of the others until then counts.
+    const stood = ready.filter(({ prepared }) => prepared);
+    if (stood.length === 0) return { failures, cause };
+    const samples = timing.seconds.flatMap((rounds, i) =>
+      ready[i]!.prepared ? [rounds.map((seconds) => seconds / count)] : [],
+    );
     const at = Math.max(
       0,
-      ready.findIndex(({ contestant }) => contestant.name === one.baseline),
+      stood.findIndex(({ contestant }) => contestant.name === one.baseline),
     );
-    const contestants = ready.map(({ contestant: { name }, traffic, note, error }, i) =>
+    const contestants = stood.map(({ contestant: { name }, traffic, note, error }, i) =>
       figuresOf(
         one,
         { ...one, ...traffic },
@@ -86,8 +113,8 @@ export async function runCase(
         context.roofline,
       ),
     );
-    const ours = ready.findIndex(({ contestant }) => contestant.name === OURS);
-    const overPeers = ready.flatMap(({ contestant }, i) =>
+    const ours = stood.findIndex(({ contestant }) => contestant.name === OURS);
+    const overPeers = stood.flatMap(({ contestant }, i) =>
       ours < 0 || !context.peers.includes(contestant)
         ? []
         : [{ peer: contestant.name, ...roundedRatio(pairedRatio(samples[i]!, samples[ours]!)) }],
@@ -101,7 +128,7 @@ export async function runCase(
       operations: one.operations ?? null,
       arithmetic: one.arithmetic ?? 'f32',
       items: one.items ?? null,
-      baseline: ready[at]!.contestant.name,
+      baseline: stood[at]!.contestant.name,
       contestants,
       overPeers,
       anchor: { before, after, attempts: timing.attempts, steady: driftOf(timing.anchor) <= method.mostDrift },
@@ -115,21 +142,6 @@ export async function runCase(
     for (const { contestant, prepared } of ready) await release(contestant.name, prepared);
     await release(null, opened);
     context.gpu.memory.trim();
-  }
-}
-
-/** What was prepared goes, and lies elsewhere when it comes again. @throws whatever a contestant throws */
-async function prepareAnew({ gpu, signal }: SuiteContext, ready: readonly Ready[], work: Work): Promise<void> {
-  for (const one of ready) {
-    const { prepared } = one;
-    one.prepared = undefined;
-    await prepared!.release();
-  }
-  gpu.memory.trim();
-  for (const one of ready) {
-    if (signal?.aborted) throw new CancelledError('The benchmark');
-    one.prepared = await one.contestant.prepare(work);
-    if (!one.prepared) throw new Error(`${one.contestant.name} could be prepared once, and not again.`);
   }
 }
 

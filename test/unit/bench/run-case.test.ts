@@ -179,16 +179,29 @@ test('contestants are prepared as often as the method says, and each preparation
   expect(released).toEqual(['ours', 'dense', 'ours', 'dense', 'ours', 'dense', 'case']);
 });
 
-test('who can be prepared once and not again fails the case, and nothing stays behind', async () => {
+test.each([
+  ['can not be prepared again', undefined, 'once'],
+  ['is wrong when it is prepared again', 9, 'wrong'],
+])('a peer that %s loses its own figure only', async (_, output, message) => {
   const { contestant, one, context, method, released } = stage();
-  const { prepare, ...dense } = contestant('dense', 60);
+  const peer = contestant('peer', 30, 1);
   let times = 0;
-  const once = { ...dense, prepare: async (work: Work) => (times++ > 0 ? undefined : prepare(work)) };
-  const { result, failures } = await runCase(one([contestant('ours', 20), once]), context(), {
-    ...method,
-    preparations: 2,
-  });
-  expect(result).toBeUndefined();
-  expect(failures).toMatchObject([{ contestant: null, message: expect.stringContaining('dense could be prepared') }]);
-  expect(released).toEqual(['ours', 'dense', 'ours', 'case']);
+  const prepare = async (work: Work) => {
+    if (times++ === 0) return peer.prepare(work);
+    return output === undefined ? undefined : contestant('peer', 30, output).prepare(work);
+  };
+  const { result, failures } = await runCase(
+    one([contestant('ours', 20), contestant('dense', 60)]),
+    context({ peers: [{ ...peer, prepare }] }),
+    { ...method, preparations: 2 },
+  );
+  expect(failures).toMatchObject([{ contestant: 'peer', message: expect.stringContaining(message) }]);
+  expect(result!.contestants.map(({ name, samples }) => [name, samples.length])).toEqual([
+    ['ours', 4],
+    ['dense', 4],
+  ]);
+  expect(result!.contestants[0]!.speedUp!.ratio).toBe(3);
+  expect(released.toSorted()).toEqual(
+    ['case', 'dense', 'dense', 'ours', 'ours', 'peer', ...(output === undefined ? [] : ['peer'])].toSorted(),
+  );
 });
